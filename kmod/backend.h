@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * cleave: what the core asks of a vendor's backend. The vendor decodes, the
+ * core decides. Every hook is called from one core function and has two real
+ * implementations.
+ */
+#ifndef CLV_BACKEND_H
+#define CLV_BACKEND_H
+
+#include "clv.h"
+
+enum clv_exit_kind {
+	CLV_X_RESUME,		/* the backend dealt with it */
+	CLV_X_HOST,		/* interrupt or NMI of the host, taken already */
+	CLV_X_CPUID,
+	CLV_X_HLT,
+	CLV_X_IO,
+	CLV_X_RDMSR,
+	CLV_X_WRMSR,
+	CLV_X_HYPERCALL,
+	CLV_X_CR_READ,		/* MOV from CR @cr to register @gpr */
+	CLV_X_CR_WRITE,		/* @value to CR @cr (MOV, CLTS, LMSW composed) */
+	CLV_X_XSETBV,
+	CLV_X_STAGE2,		/* page fault at @gpa */
+	CLV_X_EXCEPTION,	/* @event: give it to the guest */
+	CLV_X_WINDOW,		/* a window that set_window() asked for is open */
+	CLV_X_SKIP,		/* nothing to do: WBINVD, PAUSE, INVD */
+	CLV_X_UD,		/* #UD: not offered (VMX, SVM, MONITOR ...) */
+	CLV_X_GP,		/* #GP(0): RDPMC ... */
+	CLV_X_TASK_SWITCH,
+	CLV_X_INSN,		/* for user space to carry out */
+	CLV_X_SHUTDOWN,
+	CLV_X_REFUSED,		/* the processor refused the guest state */
+	CLV_X_MCE,		/* machine check, handed to the host already */
+	CLV_X_UNHANDLED,
+};
+
+/**
+ * struct clv_exit - one exit, vendor facts made neutral
+ * @kind: CLV_X_*
+ * @raw_reason: VMX exit reason or SVM EXITCODE
+ * @raw_info: exit qualification and 0, or EXITINFO1 and EXITINFO2
+ * @rip: of the instruction
+ * @next_rip: behind it, truncated to the code size; 0 if not known
+ * @gpa: CLV_X_STAGE2
+ * @gva: CLV_X_STAGE2, if @gva_valid
+ * @access: CLV_X_STAGE2: CLV_S2_R, W or X, the access that faulted
+ * @walk: CLV_X_STAGE2: it was the guest's page walk, not its data
+ * @io: CLV_X_IO
+ * @cr: CLV_X_CR_*
+ * @event: CLV_X_EXCEPTION
+ * @insn_len: bytes in @insn
+ * @insn: its first bytes, if the CPU gave them
+ * @error: -errno for CLV_FAIL
+ */
+struct clv_exit {
+	enum clv_exit_kind kind;
+	u64 raw_reason;
+	u64 raw_info[2];
+	u64 rip;
+	u64 next_rip;
+	u64 gpa;
+	u64 gva;
+	u32 access;
+	bool walk;
+	bool gva_valid;
+	struct {
+		u16 port;
+		u8 size;
+		bool in, string;
+	} io;
+	struct {
+		u8 nr;
+		u8 gpr;		/* index into struct cleave_regs */
+		u64 value;
+	} cr;
+	struct cleave_event event;
+	u8 insn_len;
+	u8 insn[15];
+	int error;
+};
+
+/**
+ * struct clv_backend - one vendor
+ * @name: "vmx" or "svm"
+ * @vendor: CLEAVE_VENDOR_*
+ * @s2_format: of its stage-2 tables
+ * @probe: can this host do it? 0, or -EOPNOTSUPP with the reason in *why
+ * @init: allocates what each possible CPU needs; module load
+ * @exit: frees it
+ * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on
+ *	already, -EIO if the CPU refuses
+ * @cpu_disable: undoes @cpu_enable; IRQs off, also from NMI on a crash
+ * @vm_create: fills vm->backend, after vm->s2 is there; may be a no-op
+ * @vm_destroy: undoes it
+ * @vcpu_alloc: a zeroed struct that embeds struct clv_vcpu, with its VMCS or
+ *	VMCB; NULL for -ENOMEM
+ * @vcpu_free: undoes it; the vCPU is not loaded on any CPU
+ * @vcpu_reset: control fields, intercepts, after clv_state_reset() has
+ *	written the registers; also after CLEAVE_SET_CPUID
+ * @vcpu_load: makes it current on this CPU; preemption off
+ * @vcpu_put: undoes what must not stay when another thread runs; preemption off
+ * @enter: one entry and exit; IRQs off before and after. NMIs and machine
+ *	checks that ended the guest are handled inside. Pulls nothing: it clears
+ *	vcpu->avail but for what it fills for free
+ * @decode_exit: after @enter, preemption on: what happened. Moves an event
+ *	whose delivery was cut short to vcpu->injected
+ * @regs_pull: fills the groups CLV_REG_* from the VMCS or VMCB
+ * @regs_push: writes the groups there
+ * @inject: the event to deliver at the next entry
+ * @blocked: CLV_BLOCK_*
+ * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none
+ * @shadow_get: CLEAVE_SHADOW_*
+ * @shadow_set: CLEAVE_SHADOW_*
+ * @nmi_masked_get: is the guest between NMI and IRET
+ * @nmi_masked_set: sets it
+ * @tlb_flush: before @enter, IRQs off: the guest's translations, all
+ * @msr_get: MSRs that live in the VMCS or VMCB; -ENOENT for others
+ * @msr_set: the same; the core has checked the value
+ * @tsc_offset: vm->tsc_offset has changed
+ * @check: which rule of the manual the guest state breaks; false if none
+ */
+struct clv_backend {
+	const char *name;
+	u32 vendor;
+	const struct clv_s2_format *s2_format;
+
+	int (*probe)(const char **why);
+	int (*init)(void);
+	void (*exit)(void);
+	int (*cpu_enable)(void);
+	void (*cpu_disable)(void);
+
+	int (*vm_create)(struct clv_vm *vm);
+	void (*vm_destroy)(struct clv_vm *vm);
+	struct clv_vcpu *(*vcpu_alloc)(struct clv_vm *vm);
+	void (*vcpu_free)(struct clv_vcpu *vcpu);
+	void (*vcpu_reset)(struct clv_vcpu *vcpu);
+	void (*vcpu_load)(struct clv_vcpu *vcpu);
+	void (*vcpu_put)(struct clv_vcpu *vcpu);
+	void (*enter)(struct clv_vcpu *vcpu);
+	void (*decode_exit)(struct clv_vcpu *vcpu, struct clv_exit *exit);
+
+	void (*regs_pull)(struct clv_vcpu *vcpu, u32 groups);
+	void (*regs_push)(struct clv_vcpu *vcpu, u32 groups);
+	void (*inject)(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+	u32 (*blocked)(struct clv_vcpu *vcpu);
+	void (*set_window)(struct clv_vcpu *vcpu, u32 windows);
+	u32 (*shadow_get)(struct clv_vcpu *vcpu);
+	void (*shadow_set)(struct clv_vcpu *vcpu, u32 shadow);
+	bool (*nmi_masked_get)(struct clv_vcpu *vcpu);
+	void (*nmi_masked_set)(struct clv_vcpu *vcpu, bool masked);
+	void (*tlb_flush)(struct clv_vcpu *vcpu);
+	int (*msr_get)(struct clv_vcpu *vcpu, u32 msr, u64 *val);
+	int (*msr_set)(struct clv_vcpu *vcpu, u32 msr, u64 val);
+	void (*tsc_offset)(struct clv_vcpu *vcpu, u64 offset);
+	bool (*check)(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
+};
+
+extern const struct clv_backend clv_svm_backend;
+extern const struct clv_backend clv_vmx_backend;
+extern const struct clv_backend *clv_backend;	/* c: chosen at load; main.c */
+
+#endif /* CLV_BACKEND_H */

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * cleave: the objects of the neutral core, who owns them, and the functions
+ * that its files offer one another.
+ *
+ * Locks, outermost first: cpus_read_lock -> host lock -> vm->lock ->
+ * vcpu->mutex -> mm->lock -> vm->s2.lock. Legend of the fields:
+ *   c  constant once the object can be reached
+ *   h  host lock (host.c)
+ *   l  vm->lock
+ *   v  vcpu->mutex: the thread in CLEAVE_RUN, or one that waits for it
+ *   s  vm->s2.lock, read side to look, write side to change
+ *   a  atomic, or READ_ONCE/WRITE_ONCE with the ordering said beside it
+ */
+#ifndef CLV_H
+#define CLV_H
+
+#include <linux/fs.h>
+#include <linux/hrtimer.h>
+#include <linux/kref.h>
+#include <linux/mm_types.h>
+#include <linux/mutex.h>
+#include <linux/rcuwait.h>
+#include <linux/types.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+#include "../uapi/linux/cleave.h"
+#include "stage2.h"
+
+struct clv_vcpu;
+struct clv_lapic;
+struct clv_exit;
+
+/* ---- VM ----------------------------------------------------------------- */
+
+/* A slot as the module keeps it: gfn, gfn + npages are in range and do not wrap. */
+struct clv_slot {
+	u32 id;
+	u32 flags;		/* CLEAVE_SLOT_* */
+	u64 gfn;
+	u64 npages;
+	unsigned long hva;
+};
+
+/* Sorted by gfn, no two overlap. Replaced as a whole. */
+struct clv_slots {
+	u32 count;
+	struct clv_slot slot[];
+};
+
+struct clv_mm;			/* mem.c: the mmu notifier of one process */
+
+struct clv_vm {
+	struct kref ref;
+	u64 flags;			/* c: CLEAVE_VM_* */
+	struct mm_struct *mm;		/* c: whose memory; held by mmgrab() */
+	struct mutex lock;
+	struct clv_vcpu *vcpus[CLEAVE_MAX_VCPUS]; /* l to change, READ_ONCE to look; never cleared while the VM lives */
+	u32 nr_vcpus;			/* a: highest id + 1; written under l after vcpus[] */
+
+	struct clv_s2 s2;		/* stage-2 tables and their lock */
+	struct clv_slots *slots;	/* s; never NULL once created */
+	struct clv_mm *cmm;		/* c */
+	struct list_head cmm_node;	/* clv_mm's lock */
+	bool dead;			/* a: the mm is gone */
+
+	u64 tsc_offset;			/* l to change, READ_ONCE to look: guest TSC - host TSC */
+	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
+	void *backend;			/* c: the vendor's part, or NULL */
+};
+
+/* ---- events ------------------------------------------------------------- */
+
+/* What the guest cannot take now; from backend->blocked(). */
+#define CLV_BLOCK_INT	BIT(0)		/* RFLAGS.IF clear or interrupt shadow */
+#define CLV_BLOCK_NMI	BIT(1)		/* NMI masked or (AMD) interrupt shadow */
+/* What to be told about; to backend->set_window(). */
+#define CLV_WINDOW_INT	BIT(0)
+#define CLV_WINDOW_NMI	BIT(1)
+
+/* ---- vCPU --------------------------------------------------------------- */
+
+/* Groups of cached registers: bits of clv_vcpu.avail and .dirty. */
+#define CLV_REG_RIP	BIT(0)
+#define CLV_REG_RSP	BIT(1)
+#define CLV_REG_RFLAGS	BIT(2)
+#define CLV_REG_SEGS	BIT(3)		/* segments, GDTR, IDTR */
+#define CLV_REG_CRS	BIT(4)		/* CR0, CR2, CR3, CR4, EFER */
+#define CLV_REG_DEBUG	BIT(5)		/* DR0-3, DR6, DR7 */
+#define CLV_REG_ALL	(BIT(6) - 1)
+/* RAX to R15 but RSP are always in vcpu->regs outside backend->enter(). */
+
+/* clv_vcpu.requests */
+#define CLV_REQ_KICK	0		/* CLEAVE_KICK: leave with -EINTR */
+#define CLV_REQ_INIT	1		/* INIT came */
+#define CLV_REQ_SIPI	2		/* SIPI came, vector in sipi_vector */
+#define CLV_REQ_NMI	3		/* an NMI came: move nmi_queued to events */
+#define CLV_REQ_EVENT	4		/* the local APIC may have something new */
+
+/* clv_vcpu.mode */
+#define CLV_OUTSIDE	0
+#define CLV_IN_GUEST	1
+
+/* What the next CLEAVE_RUN has to complete first. */
+enum clv_pending {
+	CLV_PENDING_NONE,
+	CLV_PENDING_IN,			/* run->io.data to RAX */
+	CLV_PENDING_RDMSR,		/* run->msr.data to EDX:EAX, RIP */
+	CLV_PENDING_WRMSR,		/* RIP */
+};
+
+struct clv_vcpu {
+	struct clv_vm *vm;		/* c; a reference */
+	u32 id;				/* c */
+	struct mutex mutex;
+	struct cleave_run *run;		/* c: one page, shared with user space */
+
+	/* registers (v) */
+	struct cleave_regs regs;
+	struct cleave_sregs sregs;	/* cr8 and apic_base live in the local APIC */
+	struct cleave_debug debug;
+	u32 avail;			/* CLV_REG_*: the copy here is right */
+	u32 dirty;			/* CLV_REG_*: it must go to the CPU before entry */
+	u64 spec_ctrl;			/* IA32_SPEC_CTRL as the guest wrote it */
+	u64 tsc_aux;
+	u64 pat;
+	u64 misc_enable;
+	u64 mcg_status;
+
+	/* events (v) */
+	struct cleave_event injected;
+	struct cleave_event exception;
+	u8 nmi_pending;
+	u8 extint;			/* 0, or 1 if extint_vector waits */
+	u8 extint_vector;
+	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
+	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
+
+	/* run loop */
+	enum clv_pending pending;	/* v */
+	u32 pending_size;		/* v: of an IN */
+	u64 pending_rip;		/* v: where RIP goes then */
+	unsigned long requests;		/* a: set_bit(), then clv_vcpu_kick() */
+	int mode;			/* a: store, smp_mb(), look at requests and tlb_gen */
+	int cpu;			/* a: where it ran last, or -1 */
+	u64 tlb_gen;			/* v: of the last flush done */
+	atomic_t nmi_queued;		/* a */
+	struct rcuwait wait;		/* who sleeps in HLT */
+	struct clv_s2_cache s2_cache;	/* v: table pages for a fault */
+
+	/* parts */
+	struct clv_lapic *lapic;	/* c */
+	struct fpu_guest fpu;		/* v */
+	u64 xcr0;			/* v */
+	bool fpu_loaded;		/* v: the guest's FPU state is in the CPU */
+	struct cleave_cpuid *cpuid;	/* v: as given, never NULL */
+	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
+		u64 cr4_reserved;	/* CR4 bits that are #GP */
+		u64 efer_reserved;
+		u64 xcr0_allowed;
+		u8 maxphyaddr;
+		bool x2apic, tsc_deadline, rdtscp, spec_ctrl, ibpb, nx, lm, mce, mtrr, pcid;
+	} caps;
+
+	/* counters for people (v) */
+	u64 exits;
+};
+
+/* ---- accessors: pull a register when first asked for, push before entry -- */
+
+void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups);	/* run.c */
+
+static inline void clv_regs_need(struct clv_vcpu *vcpu, u32 groups)
+{
+	if (unlikely(groups & ~vcpu->avail))
+		clv_regs_pull(vcpu, groups & ~vcpu->avail);
+}
+
+/* The caller changes vcpu->regs, sregs or debug next. */
+static inline void clv_regs_touch(struct clv_vcpu *vcpu, u32 groups)
+{
+	clv_regs_need(vcpu, groups);
+	vcpu->dirty |= groups;
+}
+
+static inline u64 clv_rip(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_RIP);
+	return vcpu->regs.rip;
+}
+
+static inline void clv_set_rip(struct clv_vcpu *vcpu, u64 rip)
+{
+	vcpu->regs.rip = rip;
+	vcpu->avail |= CLV_REG_RIP;
+	vcpu->dirty |= CLV_REG_RIP;
+}
+
+static inline bool clv_long_mode(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	return vcpu->sregs.efer & (1ULL << 10);		/* EFER.LMA */
+}
+
+static inline bool clv_code64(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_SEGS);
+	return clv_long_mode(vcpu) && (vcpu->sregs.cs.ar & CLEAVE_AR_L);
+}
+
+/* CS.RPL is no privilege level in real mode; SS.DPL always is (SDM 3C 25.4.1, APM2 15.5.1). */
+static inline unsigned int clv_cpl(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_SEGS);
+	return (vcpu->sregs.ss.ar & CLEAVE_AR_DPL) >> 5;
+}
+
+/* ---- host.c: virtualization on and off, per CPU -------------------------- */
+
+int clv_host_init(void);
+void clv_host_exit(void);
+int clv_host_get(void);			/* first VM: on; may sleep */
+void clv_host_put(void);		/* last VM: off */
+bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
+bool clv_host_rebooting(void);
+
+/* ---- vm.c, vcpu.c -------------------------------------------------------- */
+
+extern const struct file_operations clv_dev_fops;	/* main.c's misc device */
+int clv_vm_create(const struct cleave_create_vm *args);		/* fd or -errno */
+void clv_vm_get(struct clv_vm *vm);
+void clv_vm_put(struct clv_vm *vm);
+int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args);
+void clv_vcpu_destroy(struct clv_vcpu *vcpu);	/* by the last put of the VM */
+
+/* Lookup that needs no lock: NULL if there is none. */
+static inline struct clv_vcpu *clv_vcpu_by_id(struct clv_vm *vm, u32 id)
+{
+	return id < CLEAVE_MAX_VCPUS ? smp_load_acquire(&vm->vcpus[id]) : NULL;
+}
+
+#define clv_for_each_vcpu(i, vcpu, vm)					\
+	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus); (i)++)	\
+		if (((vcpu) = clv_vcpu_by_id(vm, i)))
+
+/* ---- run.c --------------------------------------------------------------- */
+
+int clv_run(struct clv_vcpu *vcpu);		/* CLEAVE_RUN; v held */
+/* Brings the vCPU out of the guest or out of HLT to look at its requests. Any context. */
+void clv_vcpu_kick(struct clv_vcpu *vcpu);
+static inline void clv_vcpu_request(struct clv_vcpu *vcpu, int req)
+{
+	set_bit(req, &vcpu->requests);
+	clv_vcpu_kick(vcpu);
+}
+
+/*
+ * No vCPU of the VM uses a translation older than this call once it returns.
+ * May hold s2.lock; IRQs on.
+ */
+void clv_vm_flush_tlb(struct clv_vm *vm);
+
+/* ---- exit.c -------------------------------------------------------------- */
+
+enum clv_next {
+	CLV_RESUME,		/* enter again */
+	CLV_TO_USER,		/* the run page is filled, CLEAVE_RUN returns 0 */
+	CLV_FAIL,		/* CLEAVE_RUN returns exit->error */
+};
+
+enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
+int clv_complete_pending(struct clv_vcpu *vcpu);	/* 0 or -EINVAL */
+void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, struct clv_exit *exit);
+
+/* ---- state.c: get, set, check guest registers ----------------------------- */
+
+int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);
+int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st);
+int clv_sregs_check(struct clv_vcpu *vcpu, const struct cleave_sregs *s);
+void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
+/* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
+int clv_cr0_write(struct clv_vcpu *vcpu, u64 val);
+int clv_cr3_write(struct clv_vcpu *vcpu, u64 val);
+int clv_cr4_write(struct clv_vcpu *vcpu, u64 val);
+int clv_efer_write(struct clv_vcpu *vcpu, u64 val);
+int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);
+
+/* ---- event.c -------------------------------------------------------------- */
+
+void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);
+void clv_queue_exception_err(struct clv_vcpu *vcpu, u8 vector, u32 error);
+void clv_queue_page_fault(struct clv_vcpu *vcpu, u64 gva, u32 error);
+/* Before entry: injects one event, or asks for a window. */
+void clv_events_deliver(struct clv_vcpu *vcpu);
+bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
+bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
+void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev);
+int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev);
+void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
+
+/* ---- mem.c ---------------------------------------------------------------- */
+
+int clv_mem_init(void);
+void clv_mem_exit(void);
+int clv_mem_vm_create(struct clv_vm *vm);		/* notifier, empty slots, tables */
+void clv_mem_vm_destroy(struct clv_vm *vm);
+int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args);	/* l held */
+
+enum clv_fault_result {
+	CLV_FAULT_DONE,		/* mapped: enter again */
+	CLV_FAULT_RETRY,	/* look at signals, then enter again */
+	CLV_FAULT_MMIO,		/* no slot there */
+	CLV_FAULT_READONLY,	/* write to a read-only slot */
+	CLV_FAULT_HOST,		/* the host has no page: *hva, -*err */
+};
+
+/* A stage-2 fault; access is CLV_S2_R/W/X. May sleep. */
+enum clv_fault_result clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access,
+				    unsigned long *hva, int *err);
+/* Reads guest memory through its slot; 0, -EFAULT (host), -ENOENT (no slot). */
+int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
+int clv_mem_write(struct clv_vm *vm, u64 gpa, const void *buf, u32 len);
+
+/* ---- lapic.c --------------------------------------------------------------- */
+
+int clv_lapic_create(struct clv_vcpu *vcpu);
+void clv_lapic_destroy(struct clv_vcpu *vcpu);
+void clv_lapic_reset(struct clv_vcpu *vcpu, bool init);
+int clv_lapic_pending(struct clv_vcpu *vcpu);	/* vector above PPR, or -1; any context */
+void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector);	/* IRR to ISR */
+void clv_lapic_timer_sync(struct clv_vcpu *vcpu);	/* moves due timer interrupts to IRR; v */
+u64 clv_lapic_cr8_get(struct clv_vcpu *vcpu);
+void clv_lapic_cr8_set(struct clv_vcpu *vcpu, u64 cr8);
+u64 clv_lapic_base_get(struct clv_vcpu *vcpu);
+int clv_lapic_base_set(struct clv_vcpu *vcpu, u64 base, bool host);
+/* x2APIC registers 0x800-0x8ff and IA32_TSC_DEADLINE; -EINVAL is #GP(0). */
+int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
+int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
+int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
+/* After an EOI of a level-triggered vector: takes it, or -1. */
+int clv_lapic_take_eoi(struct clv_vcpu *vcpu);
+int clv_lapic_msi(struct clv_vm *vm, u64 address, u32 data);	/* any context */
+void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *l);
+int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
+void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
+
+/* ---- fpu.c, cpuid.c, msr.c ------------------------------------------------- */
+
+u64 clv_fpu_xcr0(void);				/* what a guest may set */
+int clv_fpu_create(struct clv_vcpu *vcpu);
+void clv_fpu_destroy(struct clv_vcpu *vcpu);
+void clv_fpu_reset(struct clv_vcpu *vcpu, bool init);
+void clv_fpu_load(struct clv_vcpu *vcpu);	/* CLEAVE_RUN begins */
+void clv_fpu_put(struct clv_vcpu *vcpu);	/* CLEAVE_RUN ends */
+void clv_fpu_enter(struct clv_vcpu *vcpu);	/* IRQs off, around backend->enter() */
+void clv_fpu_leave(struct clv_vcpu *vcpu);
+int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);
+int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f);
+
+int clv_cpuid_create(struct clv_vcpu *vcpu);	/* the table before CLEAVE_SET_CPUID: all that is offered */
+void clv_cpuid_destroy(struct clv_vcpu *vcpu);
+int clv_cpuid_supported(struct cleave_cpuid *c);	/* CLEAVE_GET_CPUID */
+int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);	/* -EINVAL: not offered, -EBUSY: has run */
+void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+
+/* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
+int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
+int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
+
+u64 clv_guest_tsc(struct clv_vm *vm);		/* the one place where time enters a guest */
+
+#endif /* CLV_H */

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * cleave: stage-2 page tables, EPT or NPT by a format that is data.
+ * stage2.c is the only writer of entries. Also built in user space by the
+ * unit tests.
+ */
+#ifndef CLV_STAGE2_H
+#define CLV_STAGE2_H
+
+#include <linux/types.h>
+#include <linux/spinlock.h>
+
+/* Permissions and accesses. */
+#define CLV_S2_R	BIT(0)
+#define CLV_S2_W	BIT(1)
+#define CLV_S2_X	BIT(2)
+
+/* Levels: 1 maps 4 KiB, 2 maps 2 MiB, 3 maps 1 GiB; tables go to 4 or 5. */
+#define CLV_S2_4K	1
+#define CLV_S2_2M	2
+#define CLV_S2_1G	3
+#define CLV_S2_MAX_LEVEL 5
+
+#define clv_s2_pages(level)	(1ULL << (9 * ((level) - 1)))	/* 4 KiB pages a leaf maps */
+
+/* One vendor's entry format: SDM vol. 3C 29.3.2 (EPT), APM vol. 2 15.25 (NPT). */
+struct clv_s2_format {
+	const char *name;
+	u64 addr_mask;		/* of an entry, before the C-bit or key ids are cut */
+	u64 present;		/* any of these set: present */
+	u64 bits_r, bits_w, bits_x;	/* what grants it */
+	u64 bits_nx;		/* what denies execution (NPT) */
+	u64 leaf;		/* large-page bit at levels 2 and 3 */
+	u64 accessed, dirty;
+	u64 memtype;		/* write-back, leaf entries (EPT memory type, ignore PAT) */
+	u64 table;		/* permission bits of an entry that points to a table */
+};
+
+extern const struct clv_s2_format clv_s2_ept;
+extern const struct clv_s2_format clv_s2_npt;
+
+/* Zeroed pages for tables, taken while the lock is held, filled while not. */
+#define CLV_S2_CACHE	(CLV_S2_MAX_LEVEL - 1)
+struct clv_s2_cache {
+	int count;
+	void *page[CLV_S2_CACHE];
+};
+
+struct clv_s2 {
+	rwlock_t lock;		/* read: look and map; write: unmap, protect, free */
+	const struct clv_s2_format *fmt;
+	u64 *root;
+	u64 root_hpa;
+	int levels;		/* 4 or 5 */
+	int max_leaf;		/* CLV_S2_1G, 2M or 4K: what the CPU can map */
+	bool ad;		/* the CPU sets accessed and dirty bits */
+	atomic_long_t tables;	/* table pages in use, root included */
+};
+
+int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels, int max_leaf, bool ad);
+void clv_s2_destroy(struct clv_s2 *s2);		/* no vCPU can use it any more */
+int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
+void clv_s2_cache_free(struct clv_s2_cache *c);
+
+/*
+ * Maps one leaf. Read side held. prot: CLV_S2_R, W, X. 0: mapped, or there
+ * already with these permissions or more; -EAGAIN: another vCPU was faster or
+ * a smaller mapping is in the way, look again; -ENOMEM: the cache ran empty.
+ */
+int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c);
+/* Finds the leaf of gfn: level (0: none), pfn of gfn, prot. Either side held. */
+int clv_s2_lookup(struct clv_s2 *s2, u64 gfn, u64 *pfn, u32 *prot);
+/*
+ * Write side held. Removes what maps [gfn, gfn + n); a larger leaf that
+ * reaches beyond goes whole. Returns true if the TLBs must be flushed, which
+ * the caller does before it drops the lock; emptied tables go to *free and are
+ * given back by clv_s2_free_tables() after the flush.
+ */
+bool clv_s2_unmap(struct clv_s2 *s2, u64 gfn, u64 n, void **free);
+void clv_s2_free_tables(struct clv_s2 *s2, void **free);
+/* Write side held. Takes away write permission; true: flush. */
+bool clv_s2_write_protect(struct clv_s2 *s2, u64 gfn, u64 n);
+/* Either side held. Was any page accessed; clear: and forget it. */
+bool clv_s2_age(struct clv_s2 *s2, u64 gfn, u64 n, bool clear);
+
+#endif /* CLV_STAGE2_H */

@@ -1,0 +1,622 @@
+/* SPDX-License-Identifier: GPL-2.0 WITH Linux-syscall-note */
+/*
+ * cleave: the interface between the kernel module and user space.
+ *
+ * Every structure is the same on 32 and 64 bit, has no hidden padding and
+ * no bool. The size of a structure travels in its ioctl number: a shorter one
+ * from an older program is taken as followed by zeros, a longer one from a
+ * newer program is refused with -E2BIG unless what the module does not know
+ * is zero, so structures grow at their end only. Unknown flags and nonzero
+ * reserved fields are -EINVAL, unknown commands -ENOTTY, a file descriptor
+ * used by another process than the one that created the VM, or after that
+ * process is gone, -EIO.
+ */
+#ifndef _UAPI_LINUX_CLEAVE_H
+#define _UAPI_LINUX_CLEAVE_H
+
+#include <linux/ioctl.h>
+#include <linux/types.h>
+
+/* Limits that do not depend on the host; the host's are in struct cleave_info. */
+#define CLEAVE_MAX_VCPUS	254
+#define CLEAVE_MAX_SLOTS	128
+#define CLEAVE_MAX_CPUID	128
+#define CLEAVE_MAX_MSRS		128
+
+/* ---- /dev/cleave -------------------------------------------------------- */
+
+/* struct cleave_info.vendor */
+#define CLEAVE_VENDOR_VMX	1
+#define CLEAVE_VENDOR_SVM	2
+
+/* struct cleave_info.features: what this module offers, never a version. */
+#define CLEAVE_FEATURE_EXIT_HLT		(1ULL << 0)	/* CLEAVE_VM_EXIT_HLT */
+#define CLEAVE_FEATURE_EXIT_MSR		(1ULL << 1)	/* CLEAVE_VM_EXIT_MSR */
+#define CLEAVE_FEATURE_EXIT_HYPERCALL	(1ULL << 2)	/* CLEAVE_VM_EXIT_HYPERCALL */
+#define CLEAVE_FEATURE_LAPIC		(1ULL << 3)	/* local APIC in the kernel */
+#define CLEAVE_FEATURE_TSC_DEADLINE	(1ULL << 4)	/* its timer has that mode */
+
+/**
+ * struct cleave_info - what the host and the module can do
+ * @features: CLEAVE_FEATURE_* bits
+ * @vendor: CLEAVE_VENDOR_*
+ * @max_vcpus: vCPU ids are below this, per VM
+ * @max_slots: slot numbers are below this, per VM
+ * @gpa_bits: guest-physical addresses are below 1 << @gpa_bits
+ * @run_size: bytes to mmap() from a vCPU fd
+ * @tsc_khz: frequency of the TSC, host and guest, in kHz
+ * @xcr0: XCR0 bits a guest may set
+ * @fpu_size: bytes of struct cleave_fpu.region that the host's XSAVE uses
+ * @reserved: zero
+ */
+struct cleave_info {
+	__u64 features;
+	__u32 vendor;
+	__u32 max_vcpus;
+	__u32 max_slots;
+	__u32 gpa_bits;
+	__u32 run_size;
+	__u32 tsc_khz;
+	__u64 xcr0;
+	__u32 fpu_size;
+	__u32 reserved;
+};
+
+/* struct cleave_cpuid_entry.flags */
+#define CLEAVE_CPUID_SUBLEAF	(1U << 0)	/* @subleaf counts; else any matches */
+
+/**
+ * struct cleave_cpuid_entry - the answer to one CPUID leaf
+ * @leaf: EAX of the question
+ * @subleaf: ECX of the question, if CLEAVE_CPUID_SUBLEAF
+ * @flags: CLEAVE_CPUID_*
+ * @eax: answer
+ * @ebx: answer
+ * @ecx: answer
+ * @edx: answer
+ * @reserved: zero
+ */
+struct cleave_cpuid_entry {
+	__u32 leaf;
+	__u32 subleaf;
+	__u32 flags;
+	__u32 eax;
+	__u32 ebx;
+	__u32 ecx;
+	__u32 edx;
+	__u32 reserved;
+};
+
+/**
+ * struct cleave_cpuid - a CPUID table
+ * @count: entries used
+ * @reserved: zero
+ * @entries: the answers, in any order, no (leaf, subleaf) twice
+ *
+ * CLEAVE_GET_CPUID on /dev/cleave fills it with what host and module offer;
+ * CLEAVE_SET_CPUID on a vCPU takes one. A leaf that is not in the table reads
+ * as zeros. Bits that follow the guest's own state (OSXSAVE, the local APIC's
+ * id and enable bit, sizes in leaf 0xd) are put in by the module.
+ */
+struct cleave_cpuid {
+	__u32 count;
+	__u32 reserved;
+	struct cleave_cpuid_entry entries[CLEAVE_MAX_CPUID];
+};
+
+/* struct cleave_create_vm.flags */
+#define CLEAVE_VM_EXIT_HLT		(1ULL << 0)	/* HLT exits instead of waiting */
+#define CLEAVE_VM_EXIT_MSR		(1ULL << 1)	/* unknown MSRs exit instead of #GP */
+#define CLEAVE_VM_EXIT_HYPERCALL	(1ULL << 2)	/* unknown hypercalls exit instead of -ENOSYS */
+
+/**
+ * struct cleave_create_vm - argument of CLEAVE_CREATE_VM
+ * @flags: CLEAVE_VM_*
+ * @reserved: zero
+ *
+ * Returns a VM fd (O_CLOEXEC). The VM belongs to the calling process: its
+ * memory is the guest's memory, and only it may use the fd.
+ * Errors: -EBUSY virtualization is in use by another hypervisor; -EOPNOTSUPP
+ * the host cannot (the kernel log says why); -ENOMEM; -EMFILE.
+ */
+struct cleave_create_vm {
+	__u64 flags;
+	__u64 reserved;
+};
+
+/* ---- VM fd -------------------------------------------------------------- */
+
+/**
+ * struct cleave_create_vcpu - argument of CLEAVE_CREATE_VCPU
+ * @id: the vCPU's number and its initial APIC id, below cleave_info.max_vcpus
+ * @flags: zero
+ * @reserved: zero
+ *
+ * Returns a vCPU fd (O_CLOEXEC). vCPU 0 is the bootstrap processor: runnable,
+ * in the reset state of SDM vol. 3A table 10-1; all others wait for INIT and
+ * SIPI. Errors: -EEXIST the id is taken; -EINVAL; -ENOMEM; -EMFILE.
+ */
+struct cleave_create_vcpu {
+	__u32 id;
+	__u32 flags;
+	__u64 reserved;
+};
+
+/* struct cleave_slot.flags */
+#define CLEAVE_SLOT_READONLY	(1U << 0)	/* guest writes exit as MMIO */
+
+/**
+ * struct cleave_slot - argument of CLEAVE_SET_SLOT: one range of guest memory
+ * @slot: its number, below cleave_info.max_slots
+ * @flags: CLEAVE_SLOT_*
+ * @gpa: guest-physical start, page aligned
+ * @size: bytes, page aligned; 0 deletes the slot
+ * @hva: start in the calling process's memory, page aligned; need not be
+ *	mapped yet
+ * @reserved: zero
+ *
+ * Sets, moves, changes or deletes the slot, under running vCPUs; when it
+ * returns no vCPU uses the old one. Errors: -EEXIST overlaps another slot;
+ * -EINVAL; -ENOENT deleting what is not there; -ENOMEM.
+ */
+struct cleave_slot {
+	__u32 slot;
+	__u32 flags;
+	__u64 gpa;
+	__u64 size;
+	__u64 hva;
+	__u64 reserved[2];
+};
+
+/**
+ * struct cleave_msi - argument of CLEAVE_MSI: a message to the local APICs
+ * @address: message address (SDM vol. 3A 11.11.1), in 0xfeexxxxx; the high
+ *	half holds destination bits 31:8 in bits 63:40 as for x2APIC
+ * @data: message data (SDM vol. 3A 11.11.2)
+ * @flags: zero
+ *
+ * Returns the number of local APICs that took it, 0 when none did.
+ */
+struct cleave_msi {
+	__u64 address;
+	__u32 data;
+	__u32 flags;
+};
+
+/* ---- vCPU state --------------------------------------------------------- */
+
+/* Groups of register state, in masks. */
+#define CLEAVE_REGS	(1ULL << 0)	/* struct cleave_regs */
+#define CLEAVE_SREGS	(1ULL << 1)	/* struct cleave_sregs */
+#define CLEAVE_DEBUG	(1ULL << 2)	/* struct cleave_debug */
+#define CLEAVE_XCRS	(1ULL << 3)	/* struct cleave_xcrs */
+#define CLEAVE_EVENTS	(1ULL << 4)	/* struct cleave_events */
+#define CLEAVE_MP	(1ULL << 5)	/* struct cleave_mp */
+#define CLEAVE_LAPIC	(1ULL << 6)	/* struct cleave_lapic */
+
+/**
+ * struct cleave_regs - general-purpose registers, in their encoding's order
+ * @rax: and so on
+ * @rip: instruction pointer (offset in CS)
+ * @rflags: flags; bit 1 is always set
+ */
+struct cleave_regs {
+	__u64 rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi;
+	__u64 r8, r9, r10, r11, r12, r13, r14, r15;
+	__u64 rip, rflags;
+};
+
+/* struct cleave_segment.ar: access rights as in SDM vol. 3C table 25-2. */
+#define CLEAVE_AR_TYPE		0x0000000f
+#define CLEAVE_AR_S		0x00000010
+#define CLEAVE_AR_DPL		0x00000060
+#define CLEAVE_AR_P		0x00000080
+#define CLEAVE_AR_AVL		0x00001000
+#define CLEAVE_AR_L		0x00002000
+#define CLEAVE_AR_DB		0x00004000
+#define CLEAVE_AR_G		0x00008000
+#define CLEAVE_AR_UNUSABLE	0x00010000
+
+/**
+ * struct cleave_segment - a segment register with its hidden part
+ * @base: linear base
+ * @limit: in bytes, granularity applied
+ * @ar: CLEAVE_AR_*
+ * @selector: visible part
+ * @reserved: zero
+ */
+struct cleave_segment {
+	__u64 base;
+	__u32 limit;
+	__u32 ar;
+	__u16 selector;
+	__u16 reserved[3];
+};
+
+/**
+ * struct cleave_dtable - GDTR or IDTR
+ * @base: linear base
+ * @limit: in bytes
+ * @reserved: zero
+ */
+struct cleave_dtable {
+	__u64 base;
+	__u16 limit;
+	__u16 reserved[3];
+};
+
+/**
+ * struct cleave_sregs - segments, tables and control registers
+ * @cs: and so on, segment registers
+ * @gdt: and @idt, descriptor tables
+ * @cr0: and so on, control registers as the guest sees them
+ * @cr8: task priority, 0 to 15
+ * @efer: IA32_EFER as the guest sees it
+ * @apic_base: IA32_APIC_BASE
+ */
+struct cleave_sregs {
+	struct cleave_segment cs, ds, es, fs, gs, ss, tr, ldt;
+	struct cleave_dtable gdt, idt;
+	__u64 cr0, cr2, cr3, cr4, cr8;
+	__u64 efer;
+	__u64 apic_base;
+};
+
+/**
+ * struct cleave_debug - debug registers
+ * @db: DR0 to DR3
+ * @dr6: status
+ * @dr7: control
+ */
+struct cleave_debug {
+	__u64 db[4];
+	__u64 dr6;
+	__u64 dr7;
+};
+
+/**
+ * struct cleave_xcrs - extended control registers
+ * @xcr0: subset of cleave_info.xcr0
+ */
+struct cleave_xcrs {
+	__u64 xcr0;
+};
+
+/* struct cleave_event.type */
+#define CLEAVE_EVENT_NONE	0
+#define CLEAVE_EVENT_INTERRUPT	1	/* external, acknowledged already */
+#define CLEAVE_EVENT_NMI	2
+#define CLEAVE_EVENT_EXCEPTION	3
+
+/* struct cleave_event.flags */
+#define CLEAVE_EVENT_ERROR	(1U << 0)	/* @error_code is pushed */
+#define CLEAVE_EVENT_PAYLOAD	(1U << 1)	/* @payload goes to CR2 (#PF) or DR6 (#DB) at delivery */
+
+/**
+ * struct cleave_event - one event to deliver
+ * @type: CLEAVE_EVENT_*
+ * @vector: of an interrupt or exception
+ * @flags: CLEAVE_EVENT_*
+ * @reserved: zero
+ * @error_code: of an exception that has one
+ * @payload: address for #PF, bits to set in DR6 for #DB
+ */
+struct cleave_event {
+	__u8 type;
+	__u8 vector;
+	__u8 flags;
+	__u8 reserved;
+	__u32 error_code;
+	__u64 payload;
+};
+
+/* struct cleave_events.shadow */
+#define CLEAVE_SHADOW_STI	(1U << 0)
+#define CLEAVE_SHADOW_MOV_SS	(1U << 1)
+
+/**
+ * struct cleave_events - what is on its way to the guest
+ * @injected: whose delivery an exit cut short; goes first, unconditionally
+ * @exception: raised and not delivered yet
+ * @nmi_pending: NMIs waiting, 0 to 2
+ * @nmi_masked: 1 between the delivery of an NMI and IRET
+ * @shadow: CLEAVE_SHADOW_*, interrupts held off for one instruction
+ * @extint: 1 if the interrupt @extint_vector from a PIC waits (not from the
+ *	local APIC); its delivery clears it
+ * @extint_vector: vector
+ * @reserved: zero
+ */
+struct cleave_events {
+	struct cleave_event injected;
+	struct cleave_event exception;
+	__u8 nmi_pending;
+	__u8 nmi_masked;
+	__u8 shadow;
+	__u8 extint;
+	__u8 extint_vector;
+	__u8 reserved[3];
+};
+
+/* struct cleave_mp.state */
+#define CLEAVE_MP_RUNNABLE	0
+#define CLEAVE_MP_HALTED	1	/* in HLT */
+#define CLEAVE_MP_WAIT_INIT	2	/* after reset, not the bootstrap processor */
+#define CLEAVE_MP_WAIT_SIPI	3	/* after INIT */
+#define CLEAVE_MP_SHUTDOWN	4	/* triple fault */
+
+/**
+ * struct cleave_mp - multiprocessor state
+ * @state: CLEAVE_MP_*
+ * @sipi_vector: of the SIPI that started it last
+ * @reserved: zero
+ */
+struct cleave_mp {
+	__u32 state;
+	__u8 sipi_vector;
+	__u8 reserved[3];
+};
+
+/**
+ * struct cleave_lapic - local APIC
+ * @regs: the register page's first KiB, as the guest reads it in xAPIC mode,
+ *	register at offset N in regs[N / 4]; the id register holds the x2APIC
+ *	id in x2APIC mode
+ * @icr_high: high half of the 64-bit ICR in x2APIC mode
+ * @timer_pending: timer interrupts due and not taken yet
+ * @tsc_deadline: IA32_TSC_DEADLINE
+ * @timer_left: ns until the one-shot or periodic timer fires; 0 when it is
+ *	not running
+ */
+struct cleave_lapic {
+	__u32 regs[256];
+	__u32 icr_high;
+	__u32 timer_pending;
+	__u64 tsc_deadline;
+	__u64 timer_left;
+};
+
+/**
+ * struct cleave_state - argument of CLEAVE_GET_STATE and CLEAVE_SET_STATE
+ * @groups: which of the following to read or set, CLEAVE_REGS and so on
+ * @reserved: zero
+ * @regs: with CLEAVE_REGS
+ * @sregs: with CLEAVE_SREGS
+ * @debug: with CLEAVE_DEBUG
+ * @xcrs: with CLEAVE_XCRS
+ * @events: with CLEAVE_EVENTS
+ * @mp: with CLEAVE_MP
+ * @lapic: with CLEAVE_LAPIC
+ *
+ * Setting checks all groups first and then sets all, or none: -EINVAL for a
+ * value that no CPU of this guest's CPUID could hold. Both wait for the vCPU
+ * to come out of CLEAVE_RUN (-EINTR if a signal comes first).
+ */
+struct cleave_state {
+	__u64 groups;
+	__u64 reserved;
+	struct cleave_regs regs;
+	struct cleave_sregs sregs;
+	struct cleave_debug debug;
+	struct cleave_xcrs xcrs;
+	struct cleave_events events;
+	struct cleave_mp mp;
+	struct cleave_lapic lapic;
+};
+
+/**
+ * struct cleave_fpu - argument of CLEAVE_GET_FPU and CLEAVE_SET_FPU
+ * @region: XSAVE area in the standard, uncompacted format (SDM vol. 1 13.4)
+ *
+ * Setting: -EINVAL if XSTATE_BV or MXCSR has bits the guest cannot have.
+ */
+struct cleave_fpu {
+	__u8 region[12288];
+};
+
+/**
+ * struct cleave_msr_entry - one model-specific register
+ * @index: ECX of RDMSR
+ * @reserved: zero
+ * @value: EDX:EAX
+ */
+struct cleave_msr_entry {
+	__u32 index;
+	__u32 reserved;
+	__u64 value;
+};
+
+/**
+ * struct cleave_msrs - argument of CLEAVE_GET_MSRS and CLEAVE_SET_MSRS
+ * @count: entries to read or set
+ * @done: out: entries read or set; the first refused one is entries[@done]
+ * @entries: the registers
+ *
+ * Returns 0 when all were done; -EINVAL, with @done written back, when one
+ * is unknown or its value is refused.
+ */
+struct cleave_msrs {
+	__u32 count;
+	__u32 done;
+	struct cleave_msr_entry entries[CLEAVE_MAX_MSRS];
+};
+
+/**
+ * struct cleave_lapic_access - argument of CLEAVE_LAPIC_ACCESS
+ * @offset: of the register in the xAPIC page, 16-byte aligned
+ * @write: 1 to write @value, 0 to read it
+ * @value: in or out
+ * @reserved: zero
+ *
+ * What the guest's access to the xAPIC page does, for user space that has
+ * decoded it. Wakes and interrupts as the guest's own would.
+ */
+struct cleave_lapic_access {
+	__u32 offset;
+	__u32 write;
+	__u32 value;
+	__u32 reserved;
+};
+
+/* ---- the run page ------------------------------------------------------- */
+
+/* struct cleave_run.request */
+#define CLEAVE_RUN_IMMEDIATE	(1U << 0)	/* complete the last exit, do not enter: -EINTR */
+#define CLEAVE_RUN_WINDOW	(1U << 1)	/* exit when an interrupt could be taken */
+
+/* struct cleave_run.exit */
+#define CLEAVE_EXIT_NONE	0	/* CLEAVE_RUN returned an error */
+#define CLEAVE_EXIT_IO		1	/* port access; complete by run->io.data */
+#define CLEAVE_EXIT_MMIO	2	/* access where no slot is; decode and do it */
+#define CLEAVE_EXIT_MSR		3	/* unknown MSR; complete by run->msr */
+#define CLEAVE_EXIT_HLT		4	/* HLT, RIP behind it */
+#define CLEAVE_EXIT_SHUTDOWN	5	/* triple fault */
+#define CLEAVE_EXIT_WINDOW	6	/* the asked-for window is open */
+#define CLEAVE_EXIT_EOI		7	/* EOI of a level-triggered vector */
+#define CLEAVE_EXIT_HYPERCALL	8	/* RIP behind it; result goes to RAX */
+#define CLEAVE_EXIT_INSN	9	/* an instruction for user space to carry out */
+#define CLEAVE_EXIT_FAULT	10	/* the host could not provide the page */
+#define CLEAVE_EXIT_REFUSED	11	/* the processor refused the guest state */
+#define CLEAVE_EXIT_UNHANDLED	12	/* an exit that nobody asked for */
+
+/* struct cleave_run.io.flags, .mmio.flags, .msr.flags, .fault.flags */
+#define CLEAVE_ACCESS_WRITE	(1U << 0)	/* OUT, store, WRMSR */
+#define CLEAVE_ACCESS_FETCH	(1U << 1)	/* instruction fetch */
+#define CLEAVE_ACCESS_STRING	(1U << 2)	/* INS, OUTS: RIP at it, carry it out as CLEAVE_EXIT_INSN */
+#define CLEAVE_ACCESS_READONLY	(1U << 3)	/* store to a CLEAVE_SLOT_READONLY slot */
+#define CLEAVE_ACCESS_WALK	(1U << 4)	/* of the guest's own page tables, not of its data */
+
+/**
+ * struct cleave_run - page 0 of a vCPU fd's mmap(), shared with the module
+ * @request: in: CLEAVE_RUN_*, read once when CLEAVE_RUN starts
+ * @reserved: in: zero
+ * @want: in: groups (CLEAVE_REGS, CLEAVE_SREGS) to fill at every exit
+ * @dirty: in: groups user space changed here since the exit; taken over and
+ *	cleared by the next CLEAVE_RUN (-EINVAL if it refuses the values)
+ * @valid: out: groups filled at this exit
+ * @exit: out: CLEAVE_EXIT_*
+ * @window: out: 1 if the guest could take an interrupt now
+ * @raw_reason: out: the vendor's exit reason or code, for people
+ * @raw_info: out: exit qualification or EXITINFO1, EXITINFO2, for people
+ * @rip: out: of the exit (before it is moved behind the instruction)
+ * @regs: in and out
+ * @sregs: in and out
+ * @io: CLEAVE_EXIT_IO
+ * @mmio: CLEAVE_EXIT_MMIO, CLEAVE_EXIT_INSN
+ * @msr: CLEAVE_EXIT_MSR
+ * @hypercall: CLEAVE_EXIT_HYPERCALL
+ * @eoi: CLEAVE_EXIT_EOI
+ * @fault: CLEAVE_EXIT_FAULT
+ * @refused: CLEAVE_EXIT_REFUSED
+ *
+ * Both sides may write it at any time: the module reads every field once and
+ * trusts none of them twice. regs are valid at every exit; sregs too at
+ * exits that ask for an instruction to be carried out (MMIO, INSN, string
+ * I/O) and when wanted.
+ */
+struct cleave_run {
+	__u32 request;
+	__u32 reserved;
+	__u64 want;
+	__u64 dirty;
+
+	__u64 valid;
+	__u32 exit;
+	__u32 window;
+	__u64 raw_reason;
+	__u64 raw_info[2];
+	__u64 rip;
+
+	struct cleave_regs regs;
+	struct cleave_sregs sregs;
+
+	union {
+		/*
+		 * One element of @size bytes (1, 2, 4) at @port. OUT: in
+		 * @data. IN: user space puts it there; the next CLEAVE_RUN
+		 * moves it to RAX. RIP is behind the instruction already.
+		 * With CLEAVE_ACCESS_STRING nothing is done yet.
+		 */
+		struct {
+			__u16 port;
+			__u8 size;
+			__u8 reserved;
+			__u32 flags;
+			__u32 data;
+			__u32 reserved2;
+		} io;
+		/*
+		 * RIP is at the instruction. @gva is valid if @gva_valid.
+		 * @insn_len bytes of @insn came with the exit (0: read them).
+		 * User space carries it out and changes registers by dirty.
+		 */
+		struct {
+			__u64 gpa;
+			__u64 gva;
+			__u32 flags;
+			__u8 gva_valid;
+			__u8 insn_len;
+			__u8 insn[15];
+			__u8 reserved[3];
+		} mmio;
+		/*
+		 * User space puts what RDMSR reads in @data, or sets @error
+		 * to raise #GP(0). RIP moves at the next CLEAVE_RUN.
+		 */
+		struct {
+			__u32 index;
+			__u32 flags;
+			__u64 data;
+			__u32 error;
+			__u32 reserved;
+		} msr;
+		/* Number and arguments by the KVM convention; see regs. */
+		struct {
+			__u64 nr;
+			__u64 args[4];
+		} hypercall;
+		struct {
+			__u32 vector;
+			__u32 reserved;
+		} eoi;
+		/* @error: errno, positive, that the host answered with. */
+		struct {
+			__u64 gpa;
+			__u64 hva;
+			__u32 flags;
+			__u32 error;
+		} fault;
+		/* A text: the rule broken, its section, the value. */
+		struct {
+			char rule[224];
+			__u64 value;
+		} refused;
+		__u8 padding[512];
+	};
+};
+
+/* ---- commands ----------------------------------------------------------- */
+
+#define CLEAVE_IOC	0xce
+
+/* on /dev/cleave */
+#define CLEAVE_INFO		_IOR(CLEAVE_IOC, 0x00, struct cleave_info)
+#define CLEAVE_GET_CPUID	_IOR(CLEAVE_IOC, 0x01, struct cleave_cpuid)
+#define CLEAVE_CREATE_VM	_IOW(CLEAVE_IOC, 0x02, struct cleave_create_vm)
+/* on a VM fd */
+#define CLEAVE_CREATE_VCPU	_IOW(CLEAVE_IOC, 0x20, struct cleave_create_vcpu)
+#define CLEAVE_SET_SLOT		_IOW(CLEAVE_IOC, 0x21, struct cleave_slot)
+#define CLEAVE_MSI		_IOW(CLEAVE_IOC, 0x22, struct cleave_msi)
+/* on a vCPU fd */
+#define CLEAVE_RUN		_IO(CLEAVE_IOC, 0x40)
+#define CLEAVE_GET_STATE	_IOWR(CLEAVE_IOC, 0x41, struct cleave_state)
+#define CLEAVE_SET_STATE	_IOW(CLEAVE_IOC, 0x42, struct cleave_state)
+#define CLEAVE_GET_FPU		_IOR(CLEAVE_IOC, 0x43, struct cleave_fpu)
+#define CLEAVE_SET_FPU		_IOW(CLEAVE_IOC, 0x44, struct cleave_fpu)
+#define CLEAVE_GET_MSRS		_IOWR(CLEAVE_IOC, 0x45, struct cleave_msrs)
+#define CLEAVE_SET_MSRS		_IOWR(CLEAVE_IOC, 0x46, struct cleave_msrs)
+#define CLEAVE_SET_CPUID	_IOW(CLEAVE_IOC, 0x47, struct cleave_cpuid)
+#define CLEAVE_LAPIC_ACCESS	_IOWR(CLEAVE_IOC, 0x48, struct cleave_lapic_access)
+#define CLEAVE_KICK		_IO(CLEAVE_IOC, 0x49)
+#define CLEAVE_NMI		_IO(CLEAVE_IOC, 0x4a)
+
+#endif /* _UAPI_LINUX_CLEAVE_H */
