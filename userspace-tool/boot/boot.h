@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Loaders: what guest memory and vCPU 0 look like when a kernel starts, and
+ * the ACPI tables that describe the machine to it. Files are hostile input.
+ */
+#ifndef CLEAVE_BOOT_H
+#define CLEAVE_BOOT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include "../libcleave/libcleave.h"
+
+/* ---- the machine's map: loaders, ACPI and device models agree on it --------- */
+
+#define BOOT_LOW_END		0xc0000000ULL	/* RAM from 0 to here at most, */
+#define BOOT_HIGH_START		0x100000000ULL	/* the rest from here */
+#define BOOT_MEMORY_MIN		(16ULL << 20)
+#define BOOT_HOLE_START		0xa0000		/* reserved in e820, RAM behind it */
+#define BOOT_HOLE_END		0x100000
+#define BOOT_EBDA		0x9f000		/* e820 usable ends here */
+#define BOOT_GDT		0x1000
+#define BOOT_ZERO_PAGE		0x2000		/* boot_params or hvm_start_info */
+#define BOOT_MODULES		0x3000		/* PVH module list, memory map */
+#define BOOT_PAGE_TABLES	0x4000		/* PML4, PDPT, 4 page directories */
+#define BOOT_CMDLINE		0x10000
+#define BOOT_CMDLINE_MAX	0x10000
+#define ACPI_BASE		0xe0000		/* RSDP first */
+#define ACPI_END		0xf0000
+
+#define IOAPIC_BASE		0xfec00000U
+#define LAPIC_BASE		0xfee00000U
+#define PM1A_EVT_PORT		0x600		/* status, enable: 2 bytes each */
+#define PM1A_CNT_PORT		0x604
+#define PM_TMR_PORT		0x608		/* 3.579545 MHz, 32 bits */
+#define ACPI_SCI_IRQ		9		/* level, active high */
+#define ACPI_S5_TYPE		5		/* SLP_TYP of power-off in PM1a_CNT */
+#define ACPI_RESET_PORT		0xcf9
+#define ACPI_RESET_VALUE	6
+#define COM1_PORT		0x3f8
+#define COM1_IRQ		4
+#define RTC_PORT		0x70
+#define RTC_IRQ			8
+
+struct boot_range {
+	uint64_t gpa;
+	uint64_t size;
+};
+
+/* RAM ranges of a machine with this much memory: 1 or 2. */
+unsigned int boot_ram(uint64_t memory, struct boot_range range[2]);
+
+/* ---- loading ---------------------------------------------------------------- */
+
+/* mem must hold RAM as boot_ram(memory) lays it out, zeroed. */
+struct boot_params_in {
+	const char *kernel;		/* path: bzImage, PVH ELF or vmlinux ELF */
+	const char *initrd;		/* path, or NULL */
+	const char *cmdline;		/* or NULL */
+	uint64_t memory;		/* bytes, page aligned */
+	uint32_t cpus;
+};
+
+/* Start state of vCPU 0; the groups CLEAVE_REGS and CLEAVE_SREGS. */
+struct boot_result {
+	struct cleave_regs regs;
+	struct cleave_sregs sregs;
+	const char *protocol;		/* "bzImage, 64-bit entry" ..., static */
+	uint64_t kernel_gpa, kernel_end;
+	uint64_t initrd_gpa, initrd_size;
+	uint64_t rsdp;
+};
+
+/*
+ * Loads everything into guest memory. 0 or -errno with one line in err: what,
+ * why and what to do. Nothing is left behind but what was written to mem.
+ */
+int boot_load(struct boot_params_in *in, struct cleave_mem *mem, struct boot_result *out,
+	      char *err, size_t errlen);
+
+/* ---- acpi.c ------------------------------------------------------------------ */
+
+/* Writes the tables from ACPI_BASE on; *rsdp is where they start. */
+int acpi_build(const struct cleave_mem *mem, uint32_t cpus, uint64_t *rsdp);
+
+/* ---- between the files here --------------------------------------------------- */
+
+struct boot_file {
+	const uint8_t *data;		/* mapped read-only, private */
+	uint64_t size;
+};
+
+struct boot_ctx {
+	struct boot_params_in *in;
+	struct cleave_mem *mem;
+	struct boot_result *out;
+	struct boot_file kernel, initrd;
+	char *err;
+	size_t errlen;
+};
+
+struct boot_e820 {
+	uint64_t addr, size;
+	uint32_t type;
+} __attribute__((packed));
+
+#define BOOT_E820_MAX	8
+#define E820_RAM	1
+#define E820_RESERVED	2
+#define E820_ACPI	3
+
+/* Fills ctx->err by the format and returns error. */
+int boot_fail(struct boot_ctx *ctx, int error, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX]);
+/* Finds room for the initrd below max and above low, copies it. */
+int boot_place_initrd(struct boot_ctx *ctx, uint64_t low, uint64_t max);
+int boot_place_cmdline(struct boot_ctx *ctx, uint64_t max);
+int boot_enter_64(struct boot_ctx *ctx, uint64_t rip);	/* identity maps 4 GiB */
+void boot_enter_32(struct boot_ctx *ctx, uint64_t rip);	/* flat, paging off */
+int bzimage_load(struct boot_ctx *ctx);
+int elf_load(struct boot_ctx *ctx);
+
+#endif /* CLEAVE_BOOT_H */
