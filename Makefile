@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# cleave: `make help` says what there is.
+
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory
+
+# Headers to build the module against: the running kernel's, or the newest there are.
+KDIR ?= $(shell selftests/hosts/kdir.sh)
+KREL  = $(shell cat $(KDIR)/include/config/kernel.release)
+
+PREFIX	 ?= /usr/local
+MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
+UDEVDIR	 ?= /usr/lib/udev/rules.d
+HOST	 ?= svm
+
+.DEFAULT_GOAL := all
+.PHONY: all module tool install uninstall clean distclean help run check lint unit setup
+
+all: module tool
+
+module:
+	@[ -n "$(KDIR)" ] || { echo "make: no kernel headers found: apt-get install linux-headers-$$(uname -r), or give KDIR=" >&2; exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+tool:
+	$(MAKE) -C userspace-tool
+
+install: all
+	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
+	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
+	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
+	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
+ifeq ($(DESTDIR),)
+	getent group cleave >/dev/null || groupadd --system cleave
+	depmod $(KREL)
+	if udevadm control --reload 2>/dev/null; then udevadm trigger --sysname-match=cleave; fi
+endif
+
+# The group stays: files may belong to it.
+uninstall:
+	rm -f $(MODDIR)/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
+ifeq ($(DESTDIR),)
+	depmod $(KREL)
+endif
+
+setup:
+	selftests/hosts/setup.sh check
+
+run:
+	@selftests/hosts/run.sh $(HOST)
+
+check:
+	@selftests/check.sh
+
+lint:
+	@selftests/check.sh lint
+
+unit:
+	@selftests/check.sh unit
+
+clean:
+	[ -z "$(KDIR)" ] || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	$(MAKE) -C userspace-tool clean
+	$(MAKE) -C selftests/unit clean
+	find build -mindepth 1 -maxdepth 1 ! -name cache -exec rm -rf {} + 2>/dev/null || :
+
+distclean: clean
+	rm -rf build
+
+help:
+	@echo 'make              kmod/cleave.ko (for KDIR=$(KDIR)) and userspace-tool/cleave'
+	@echo 'make run          boot a Debian kernel as a guest, to a shell; installs what is missing'
+	@echo '                  HOST=svm   in QEMU with AMD-V (default)'
+	@echo '                  HOST=vmx   in Bochs, or QEMU on KVM, with VT-x'
+	@echo '                  HOST=local on this machine'
+	@echo 'make check        every test; installs what is missing'
+	@echo 'make lint         the static checks alone'
+	@echo 'make unit         the tests that need no virtualization, alone'
+	@echo 'make setup        install what make run and make check need, and no more'
+	@echo 'make install      module, tool, man page, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
+	@echo 'make uninstall    what make install put there, but for the group'
+	@echo 'make clean        what was built; make distclean: what was downloaded as well'

@@ -1,0 +1,134 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
+#   setup.sh run|check|vmx
+# run: to build, and to boot a guest. check: that, and what the tests need.
+# vmx: that of run, and the emulator with VT-x.
+#
+# Kernels that are booted, as test host or guest, need not be this machine's:
+# their packages are downloaded and unpacked to build/cache/, so that nothing
+# is added to its boot menu and no initramfs is made for them.
+
+set -u
+. "$(dirname "$0")/common.sh"
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C
+
+packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev
+	  linux-headers-cloud-amd64 kmod cpio busybox-static qemu-system-x86)
+series=(6.1)
+case ${1-} in
+run) ;;
+check)
+	packages+=(g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
+	series+=(6.12) ;;
+vmx)	packages+=(bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
+*)	die "usage: setup.sh run|check|vmx" ;;
+esac
+
+as_root()
+{
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo --preserve-env=DEBIAN_FRONTEND,LC_ALL "$@"
+	else
+		die "'$*' needs root: run this as root, or install sudo"
+	fi
+}
+
+# quietly WHAT CMD...: its output only if it fails.
+quietly()
+{
+	local what=$1 log rc
+	shift
+	log=$(mktemp)
+	"$@" >"$log" 2>&1 </dev/null
+	rc=$?
+	[ $rc = 0 ] || { tail -n 20 "$log" >&2; rm -f "$log"; die "$what failed (status $rc): $*"; }
+	rm -f "$log"
+}
+
+updated=
+apt_update()
+{
+	[ -n "$updated" ] || quietly "apt-get update" as_root apt-get -q update
+	updated=1
+}
+
+# Asks dpkg once.
+install_packages()
+{
+	local p have missing=()
+	have=$(dpkg-query -W -f '${db:Status-Status}:${Package}\n' "${packages[@]}" 2>/dev/null)
+	for p in "${packages[@]}"; do
+		grep -qx "installed:$p" <<<"$have" || missing+=("$p")
+	done
+	[ ${#missing[@]} = 0 ] && return
+	echo "installing ${missing[*]}"
+	apt_update
+	quietly "apt-get install" as_root apt-get -q -y --no-install-recommends install "${missing[@]}"
+}
+
+# fetch DIR PACKAGE[=VERSION]: the .deb to DIR; the lists may be older than the archive.
+fetch()
+{
+	(cd "$1" && apt-get -q download "$2") >/dev/null 2>&1 && return
+	apt_update
+	(cd "$1" && quietly "apt-get download" apt-get -q download "$2")
+}
+
+# The kernel whose headers are installed, unpacked as far as it is booted:
+# image, and KVM's modules, beside which cleave must live.
+get_kernel()
+{
+	local headers=$1 kver dir tmp version
+	kver=$(kernel_of "$headers") || die "$headers names no kernel"
+	dir=$kernels/$kver
+	[ -e "$dir/vmlinuz" ] && return
+	tmp=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
+	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
+	echo "fetching linux-image-$kver"
+	fetch "$tmp" "linux-image-$kver=$version"
+	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
+		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/drivers/crypto/ccp/*' ||
+		die "linux-image-$kver has not the files looked for"
+	rm -f "$tmp"/*.deb
+	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
+	mkdir -p "$tmp/modules"
+	find "$tmp" -name '*.ko*' -exec mv -t "$tmp/modules" {} +
+	find "$tmp/modules" -name '*.ko.xz' -exec xz -d {} +
+	rm -rf "$tmp/boot" "$tmp/lib" "$tmp/usr"
+	mkdir -p "$kernels" && mv "$tmp" "$dir" || exit 1
+}
+
+# Two files of the kernel's tree: kselftest's harness, checkpatch with its word list.
+get_source()
+{
+	local tmp member=./usr/src/linux-source-6.1.tar.xz
+	[ -e "$source/scripts/checkpatch.pl" ] && return
+	tmp=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
+	if [ -e "${member#.}" ]; then
+		ln -s "${member#.}" "$tmp/tar.xz"
+	else
+		echo "fetching linux-source-6.1"
+		fetch "$tmp" linux-source-6.1
+		dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -xO "$member" >"$tmp/tar.xz"
+	fi
+	mkdir "$tmp/source"
+	tar -xJf "$tmp/tar.xz" -C "$tmp/source" --strip-components=1 --wildcards \
+		'linux-source-6.1/tools/testing/selftests/kselftest*.h' \
+		'linux-source-6.1/scripts/checkpatch.pl' 'linux-source-6.1/scripts/spelling.txt' \
+		'linux-source-6.1/scripts/const_structs.checkpatch' ||
+		die "linux-source-6.1 has not the files looked for"
+	mv "$tmp/source" "$source" && rm -rf "$tmp" || exit 1
+}
+
+[ "$(. /etc/os-release && echo "${ID-}")" = debian ] ||
+	die "setup installs Debian packages, and this is not Debian; see Documentation/testing.rst"
+mkdir -p "$cache" || exit 1
+install_packages
+for s in "${series[@]}"; do
+	get_kernel "$(headers_of "$s")"
+done
+[ "$1" != check ] || get_source
