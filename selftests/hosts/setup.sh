@@ -70,6 +70,12 @@ install_packages()
 	quietly "apt-get install" as_root apt-get -q -y --no-install-recommends install "${missing[@]}"
 }
 
+tmp=
+new_tmp()
+{
+	tmp=$(mktemp -d "$cache/tmp.XXXXXX") && chmod 755 "$tmp" || exit 1
+}
+
 # fetch DIR PACKAGE[=VERSION]: the .deb to DIR; the lists may be older than the archive.
 fetch()
 {
@@ -82,16 +88,16 @@ fetch()
 # image, and KVM's modules, beside which cleave must live.
 get_kernel()
 {
-	local headers=$1 kver dir tmp version
+	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
 	[ -e "$dir/vmlinuz" ] && return
-	tmp=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
+	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
 	fetch "$tmp" "linux-image-$kver=$version"
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
-		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/drivers/crypto/ccp/*' ||
+		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' ||
 		die "linux-image-$kver has not the files looked for"
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
@@ -105,9 +111,9 @@ get_kernel()
 # Two files of the kernel's tree: kselftest's harness, checkpatch with its word list.
 get_source()
 {
-	local tmp member=./usr/src/linux-source-6.1.tar.xz
+	local member=./usr/src/linux-source-6.1.tar.xz
 	[ -e "$source/scripts/checkpatch.pl" ] && return
-	tmp=$(mktemp -d "$cache/tmp.XXXXXX") || exit 1
+	new_tmp
 	if [ -e "${member#.}" ]; then
 		ln -s "${member#.}" "$tmp/tar.xz"
 	else
@@ -127,6 +133,7 @@ get_source()
 [ "$(. /etc/os-release && echo "${ID-}")" = debian ] ||
 	die "setup installs Debian packages, and this is not Debian; see Documentation/testing.rst"
 mkdir -p "$cache" || exit 1
+trap 'rm -rf "$tmp"' EXIT
 install_packages
 for s in "${series[@]}"; do
 	get_kernel "$(headers_of "$s")"

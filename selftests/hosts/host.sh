@@ -1,0 +1,149 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Boots a test host and runs /test of an overlay tree in it, as root.
+#   host.sh svm|vmx|local [-k RELEASE] [-s CPUS] [-m MIB] [-t SECONDS] [-a WORDS]
+#           [-l LOG] [-i] [-c] OVERLAY
+# -k  the kernel, of those that setup.sh fetched (default: Debian 12's own)
+# -t  give up after that time (default 300; 0: never)
+# -a  more words for the kernel's command line
+# -l  where to put the kernel's messages
+# -i  (svm) count instructions, one TSC tick each; Bochs always does
+# -c  the terminal is the test host's: keys reach /test. Ctrl-] x ends it (QEMU)
+# local runs OVERLAY/test on this machine; the tree's path is in $ROOT, which
+# is empty elsewhere.
+#
+# Prints what /test prints, as it comes, and returns its exit status; 124 if
+# there is none, with the reason and the kernel's last words on stderr.
+
+set -u
+. "$(dirname "$0")/common.sh"
+
+usage() { sed -n '3,19s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+
+kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow=''
+kind=${1-}
+case $kind in svm|vmx|local) shift ;; *) usage ;; esac
+while getopts k:s:m:t:a:l:ic o; do
+	case $o in
+	k) kver=$OPTARG ;;
+	s) cpus=$OPTARG ;;
+	m) mem=$OPTARG ;;
+	t) limit=$OPTARG ;;
+	a) words=$OPTARG ;;
+	l) klog=$OPTARG ;;
+	i) icount=1 ;;
+	c) interactive=1 ;;
+	*) usage ;;
+	esac
+done
+shift $((OPTIND - 1))
+[ $# = 1 ] && [ -x "$1/test" ] || die "${1-no overlay}: no executable file 'test' in it"
+overlay=$1
+
+run_local()
+{
+	local run=()
+
+	[ "$(id -u)" = 0 ] || run=(sudo --preserve-env=ROOT,TERM)
+	export ROOT
+	ROOT=$(cd "$overlay" && pwd)
+	"${run[@]}" "$ROOT/test"
+}
+
+# The tree that the kernel unpacks: busybox, our init, the overlay on top.
+make_initrd()
+{
+	local tree=$work/tree
+
+	mkdir -p "$tree"/{bin,dev,proc,sys,tmp} &&
+		cp "$(command -v busybox)" "$tree/bin/busybox" &&
+		cp "$top/selftests/hosts/init" "$tree/init" &&
+		cp -a "$overlay"/. "$tree/" &&
+		(cd "$tree" && find . | cpio -o -H newc --quiet) >"$work/initrd" || die "no initrd"
+	rm -rf "$tree"
+}
+
+# $machine from the accelerator's and CPU's arguments.
+qemu_command()
+{
+	local console=stdio,id=console,signal=off
+	local monitor=(-monitor none)
+
+	if [ -n "$interactive" ]; then
+		console+=,mux=on
+		monitor=(-mon chardev=console,mode=readline -echr 29)
+	fi
+	machine=(qemu-system-x86_64 "$@" -smp "$cpus" -m "$mem" -nodefaults -no-user-config
+		 -display none -no-reboot "${monitor[@]}" -chardev "$console" -serial chardev:console
+		 -serial "file:$klog" -kernel "$vmlinuz" -initrd "$work/initrd" -append "$cmdline")
+}
+
+# Whatever ends this script ends the machine.
+cleanup()
+{
+	[ -z "${pid-}" ] || { kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; }
+	[ -z "${tty-}" ] || stty "$tty"
+	rm -rf "$work"
+}
+
+# Ends when the machine does. setpriv: should this script be killed outright,
+# the machine is too.
+run_machine()
+{
+	local tail=
+
+	# Bochs' own terminal is a file; its console comes from another.
+	if [ -n "$follow" ]; then
+		setpriv --pdeathsig TERM timeout --foreground -k 5 "$limit" "${machine[@]}" \
+			</dev/null >"$work/machine.log" 2>&1 &
+		pid=$!
+		tail -q -f -n +1 -s 0.2 --pid="$pid" "$follow" | tr -d '\r' &
+		tail=$!
+	else
+		setpriv --pdeathsig TERM timeout --foreground -k 5 "$limit" "${machine[@]}" \
+			<&0 2>"$work/machine.log" &
+		pid=$!
+	fi
+	wait "$pid"
+	machine_rc=$?
+	pid=
+	[ -z "$tail" ] || wait "$tail"
+}
+
+last_words()
+{
+	[ ! -s "$work/machine.log" ] || grep -v "warning: TCG doesn't support" "$work/machine.log" | tail -n 5
+	tr -d '\r' <"$klog" | tail -n 30
+}
+
+[ "$kind" != local ] || { run_local; exit; }
+. "$top/selftests/hosts/$kind.sh"
+vmlinuz=$kernels/$kver/vmlinuz
+[ -e "$vmlinuz" ] || die "no kernel $kver under ${kernels#"$top"/}: selftests/hosts/setup.sh fetches what there is"
+if [ -n "$interactive" ]; then
+	tty=$(stty -g) || die "-c needs a terminal"
+	words+=" host.console=$(stty size | tr ' ' ,),${TERM:-linux}"
+	limit=0
+fi
+
+pid=
+work=$(mktemp -d) || exit 1
+trap cleanup EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+: "${klog:=$work/klog}"
+: >"$klog" || exit 1
+# An oops ends the host: what it does after one proves nothing.
+cmdline="console=ttyS1 loglevel=5 tsc=reliable panic=-1 oops=panic $words"
+make_initrd
+host_command || die "the test host cannot be started: $(cat "$work/machine.log" 2>/dev/null)"
+run_machine
+rc=$(tr -d '\r' <"$klog" | sed -n 's/.*test host: exit \([0-9][0-9]*\)$/\1/p' | tail -n 1)
+if [ -z "$rc" ]; then
+	[ "$machine_rc" = 124 ] && why="did not end within $limit s" || why="ended by itself (status $machine_rc)"
+	{ echo "host.sh: the test host ($(host_describe), $kver) $why; its last words:"; last_words; } >&2
+	exit 124
+fi
+exit "$rc"

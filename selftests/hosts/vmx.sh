@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0
+# A test host with VT-x: QEMU on KVM where that is nested, else Bochs. To be sourced by host.sh.
+
+vmx_nested()
+{
+	[ -w /dev/kvm ] && grep -qw vmx /proc/cpuinfo &&
+		grep -qs '[1Y]' /sys/module/kvm_intel/parameters/nested
+}
+
+host_describe()
+{
+	if vmx_nested && [ -z "$icount" ]; then
+		echo "QEMU on KVM, this machine's VT-x"
+	else
+		echo "Bochs, VT-x emulated"
+	fi
+}
+
+# The BIOS boots it: isolinux loads the kernel. KASLR and the mitigations cost
+# Bochs half of its boot time.
+bochs_iso()
+{
+	mkdir -p "$work/iso/isolinux"
+	cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$work/iso/isolinux/" &&
+		cp "$vmlinuz" "$work/iso/vmlinuz" && mv "$work/initrd" "$work/iso/initrd" || return
+	cat >"$work/iso/isolinux/isolinux.cfg" <<-END
+		DEFAULT host
+		PROMPT 0
+		LABEL host
+		 KERNEL /vmlinuz
+		 INITRD /initrd
+		 APPEND $cmdline mitigations=off nokaslr
+	END
+	xorriso -as mkisofs -quiet -o "$work/host.iso" -b isolinux/isolinux.bin -c isolinux/boot.cat \
+		-no-emul-boot -boot-load-size 4 -boot-info-table "$work/iso" >"$work/machine.log" 2>&1
+}
+
+# A debugger build: the file given by -rc tells it to go on.
+bochs_command()
+{
+	local com1="mode=file, dev=$work/console"
+
+	bochs_iso || return
+	[ -z "$interactive" ] || com1="mode=term, dev=$(tty)"
+	cat >"$work/bochsrc" <<-END
+		plugin_ctrl: unmapped=1, biosdev=1, speaker=0, serial=1, iodebug=1
+		config_interface: textconfig
+		display_library: rfb, options="timeout=0"
+		memory: guest=$mem, host=$mem
+		romimage: file=/usr/share/bochs/BIOS-bochs-latest
+		vgaromimage: file=/usr/share/vgabios/vgabios.bin
+		cpu: model=corei7_skylake_x, count=$cpus, ips=50000000, reset_on_triple_fault=0
+		clock: sync=none, time0=utc
+		ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
+		ata0-master: type=cdrom, path=$work/host.iso, status=inserted
+		boot: cdrom
+		com1: enabled=1, $com1
+		com2: enabled=1, mode=file, dev=$klog
+		log: $work/bochs.log
+		panic: action=fatal
+		error: action=ignore
+		info: action=ignore
+	END
+	echo c >"$work/rc"
+	: >"$work/console"
+	machine=(bochs -q -f "$work/bochsrc" -rc "$work/rc")
+	[ -n "$interactive" ] || follow=$work/console
+}
+
+host_command()
+{
+	if vmx_nested && [ -z "$icount" ]; then
+		qemu_command -accel kvm -cpu host
+	else
+		bochs_command
+	fi
+}
