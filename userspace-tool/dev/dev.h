@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The device models of `cleave run`. Each is plain logic: no thread, no lock,
+ * no system call. The machine around them calls every function under one
+ * lock, tells them the time and carries their interrupts away.
+ */
+#ifndef CLEAVE_DEV_H
+#define CLEAVE_DEV_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NS_PER_SEC	1000000000ULL
+#define DEV_NEVER	UINT64_MAX	/* no deadline */
+
+/* Time as devices see it: ns, never going back. */
+struct dev_clock {
+	uint64_t (*now)(struct dev_clock *clock);
+};
+
+static inline uint64_t dev_now(struct dev_clock *clock)
+{
+	return clock->now(clock);
+}
+
+/* ticks = ns * hz / 1e9, and back, rounded up; without overflow */
+static inline uint64_t dev_ns_to_ticks(uint64_t ns, uint64_t hz)
+{
+	return (uint64_t)((unsigned __int128)ns * hz / NS_PER_SEC);
+}
+
+static inline uint64_t dev_ticks_to_ns(uint64_t ticks, uint64_t hz)
+{
+	return (uint64_t)(((unsigned __int128)ticks * NS_PER_SEC + hz - 1) / hz);
+}
+
+/* An interrupt line; set() hears of changes only. */
+struct irq_line {
+	void (*set)(void *ctx, unsigned int nr, bool level);
+	void *ctx;
+	unsigned int nr;
+	bool level;
+};
+
+static inline void irq_set(struct irq_line *irq, bool level)
+{
+	if (irq->level == level)
+		return;
+	irq->level = level;
+	irq->set(irq->ctx, irq->nr, level);
+}
+
+/* ---- bus.c: who answers at an address ------------------------------------ */
+
+#define BUS_MAX_RANGES	24
+
+/*
+ * @max: widest access in bytes that the device knows; wider ones are split
+ *	into bytes, as the ISA bus does. read or write may be NULL.
+ */
+struct bus_range {
+	uint64_t base, size;
+	unsigned int max;
+	void *dev;
+	uint64_t (*read)(void *dev, uint64_t offset, unsigned int size);
+	void (*write)(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+};
+
+struct bus {
+	unsigned int count;
+	struct bus_range range[BUS_MAX_RANGES];
+};
+
+int bus_add(struct bus *bus, const struct bus_range *range);	/* -EEXIST, -ENOSPC, -EINVAL */
+uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned int size);	/* nobody there: all ones */
+void bus_write(struct bus *bus, uint64_t addr, unsigned int size, uint64_t value);
+
+/* ---- uart.c: 16550A ------------------------------------------------------- */
+
+#define UART_FIFO	16
+
+struct uart {
+	struct irq_line irq;
+	void (*tx)(void *ctx, uint8_t byte);
+	void *tx_ctx;
+	uint8_t ier, fcr, lcr, mcr, lsr, msr, scr, dll, dlm;
+	bool thre;			/* the transmitter-empty interrupt is due */
+	unsigned int head, count;	/* of rx */
+	uint8_t rx[UART_FIFO];
+};
+
+void uart_init(struct uart *u);		/* irq, tx, tx_ctx are set already */
+unsigned int uart_room(const struct uart *u);	/* bytes it would take now */
+void uart_receive(struct uart *u, uint8_t byte);
+uint64_t uart_read(void *dev, uint64_t offset, unsigned int size);
+void uart_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+/* ---- rtc.c: MC146818 ------------------------------------------------------ */
+
+struct rtc {
+	struct irq_line irq;
+	struct dev_clock *clock;
+	int64_t offset;			/* its time, ns since 1970, minus clock */
+	uint64_t seen;			/* clock up to which register C tells all */
+	uint8_t index;
+	uint8_t cmos[128];
+};
+
+void rtc_init(struct rtc *r, struct dev_clock *clock, int64_t unix_seconds);
+uint64_t rtc_deadline(struct rtc *r);	/* when rtc_tick() has something to do */
+void rtc_tick(struct rtc *r);
+uint64_t rtc_read(void *dev, uint64_t offset, unsigned int size);
+void rtc_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+/* ---- ioapic.c: 82093AA with EOI register ---------------------------------- */
+
+#define IOAPIC_SIZE	0x1000ULL
+#define IOAPIC_PINS	24
+
+struct ioapic {
+	/* sends a message; how many local APICs took it, or -errno */
+	int (*msi)(void *ctx, uint64_t address, uint32_t data);
+	void *ctx;
+	uint32_t id, select;
+	uint32_t lines;			/* levels of the pins */
+	uint64_t rte[IOAPIC_PINS];
+};
+
+void ioapic_init(struct ioapic *io);	/* msi, ctx are set already */
+void ioapic_set(struct ioapic *io, unsigned int pin, bool level);
+void ioapic_eoi(struct ioapic *io, uint8_t vector);
+uint64_t ioapic_read(void *dev, uint64_t offset, unsigned int size);
+void ioapic_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+/* ---- pit.c: 8254 and port 0x61 -------------------------------------------- */
+
+#define PIT_HZ	1193182ULL
+
+struct pit_channel {
+	uint8_t mode, rw;		/* rw: 1 low byte, 2 high byte, 3 both */
+	bool bcd, gate, null, armed;
+	bool read_high, write_high;	/* which byte is next when rw is 3 */
+	bool status_latched;
+	uint8_t count_latched;		/* bytes of the latch left to read */
+	uint8_t status, low;
+	uint16_t latch;
+	uint32_t reload;		/* 1 to 65536 */
+	uint64_t start;			/* ns at which the count began */
+	uint64_t frozen;		/* ticks counted when the gate closed */
+};
+
+struct pit {
+	struct irq_line irq;
+	struct dev_clock *clock;
+	uint64_t next;			/* ns of the next edge of channel 0 */
+	bool speaker;
+	struct pit_channel ch[3];
+};
+
+void pit_init(struct pit *p, struct dev_clock *clock);
+uint64_t pit_deadline(struct pit *p);
+void pit_tick(struct pit *p);
+uint64_t pit_read(void *dev, uint64_t offset, unsigned int size);
+void pit_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+uint64_t pit_port61_read(void *dev, uint64_t offset, unsigned int size);
+void pit_port61_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+/* ---- pic.c: two 8259A ------------------------------------------------------ */
+
+struct pic_chip {
+	uint8_t irr, isr, imr, lines, elcr, elcr_mask;
+	uint8_t base, icw_step, icw4, lowest;	/* lowest: priority 7 */
+	bool single, read_isr, special_mask, rotate_aeoi, poll;
+};
+
+struct pic {
+	struct pic_chip chip[2];	/* master, slave on its line 2 */
+};
+
+void pic_init(struct pic *p);
+void pic_set(struct pic *p, unsigned int irq, bool level);
+bool pic_output(const struct pic *p);	/* the INT line of the master */
+uint8_t pic_acknowledge(struct pic *p);	/* the vector, as by INTA */
+uint64_t pic_master_read(void *dev, uint64_t offset, unsigned int size);
+void pic_master_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+uint64_t pic_slave_read(void *dev, uint64_t offset, unsigned int size);
+void pic_slave_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+uint64_t pic_elcr_read(void *dev, uint64_t offset, unsigned int size);
+void pic_elcr_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+/* ---- pm.c: ACPI fixed hardware, reset ports -------------------------------- */
+
+#define PM_TIMER_HZ	3579545ULL
+
+enum pm_request {
+	PM_NONE,
+	PM_OFF,			/* S5 */
+	PM_RESET,
+};
+
+struct pm {
+	struct irq_line sci;
+	struct dev_clock *clock;
+	void (*request)(void *ctx, enum pm_request what);
+	void *ctx;
+	uint8_t s5;			/* SLP_TYP that \_S5 names */
+	uint16_t status, enable, control;
+	uint64_t seen;			/* ns up to which TMR_STS tells all */
+	uint8_t port92;
+};
+
+void pm_init(struct pm *pm, struct dev_clock *clock);	/* sci, request, ctx, s5 are set already */
+void pm_power_button(struct pm *pm);
+uint64_t pm_deadline(struct pm *pm);
+void pm_tick(struct pm *pm);
+/* Offset 0: PM1 status, 2: enable, 4: control, 8: timer. */
+uint64_t pm_read(void *dev, uint64_t offset, unsigned int size);
+void pm_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+/* The one port 0xcf9 */
+uint64_t pm_reset_read(void *dev, uint64_t offset, unsigned int size);
+void pm_reset_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+/* The keyboard controller's command port 0x64 */
+uint64_t pm_i8042_read(void *dev, uint64_t offset, unsigned int size);
+void pm_i8042_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+/* System control port 0x92 */
+uint64_t pm_port92_read(void *dev, uint64_t offset, unsigned int size);
+void pm_port92_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
+
+#endif /* CLEAVE_DEV_H */
