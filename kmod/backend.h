@@ -84,6 +84,7 @@ struct clv_exit {
  * struct clv_backend - one vendor
  * @name: "vmx" or "svm"
  * @vendor: CLEAVE_VENDOR_*
+ * @cpu_feature: X86_FEATURE_* without which @probe is not asked
  * @s2_format: of its stage-2 tables
  * @probe: can this host do it? 0, or -EOPNOTSUPP with the reason in *why
  * @init: allocates what each possible CPU needs; module load
@@ -123,6 +124,7 @@ struct clv_exit {
 struct clv_backend {
 	const char *name;
 	u32 vendor;
+	u32 cpu_feature;
 	const struct clv_s2_format *s2_format;
 
 	int (*probe)(const char **why);

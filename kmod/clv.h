@@ -15,6 +15,7 @@
 #ifndef CLV_H
 #define CLV_H
 
+#include <linux/cpumask.h>
 #include <linux/fs.h>
 #include <linux/hrtimer.h>
 #include <linux/kref.h>
@@ -66,6 +67,7 @@ struct clv_vm {
 
 	u64 tsc_offset;			/* l to change, READ_ONCE to look: guest TSC - host TSC */
 	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
+	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 	void *backend;			/* c: the vendor's part, or NULL */
 };
 
@@ -133,6 +135,7 @@ struct clv_vcpu {
 	u8 nmi_pending;
 	u8 extint;			/* 0, or 1 if extint_vector waits */
 	u8 extint_vector;
+	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -152,6 +155,7 @@ struct clv_vcpu {
 	struct clv_lapic *lapic;	/* c */
 	struct fpu_guest fpu;		/* v */
 	u64 xcr0;			/* v */
+	bool loaded;			/* v: vcpu_load() done, preemption off */
 	bool fpu_loaded;		/* v: the guest's FPU state is in the CPU */
 	struct cleave_cpuid *cpuid;	/* v: as given, never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
@@ -256,7 +260,7 @@ static inline void clv_vcpu_request(struct clv_vcpu *vcpu, int req)
 
 /*
  * No vCPU of the VM uses a translation older than this call once it returns.
- * May hold s2.lock; IRQs on.
+ * s2.lock held for writing; IRQs on.
  */
 void clv_vm_flush_tlb(struct clv_vm *vm);
 
@@ -269,13 +273,16 @@ enum clv_next {
 };
 
 enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
-int clv_complete_pending(struct clv_vcpu *vcpu);	/* 0 or -EINVAL */
-void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, struct clv_exit *exit);
+void clv_complete_pending(struct clv_vcpu *vcpu);
+void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);	/* exit: may be NULL */
 
 /* ---- state.c: get, set, check guest registers ----------------------------- */
 
 int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st);
+void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
+/* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
+int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s);
 int clv_sregs_check(struct clv_vcpu *vcpu, const struct cleave_sregs *s);
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
@@ -287,9 +294,10 @@ int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);
 
 /* ---- event.c -------------------------------------------------------------- */
 
+void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+void clv_events_take_nmis(struct clv_vcpu *vcpu);
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);
 void clv_queue_exception_err(struct clv_vcpu *vcpu, u8 vector, u32 error);
-void clv_queue_page_fault(struct clv_vcpu *vcpu, u64 gva, u32 error);
 /* Before entry: injects one event, or asks for a window. */
 void clv_events_deliver(struct clv_vcpu *vcpu);
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
@@ -300,6 +308,7 @@ void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 
 /* ---- mem.c ---------------------------------------------------------------- */
 
+u32 clv_gpa_bits(void);			/* width of a guest-physical address */
 int clv_mem_init(void);
 void clv_mem_exit(void);
 int clv_mem_vm_create(struct clv_vm *vm);		/* notifier, empty slots, tables */
@@ -347,6 +356,7 @@ void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 /* ---- fpu.c, cpuid.c, msr.c ------------------------------------------------- */
 
 u64 clv_fpu_xcr0(void);				/* what a guest may set */
+u32 clv_fpu_size(void);				/* bytes of XSAVE area for that */
 int clv_fpu_create(struct clv_vcpu *vcpu);
 void clv_fpu_destroy(struct clv_vcpu *vcpu);
 void clv_fpu_reset(struct clv_vcpu *vcpu, bool init);

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* cleave: what differs between kernel versions, and nowhere else. */
+#ifndef CLV_COMPAT_H
+#define CLV_COMPAT_H
+
+#include <linux/version.h>
+
+#ifndef __ASSEMBLY__
+#include <linux/mm.h>
+#include <linux/resume_user_mode.h>
+#include <linux/sched/signal.h>
+#include <linux/syscore_ops.h>
+#include <linux/task_work.h>
+
+/*
+ * Callbacks of the last CPU at suspend. Some 6.12 stable kernels have the
+ * newer registration with a context; Kbuild looks which one it is.
+ */
+#ifdef CLV_HAVE_REGISTER_SYSCORE
+#define CLV_SYSCORE_DEFINE(_suspend, _resume)				\
+static int _suspend##_cb(void *unused) { return _suspend(); }		\
+static void _resume##_cb(void *unused) { _resume(); }			\
+static const struct syscore_ops clv_syscore_ops = {			\
+	.suspend = _suspend##_cb,					\
+	.resume = _resume##_cb,						\
+};									\
+static struct syscore clv_syscore = { .ops = &clv_syscore_ops };	\
+static void clv_syscore_register(void) { register_syscore(&clv_syscore); } \
+static void clv_syscore_unregister(void) { unregister_syscore(&clv_syscore); }
+#else
+#define CLV_SYSCORE_DEFINE(_suspend, _resume)				\
+static struct syscore_ops clv_syscore_ops = {				\
+	.suspend = _suspend,						\
+	.resume = _resume,						\
+};									\
+static void clv_syscore_register(void) { register_syscore_ops(&clv_syscore_ops); } \
+static void clv_syscore_unregister(void) { unregister_syscore_ops(&clv_syscore_ops); }
+#endif
+
+static inline void clv_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
+	vm_flags_set(vma, flags);
+#else
+	vma->vm_flags |= flags;
+#endif
+}
+
+/* Work on the way to user space that cannot wait for the guest to leave by itself. */
+static inline bool clv_work_needs_user(void)
+{
+	if (!test_thread_flag(TIF_NOTIFY_RESUME))
+		return false;
+#ifdef CONFIG_MEMCG
+	if (current->memcg_nr_pages_over_high)
+		return true;
+#endif
+	return task_work_pending(current);
+}
+
+static inline bool clv_work_pending(void)
+{
+	return need_resched() || signal_pending(current) || clv_work_needs_user();
+}
+
+#endif /* __ASSEMBLY__ */
+#endif /* CLV_COMPAT_H */

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: virtualization on and off, on every CPU. On with the first VM, off
+ * with the last; CPUs that come and go, suspend, reboot and crash in between.
+ */
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/reboot.h>
+#include <asm/reboot.h>
+#include "backend.h"
+#include "compat.h"
+
+static DEFINE_MUTEX(host_lock);
+static unsigned int users;		/* host_lock: VMs alive */
+static enum cpuhp_state hp_state;	/* c */
+/* Ours to switch off, because we switched it on. Changed with IRQs off on that CPU. */
+static DEFINE_PER_CPU(bool, cpu_on);
+
+/* Set once the host goes down: faulting VMRUN and the like are no bugs then. */
+bool clv_rebooting;
+
+bool clv_host_rebooting(void)
+{
+	return READ_ONCE(clv_rebooting);
+}
+
+bool clv_host_cpu_enabled(void)
+{
+	return __this_cpu_read(cpu_on);
+}
+
+/* IRQs off. *error keeps the first failure of any CPU. */
+static void cpu_enable(void *error)
+{
+	int ret;
+
+	if (__this_cpu_read(cpu_on))
+		return;
+	ret = clv_backend->cpu_enable();
+	if (ret)
+		atomic_cmpxchg((atomic_t *)error, 0, ret);
+	else
+		__this_cpu_write(cpu_on, true);
+}
+
+static void cpu_disable(void *unused)
+{
+	if (!__this_cpu_read(cpu_on))
+		return;
+	__this_cpu_write(cpu_on, false);
+	clv_backend->cpu_disable();
+}
+
+static int hp_online(unsigned int cpu)
+{
+	atomic_t error = ATOMIC_INIT(0);
+
+	mutex_lock(&host_lock);
+	if (users) {
+		local_irq_disable();
+		cpu_enable(&error);
+		local_irq_enable();
+	}
+	mutex_unlock(&host_lock);
+	if (atomic_read(&error))
+		pr_err("cleave: cannot enable virtualization on CPU %u: %d\n", cpu,
+		       atomic_read(&error));
+	return atomic_read(&error);
+}
+
+/*
+ * User threads may still be here: the run loop looks at cpu_on with IRQs off
+ * before each entry, and goes away when it is false.
+ */
+static int hp_offline(unsigned int cpu)
+{
+	mutex_lock(&host_lock);
+	local_irq_disable();
+	cpu_disable(NULL);
+	local_irq_enable();
+	mutex_unlock(&host_lock);
+	return 0;
+}
+
+/* One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. */
+static int sys_suspend(void)
+{
+	cpu_disable(NULL);
+	return 0;
+}
+
+static void sys_resume(void)
+{
+	atomic_t error = ATOMIC_INIT(0);
+
+	if (!READ_ONCE(users))
+		return;
+	cpu_enable(&error);
+	if (atomic_read(&error))
+		pr_err("cleave: virtualization did not come back after suspend: %d\n",
+		       atomic_read(&error));
+}
+
+CLV_SYSCORE_DEFINE(sys_suspend, sys_resume);
+
+static int reboot_notify(struct notifier_block *nb, unsigned long action, void *data)
+{
+	WRITE_ONCE(clv_rebooting, true);
+	on_each_cpu(cpu_disable, NULL, 1);
+	return NOTIFY_OK;
+}
+
+static struct notifier_block reboot_nb = {
+	.notifier_call = reboot_notify,
+};
+
+/*
+ * On each CPU when the host crashes or restarts in an emergency, maybe from
+ * an NMI: no locks. A CPU in VMX operation, or with GIF clear, ignores INIT
+ * (SDM vol. 3C 24.8, APM vol. 2 15.17), which would hang the restart.
+ */
+static void emergency_disable(void)
+{
+	WRITE_ONCE(clv_rebooting, true);
+	cpu_disable(NULL);
+}
+
+static int enable_all(void)
+{
+	atomic_t error = ATOMIC_INIT(0);
+
+	if (READ_ONCE(clv_rebooting))
+		return -EBUSY;
+	on_each_cpu(cpu_enable, &error, 1);
+	if (!atomic_read(&error)) {
+		cpu_emergency_register_virt_callback(emergency_disable);
+		return 0;
+	}
+	on_each_cpu(cpu_disable, NULL, 1);
+	if (atomic_read(&error) == -EBUSY)
+		pr_warn_ratelimited("cleave: virtualization is in use by another hypervisor, mostly KVM: stop its guests, or unload it (modprobe -r kvm_%s)\n",
+				    clv_backend->vendor == CLEAVE_VENDOR_SVM ? "amd" : "intel");
+	else
+		pr_warn_ratelimited("cleave: the CPU refused to enable %s: %d\n",
+				    clv_backend->name, atomic_read(&error));
+	return atomic_read(&error);
+}
+
+int clv_host_get(void)
+{
+	int ret = 0;
+
+	cpus_read_lock();
+	mutex_lock(&host_lock);
+	if (!users)
+		ret = enable_all();
+	if (!ret)
+		users++;
+	mutex_unlock(&host_lock);
+	cpus_read_unlock();
+	return ret;
+}
+
+void clv_host_put(void)
+{
+	cpus_read_lock();
+	mutex_lock(&host_lock);
+	if (!--users) {
+		cpu_emergency_unregister_virt_callback(emergency_disable);
+		on_each_cpu(cpu_disable, NULL, 1);
+	}
+	mutex_unlock(&host_lock);
+	cpus_read_unlock();
+}
+
+int clv_host_init(void)
+{
+	int ret;
+
+	ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "cleave:online",
+					hp_online, hp_offline);
+	if (ret < 0)
+		return ret;
+	hp_state = ret;
+	ret = register_reboot_notifier(&reboot_nb);
+	if (ret) {
+		cpuhp_remove_state_nocalls(hp_state);
+		return ret;
+	}
+	clv_syscore_register();
+	return 0;
+}
+
+void clv_host_exit(void)
+{
+	clv_syscore_unregister();
+	unregister_reboot_notifier(&reboot_nb);
+	cpuhp_remove_state_nocalls(hp_state);
+}

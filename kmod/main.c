@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+/* cleave: module load and unload. The chain of what is set up, and nothing else. */
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <asm/cpufeature.h>
+#include "backend.h"
+
+const struct clv_backend *clv_backend;
+
+static const struct clv_backend *const backends[] = {
+	&clv_svm_backend,
+};
+
+static struct miscdevice clv_misc = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "cleave",
+	.fops = &clv_dev_fops,
+	.mode = 0660,
+};
+
+static int choose_backend(void)
+{
+	const char *why = "this CPU has neither AMD-V nor VT-x";
+	int i, ret = -EOPNOTSUPP;
+
+	for (i = 0; i < ARRAY_SIZE(backends); i++) {
+		if (!boot_cpu_has(backends[i]->cpu_feature))
+			continue;
+		ret = backends[i]->probe(&why);
+		if (!ret) {
+			clv_backend = backends[i];
+			return 0;
+		}
+	}
+	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);
+	return ret;
+}
+
+static int __init clv_init(void)
+{
+	int ret = choose_backend();
+
+	if (ret)
+		return ret;
+	ret = clv_backend->init();
+	if (ret)
+		return ret;
+	ret = clv_mem_init();
+	if (ret)
+		goto backend_exit;
+	ret = clv_host_init();
+	if (ret)
+		goto mem_exit;
+	ret = misc_register(&clv_misc);
+	if (ret)
+		goto host_exit;
+	pr_info("cleave: ready, using %s\n", clv_backend->name);
+	return 0;
+host_exit:
+	clv_host_exit();
+mem_exit:
+	clv_mem_exit();
+backend_exit:
+	clv_backend->exit();
+	return ret;
+}
+
+static void __exit clv_exit(void)
+{
+	misc_deregister(&clv_misc);
+	clv_host_exit();
+	clv_mem_exit();
+	clv_backend->exit();
+}
+
+module_init(clv_init);
+module_exit(clv_exit);
+
+MODULE_LICENSE("GPL");
+MODULE_AUTHOR("The cleave developers");
+MODULE_DESCRIPTION("A small hypervisor on VT-x and AMD-V");

@@ -1,0 +1,309 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: CLEAVE_RUN, the loop around the guest. One way in, one way out.
+ */
+#include <linux/context_tracking.h>
+#include <linux/entry-kvm.h>
+#include <linux/rcuwait.h>
+#include <linux/sched/signal.h>
+#include <linux/smp.h>
+#include "backend.h"
+#include "compat.h"
+
+static void load(struct clv_vcpu *vcpu)
+{
+	clv_backend->vcpu_load(vcpu);
+	vcpu->loaded = true;
+}
+
+static void put(struct clv_vcpu *vcpu)
+{
+	vcpu->loaded = false;
+	clv_backend->vcpu_put(vcpu);
+}
+
+void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups)
+{
+	if (vcpu->loaded) {
+		clv_backend->regs_pull(vcpu, groups);
+	} else {
+		preempt_disable();
+		load(vcpu);
+		clv_backend->regs_pull(vcpu, groups);
+		put(vcpu);
+		preempt_enable();
+	}
+	vcpu->avail |= groups;
+}
+
+void clv_vcpu_kick(struct clv_vcpu *vcpu)
+{
+	int cpu;
+
+	/* After the request bit; pairs with the barrier behind mode = IN_GUEST. */
+	smp_mb__after_atomic();
+	rcuwait_wake_up(&vcpu->wait);
+	preempt_disable();
+	if (READ_ONCE(vcpu->mode) == CLV_IN_GUEST) {
+		cpu = READ_ONCE(vcpu->cpu);
+		if (cpu >= 0 && cpu != smp_processor_id() && cpu_online(cpu))
+			smp_send_reschedule(cpu);
+	}
+	preempt_enable();
+}
+
+static void ack_kick(void *unused)
+{
+}
+
+void clv_vm_flush_tlb(struct clv_vm *vm)
+{
+	struct clv_vcpu *vcpu;
+	u32 i;
+
+	lockdep_assert_held_write(&vm->s2.lock);
+	atomic64_inc(&vm->tlb_gen);
+	/* Either we see IN_GUEST below, or the vCPU sees the new tlb_gen. */
+	smp_mb__after_atomic();
+	preempt_disable();
+	cpumask_clear(vm->kick_mask);
+	clv_for_each_vcpu(i, vcpu, vm) {
+		int cpu = READ_ONCE(vcpu->cpu);
+
+		if (READ_ONCE(vcpu->mode) == CLV_IN_GUEST && cpu >= 0)
+			cpumask_set_cpu(cpu, vm->kick_mask);
+	}
+	/* Returns when each has left the guest: IRQs are off from entry to exit. */
+	smp_call_function_many(vm->kick_mask, ack_kick, NULL, true);
+	preempt_enable();
+}
+
+/* Takes the run page's registers over: a copy first, then checks on the copy. */
+static int take_dirty(struct clv_vcpu *vcpu, u64 dirty)
+{
+	struct cleave_state st;
+
+	if (!dirty)
+		return 0;
+	if (dirty & ~(CLEAVE_REGS | CLEAVE_SREGS))
+		return -EINVAL;
+	if (dirty & CLEAVE_REGS)
+		memcpy(&st.regs, &vcpu->run->regs, sizeof(st.regs));
+	if (dirty & CLEAVE_SREGS)
+		memcpy(&st.sregs, &vcpu->run->sregs, sizeof(st.sregs));
+	barrier();
+	return clv_regs_take(vcpu, dirty & CLEAVE_REGS ? &st.regs : NULL,
+			     dirty & CLEAVE_SREGS ? &st.sregs : NULL);
+}
+
+/* INIT and SIPI, SDM vol. 3A 9.4.3: an INIT goes first. */
+static void take_init_sipi(struct clv_vcpu *vcpu)
+{
+	if (test_and_clear_bit(CLV_REQ_INIT, &vcpu->requests)) {
+		clv_state_reset(vcpu, true);
+		clv_fpu_reset(vcpu, true);
+		clv_lapic_reset(vcpu, true);
+		WRITE_ONCE(vcpu->mp_state, vcpu->id ? CLEAVE_MP_WAIT_SIPI : CLEAVE_MP_RUNNABLE);
+	}
+	if (test_and_clear_bit(CLV_REQ_SIPI, &vcpu->requests) &&
+	    vcpu->mp_state == CLEAVE_MP_WAIT_SIPI) {
+		u8 vector = READ_ONCE(vcpu->sipi_vector);
+
+		clv_regs_touch(vcpu, CLV_REG_SEGS | CLV_REG_RIP);
+		vcpu->sregs.cs.selector = vector << 8;
+		vcpu->sregs.cs.base = (u32)vector << 12;
+		vcpu->regs.rip = 0;
+		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
+	}
+}
+
+/* 0, or -EINTR to leave the loop. */
+static int take_requests(struct clv_vcpu *vcpu)
+{
+	if (!READ_ONCE(vcpu->requests))
+		return 0;
+	if (test_and_clear_bit(CLV_REQ_KICK, &vcpu->requests))
+		return -EINTR;
+	take_init_sipi(vcpu);
+	clear_bit(CLV_REQ_EVENT, &vcpu->requests);
+	if (test_and_clear_bit(CLV_REQ_NMI, &vcpu->requests))
+		clv_events_take_nmis(vcpu);
+	/* The bit was cleared before what it announces is looked at. */
+	smp_mb__after_atomic();
+	return 0;
+}
+
+/* Sleeps until there is something to do: 0, or -EINTR for a signal. */
+static int wait_for_work(struct clv_vcpu *vcpu)
+{
+	return rcuwait_wait_event(&vcpu->wait,
+				  READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
+				  TASK_INTERRUPTIBLE);
+}
+
+enum ready { READY_ENTER, READY_AGAIN, READY_LEAVE };
+
+/* Is the vCPU to be entered? Sleeps for it where it is not. *ret for READY_LEAVE. */
+static enum ready get_ready(struct clv_vcpu *vcpu, int *ret)
+{
+	int vector;
+
+	*ret = 0;
+	if (READ_ONCE(vcpu->vm->dead) || clv_host_rebooting()) {
+		*ret = -EIO;
+		return READY_LEAVE;
+	}
+	if (signal_pending(current) || clv_work_needs_user()) {
+		*ret = -EINTR;
+		return READY_LEAVE;
+	}
+	cond_resched();
+	*ret = take_requests(vcpu);
+	if (*ret)
+		return READY_LEAVE;
+	vector = clv_lapic_take_eoi(vcpu);
+	if (vector >= 0) {
+		memset(&vcpu->run->eoi, 0, sizeof(vcpu->run->eoi));
+		vcpu->run->eoi.vector = vector;
+		clv_exit_to_user(vcpu, CLEAVE_EXIT_EOI, NULL);
+		return READY_LEAVE;
+	}
+	clv_lapic_timer_sync(vcpu);
+	switch (vcpu->mp_state) {
+	case CLEAVE_MP_HALTED:
+		if (!clv_has_wake_event(vcpu))
+			break;
+		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
+		fallthrough;
+	case CLEAVE_MP_RUNNABLE:
+		if (!vcpu->want_window || !clv_interrupt_allowed(vcpu))
+			return READY_ENTER;
+		clv_exit_to_user(vcpu, CLEAVE_EXIT_WINDOW, NULL);
+		return READY_LEAVE;
+	case CLEAVE_MP_SHUTDOWN:
+		clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, NULL);
+		return READY_LEAVE;
+	default:
+		break;
+	}
+	*ret = wait_for_work(vcpu);
+	return *ret ? READY_LEAVE : READY_AGAIN;
+}
+
+/* IRQs off, mode is IN_GUEST. Has anything come since it was looked at? */
+static bool must_not_enter(struct clv_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->requests) || clv_work_pending() || !clv_host_cpu_enabled() ||
+	       READ_ONCE(vcpu->vm->dead);
+}
+
+static void flush_if_asked(struct clv_vcpu *vcpu)
+{
+	u64 gen = atomic64_read(&vcpu->vm->tlb_gen);
+
+	if (vcpu->tlb_gen == gen && !vcpu->flush_guest)
+		return;
+	vcpu->tlb_gen = gen;
+	vcpu->flush_guest = false;
+	clv_backend->tlb_flush(vcpu);
+}
+
+/* One entry and exit. False: called off. The only caller of backend->enter(). */
+static bool enter_once(struct clv_vcpu *vcpu)
+{
+	preempt_disable();
+	load(vcpu);
+	clv_events_deliver(vcpu);
+	if (vcpu->dirty) {
+		clv_backend->regs_push(vcpu, vcpu->dirty);
+		vcpu->dirty = 0;
+	}
+	local_irq_disable();
+	WRITE_ONCE(vcpu->cpu, smp_processor_id());
+	WRITE_ONCE(vcpu->mode, CLV_IN_GUEST);
+	/* Who asks for something after this sees IN_GUEST and kicks. */
+	smp_mb();
+	if (must_not_enter(vcpu)) {
+		smp_store_release(&vcpu->mode, CLV_OUTSIDE);
+		local_irq_enable();
+		put(vcpu);
+		preempt_enable();
+		return false;
+	}
+	flush_if_asked(vcpu);
+	clv_fpu_enter(vcpu);
+	guest_timing_enter_irqoff();
+
+	clv_backend->enter(vcpu);
+
+	clv_fpu_leave(vcpu);
+	smp_store_release(&vcpu->mode, CLV_OUTSIDE);
+	vcpu->exits++;
+	/* The tick that ended the guest is still the guest's time. */
+	local_irq_enable();
+	local_irq_disable();
+	guest_timing_exit_irqoff();
+	local_irq_enable();
+	put(vcpu);
+	preempt_enable();
+	return true;
+}
+
+static int loop(struct clv_vcpu *vcpu)
+{
+	struct clv_exit exit;
+	int ret;
+
+	for (;;) {
+		switch (get_ready(vcpu, &ret)) {
+		case READY_LEAVE:
+			return ret;
+		case READY_AGAIN:
+			continue;
+		case READY_ENTER:
+			break;
+		}
+		if (!enter_once(vcpu)) {
+			cpu_relax();
+			continue;
+		}
+		memset(&exit, 0, sizeof(exit));
+		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
+		clv_backend->decode_exit(vcpu, &exit);
+		switch (clv_handle_exit(vcpu, &exit)) {
+		case CLV_RESUME:
+			break;
+		case CLV_TO_USER:
+			return 0;
+		case CLV_FAIL:
+			return exit.error;
+		}
+	}
+}
+
+int clv_run(struct clv_vcpu *vcpu)
+{
+	struct cleave_run *run = vcpu->run;
+	u32 request = READ_ONCE(run->request);
+	u64 dirty = READ_ONCE(run->dirty);
+	int ret;
+
+	lockdep_assert_held(&vcpu->mutex);
+	run->exit = CLEAVE_EXIT_NONE;
+	if ((request & ~(CLEAVE_RUN_IMMEDIATE | CLEAVE_RUN_WINDOW)) || READ_ONCE(run->reserved) ||
+	    (READ_ONCE(run->want) & ~(CLEAVE_REGS | CLEAVE_SREGS)))
+		return -EINVAL;
+	ret = take_dirty(vcpu, dirty);
+	if (ret)
+		return ret;
+	run->dirty = 0;
+	clv_complete_pending(vcpu);
+	if (request & CLEAVE_RUN_IMMEDIATE)
+		return -EINTR;
+	vcpu->want_window = request & CLEAVE_RUN_WINDOW;
+
+	clv_fpu_load(vcpu);
+	ret = loop(vcpu);
+	clv_fpu_put(vcpu);
+	return ret;
+}

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/* cleave: virtual CPUs: creation, end, the run page, and what the ioctls set. */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include "backend.h"
+#include "compat.h"
+#include "fds.h"
+
+/* Parts in their order; whoever fails undoes those before it. */
+static int vcpu_init(struct clv_vcpu *vcpu)
+{
+	int ret = -ENOMEM;
+
+	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->run)
+		return ret;
+	ret = clv_cpuid_create(vcpu);
+	if (ret)
+		goto free_run;
+	ret = clv_fpu_create(vcpu);
+	if (ret)
+		goto free_cpuid;
+	ret = clv_lapic_create(vcpu);
+	if (ret)
+		goto free_fpu;
+	clv_state_reset(vcpu, false);
+	clv_fpu_reset(vcpu, false);
+	clv_lapic_reset(vcpu, false);
+	vcpu->mp_state = vcpu->id ? CLEAVE_MP_WAIT_INIT : CLEAVE_MP_RUNNABLE;
+	clv_backend->vcpu_reset(vcpu);
+	return 0;
+free_fpu:
+	clv_fpu_destroy(vcpu);
+free_cpuid:
+	clv_cpuid_destroy(vcpu);
+free_run:
+	free_page((unsigned long)vcpu->run);
+	return ret;
+}
+
+static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
+{
+	struct clv_vcpu *vcpu = clv_backend->vcpu_alloc(vm);
+	int ret;
+
+	if (!vcpu)
+		return ERR_PTR(-ENOMEM);
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mutex_init(&vcpu->mutex);
+	rcuwait_init(&vcpu->wait);
+	ret = vcpu_init(vcpu);
+	if (ret) {
+		clv_backend->vcpu_free(vcpu);
+		return ERR_PTR(ret);
+	}
+	return vcpu;
+}
+
+void clv_vcpu_destroy(struct clv_vcpu *vcpu)
+{
+	clv_lapic_destroy(vcpu);
+	clv_fpu_destroy(vcpu);
+	clv_cpuid_destroy(vcpu);
+	clv_s2_cache_free(&vcpu->s2_cache);
+	free_page((unsigned long)vcpu->run);
+	clv_backend->vcpu_free(vcpu);
+}
+
+/* vm->lock held. The fd is installed last: from then on user space has it. */
+int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args)
+{
+	struct clv_vcpu *vcpu;
+	struct file *file;
+	int fd;
+
+	lockdep_assert_held(&vm->lock);
+	if (args->flags || args->reserved || args->id >= CLEAVE_MAX_VCPUS)
+		return -EINVAL;
+	if (vm->vcpus[args->id])
+		return -EEXIST;
+	vcpu = vcpu_alloc(vm, args->id);
+	if (IS_ERR(vcpu))
+		return PTR_ERR(vcpu);
+
+	fd = get_unused_fd_flags(O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		goto destroy;
+	file = anon_inode_getfile("cleave-vcpu", &clv_vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto destroy;
+	}
+	clv_vm_get(vm);
+	/* Release: whoever sees the vCPU sees it complete. */
+	smp_store_release(&vm->vcpus[args->id], vcpu);
+	if (args->id >= vm->nr_vcpus)
+		smp_store_release(&vm->nr_vcpus, args->id + 1);
+	fd_install(fd, file);
+	return fd;
+destroy:
+	clv_vcpu_destroy(vcpu);
+	return fd;
+}
+
+int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma)
+{
+	if (vma->vm_mm != vcpu->vm->mm)
+		return -EIO;
+	if (vma->vm_pgoff || vma->vm_end - vma->vm_start != PAGE_SIZE ||
+	    !(vma->vm_flags & VM_SHARED) || (vma->vm_flags & VM_EXEC))
+		return -EINVAL;
+	clv_vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND);
+	return vm_insert_page(vma, vma->vm_start, virt_to_page(vcpu->run));
+}
+
+int clv_vcpu_set_state(struct clv_vcpu *vcpu, const struct cleave_state *st)
+{
+	int ret = clv_state_set(vcpu, st);
+
+	/* New registers are not those that the last exit wants completed. */
+	if (!ret && (st->groups & CLEAVE_REGS))
+		vcpu->pending = CLV_PENDING_NONE;
+	return ret;
+}
+
+int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
+{
+	int ret = clv_cpuid_set(vcpu, c);
+
+	if (!ret)
+		clv_backend->vcpu_reset(vcpu);
+	return ret;
+}
+
+int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
+{
+	u32 count = m->count;
+
+	m->done = 0;
+	if (count > CLEAVE_MAX_MSRS)
+		return -EINVAL;
+	for (; m->done < count; m->done++) {
+		struct cleave_msr_entry *e = &m->entries[m->done];
+
+		if (e->reserved)
+			return -EINVAL;
+		if (set ? clv_msr_set(vcpu, e->index, e->value, true) :
+			  clv_msr_get(vcpu, e->index, &e->value, true))
+			return -EINVAL;
+	}
+	return 0;
+}

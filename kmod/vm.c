@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+/* cleave: virtual machines: creation, reference counts, end. */
+#include <linux/anon_inodes.h>
+#include <linux/file.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <asm/tsc.h>
+#include "backend.h"
+#include "fds.h"
+
+int clv_info(struct cleave_info *info)
+{
+	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
+			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
+			 CLEAVE_FEATURE_TSC_DEADLINE;
+	info->vendor = clv_backend->vendor;
+	info->max_vcpus = CLEAVE_MAX_VCPUS;
+	info->max_slots = CLEAVE_MAX_SLOTS;
+	info->gpa_bits = clv_gpa_bits();
+	info->run_size = PAGE_SIZE;
+	info->tsc_khz = tsc_khz;
+	info->xcr0 = clv_fpu_xcr0();
+	info->fpu_size = clv_fpu_size();
+	return 0;
+}
+
+static void vm_destroy(struct clv_vm *vm)
+{
+	u32 i;
+
+	/* The last file is gone: no vCPU runs, and no fd leads here. */
+	for (i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpus[i])
+			clv_vcpu_destroy(vm->vcpus[i]);
+	clv_mem_vm_destroy(vm);
+	clv_backend->vm_destroy(vm);
+	clv_host_put();
+	mmdrop(vm->mm);
+	free_cpumask_var(vm->kick_mask);
+	kvfree(vm);
+}
+
+static void vm_release(struct kref *ref)
+{
+	vm_destroy(container_of(ref, struct clv_vm, ref));
+}
+
+void clv_vm_get(struct clv_vm *vm)
+{
+	kref_get(&vm->ref);
+}
+
+void clv_vm_put(struct clv_vm *vm)
+{
+	kref_put(&vm->ref, vm_release);
+}
+
+static struct clv_vm *vm_alloc(u64 flags)
+{
+	struct clv_vm *vm;
+	int ret = -ENOMEM;
+
+	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	kref_init(&vm->ref);
+	mutex_init(&vm->lock);
+	vm->flags = flags;
+	atomic64_set(&vm->tlb_gen, 1);
+	/* The guest's TSC starts at 0, as after power-on. */
+	vm->tsc_offset = -rdtsc();
+	if (!zalloc_cpumask_var(&vm->kick_mask, GFP_KERNEL_ACCOUNT))
+		goto free_vm;
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	ret = clv_host_get();
+	if (ret)
+		goto drop_mm;
+	ret = clv_backend->vm_create(vm);
+	if (ret)
+		goto host_put;
+	ret = clv_mem_vm_create(vm);
+	if (ret)
+		goto backend_destroy;
+	return vm;
+backend_destroy:
+	clv_backend->vm_destroy(vm);
+host_put:
+	clv_host_put();
+drop_mm:
+	mmdrop(vm->mm);
+	free_cpumask_var(vm->kick_mask);
+free_vm:
+	kvfree(vm);
+	return ERR_PTR(ret);
+}
+
+int clv_vm_create(const struct cleave_create_vm *args)
+{
+	struct clv_vm *vm;
+	int fd;
+
+	if (args->reserved || (args->flags & ~(CLEAVE_VM_EXIT_HLT | CLEAVE_VM_EXIT_MSR |
+					       CLEAVE_VM_EXIT_HYPERCALL)))
+		return -EINVAL;
+	vm = vm_alloc(args->flags);
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	fd = anon_inode_getfd("cleave-vm", &clv_vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		clv_vm_put(vm);
+	return fd;
+}
