@@ -56,7 +56,8 @@ struct clv_vm {
 	u64 flags;			/* c: CLEAVE_VM_* */
 	struct mm_struct *mm;		/* c: whose memory; held by mmgrab() */
 	struct mutex lock;
-	struct clv_vcpu *vcpus[CLEAVE_MAX_VCPUS]; /* l to change, READ_ONCE to look; never cleared while the VM lives */
+	/* l to add, acquire to look; never removed while the VM lives */
+	struct clv_vcpu *vcpus[CLEAVE_MAX_VCPUS];
 	u32 nr_vcpus;			/* a: highest id + 1; written under l after vcpus[] */
 
 	struct clv_s2 s2;		/* stage-2 tables and their lock */
@@ -147,6 +148,7 @@ struct clv_vcpu {
 	int mode;			/* a: store, smp_mb(), look at requests and tlb_gen */
 	int cpu;			/* a: where it ran last, or -1 */
 	u64 tlb_gen;			/* v: of the last flush done */
+	bool flush_guest;		/* v: the guest changed how its own tables work */
 	atomic_t nmi_queued;		/* a */
 	struct rcuwait wait;		/* who sleeps in HLT */
 	struct clv_s2_cache s2_cache;	/* v: table pages for a fault */
@@ -240,12 +242,24 @@ void clv_vcpu_destroy(struct clv_vcpu *vcpu);	/* by the last put of the VM */
 /* Lookup that needs no lock: NULL if there is none. */
 static inline struct clv_vcpu *clv_vcpu_by_id(struct clv_vm *vm, u32 id)
 {
-	return id < CLEAVE_MAX_VCPUS ? smp_load_acquire(&vm->vcpus[id]) : NULL;
+	if (id >= CLEAVE_MAX_VCPUS)
+		return NULL;
+	/* Pairs with the release in clv_vcpu_create(): complete if seen. */
+	return smp_load_acquire(&vm->vcpus[id]);
 }
 
-#define clv_for_each_vcpu(i, vcpu, vm)					\
-	for ((i) = 0; (i) < smp_load_acquire(&(vm)->nr_vcpus); (i)++)	\
-		if (((vcpu) = clv_vcpu_by_id(vm, i)))
+/* The first vCPU from *i on, *i behind it; NULL behind the last. */
+static inline struct clv_vcpu *clv_vcpu_next(struct clv_vm *vm, u32 *i)
+{
+	struct clv_vcpu *vcpu = NULL;
+
+	while (!vcpu && *i < READ_ONCE(vm->nr_vcpus))
+		vcpu = clv_vcpu_by_id(vm, (*i)++);
+	return vcpu;
+}
+
+#define clv_for_each_vcpu(i, vcpu, vm)	\
+	for ((i) = 0; ((vcpu) = clv_vcpu_next(vm, &(i))); )
 
 /* ---- run.c --------------------------------------------------------------- */
 
@@ -274,7 +288,8 @@ enum clv_next {
 
 enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void clv_complete_pending(struct clv_vcpu *vcpu);
-void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);	/* exit: may be NULL */
+/* exit may be NULL */
+void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
 
 /* ---- state.c: get, set, check guest registers ----------------------------- */
 
@@ -282,7 +297,8 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st);
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
 /* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
-int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s);
+int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r,
+		  const struct cleave_sregs *s);
 int clv_sregs_check(struct clv_vcpu *vcpu, const struct cleave_sregs *s);
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
@@ -367,10 +383,12 @@ void clv_fpu_leave(struct clv_vcpu *vcpu);
 int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);
 int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f);
 
-int clv_cpuid_create(struct clv_vcpu *vcpu);	/* the table before CLEAVE_SET_CPUID: all that is offered */
+/* The table before CLEAVE_SET_CPUID: all that is offered. */
+int clv_cpuid_create(struct clv_vcpu *vcpu);
 void clv_cpuid_destroy(struct clv_vcpu *vcpu);
 int clv_cpuid_supported(struct cleave_cpuid *c);	/* CLEAVE_GET_CPUID */
-int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);	/* -EINVAL: not offered, -EBUSY: has run */
+/* -EINVAL: not offered; -EBUSY: has run with another one. */
+int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);
 void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
 
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */

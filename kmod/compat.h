@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/resume_user_mode.h>
 #include <linux/sched/signal.h>
+#include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <linux/task_work.h>
 
@@ -43,6 +44,15 @@ static inline void clv_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags
 	vm_flags_set(vma, flags);
 #else
 	vma->vm_flags |= flags;
+#endif
+}
+
+static inline void clv_send_reschedule(int cpu)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	arch_smp_send_reschedule(cpu);
+#else
+	smp_send_reschedule(cpu);
 #endif
 }
 

@@ -306,8 +306,7 @@ static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *ex
 	u64 value = 0;
 
 	if (!clv_backend->check(vcpu, rule, sizeof(rule), &value))
-		strscpy(rule, "the processor refused the guest state by a rule this module does not check",
-			sizeof(rule));
+		strscpy(rule, "refused by a rule that this module does not check", sizeof(rule));
 	memcpy(run->refused.rule, rule, sizeof(rule));
 	run->refused.value = value;
 	return to_user(vcpu, CLEAVE_EXIT_REFUSED, exit);

@@ -277,10 +277,9 @@ static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 
 const struct file_operations clv_dev_fops = {
 	.owner = THIS_MODULE,
-	.open = nonseekable_open,
 	.unlocked_ioctl = dev_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.llseek = no_llseek,
+	.llseek = noop_llseek,
 };
 
 const struct file_operations clv_vm_fops = {

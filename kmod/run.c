@@ -2,11 +2,10 @@
 /*
  * cleave: CLEAVE_RUN, the loop around the guest. One way in, one way out.
  */
-#include <linux/context_tracking.h>
-#include <linux/entry-kvm.h>
 #include <linux/rcuwait.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
+#include <linux/vtime.h>
 #include "backend.h"
 #include "compat.h"
 
@@ -47,7 +46,7 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu)
 	if (READ_ONCE(vcpu->mode) == CLV_IN_GUEST) {
 		cpu = READ_ONCE(vcpu->cpu);
 		if (cpu >= 0 && cpu != smp_processor_id() && cpu_online(cpu))
-			smp_send_reschedule(cpu);
+			clv_send_reschedule(cpu);
 	}
 	preempt_enable();
 }
@@ -224,7 +223,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	/* Who asks for something after this sees IN_GUEST and kicks. */
 	smp_mb();
 	if (must_not_enter(vcpu)) {
-		smp_store_release(&vcpu->mode, CLV_OUTSIDE);
+		WRITE_ONCE(vcpu->mode, CLV_OUTSIDE);
 		local_irq_enable();
 		put(vcpu);
 		preempt_enable();
@@ -232,17 +231,18 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	}
 	flush_if_asked(vcpu);
 	clv_fpu_enter(vcpu);
-	guest_timing_enter_irqoff();
+	vtime_account_guest_enter();
 
 	clv_backend->enter(vcpu);
 
 	clv_fpu_leave(vcpu);
+	/* Release: who sees it outside sees what the guest wrote. */
 	smp_store_release(&vcpu->mode, CLV_OUTSIDE);
 	vcpu->exits++;
 	/* The tick that ended the guest is still the guest's time. */
 	local_irq_enable();
 	local_irq_disable();
-	guest_timing_exit_irqoff();
+	vtime_account_guest_exit();
 	local_irq_enable();
 	put(vcpu);
 	preempt_enable();

@@ -63,9 +63,11 @@ int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
 void clv_s2_cache_free(struct clv_s2_cache *c);
 
 /*
- * Maps one leaf. Read side held. prot: CLV_S2_R, W, X. 0: mapped, or there
- * already with these permissions or more; -EAGAIN: another vCPU was faster or
- * a smaller mapping is in the way, look again; -ENOMEM: the cache ran empty.
+ * Maps one leaf, gfn and pfn aligned to it. Read side held. prot: CLV_S2_R, W,
+ * X; R is always given. 0: mapped, or there already with these permissions or
+ * more (added to a leaf of this level). -EAGAIN: another mapping is in the way
+ * (smaller ones; a larger one with less permission; another page), and the
+ * caller maps smaller or unmaps. -ENOMEM: the cache ran empty.
  */
 int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c);
 /* Finds the leaf of gfn: level (0: none), pfn of gfn, prot. Either side held. */
@@ -80,7 +82,11 @@ bool clv_s2_unmap(struct clv_s2 *s2, u64 gfn, u64 n, void **free);
 void clv_s2_free_tables(struct clv_s2 *s2, void **free);
 /* Write side held. Takes away write permission; true: flush. */
 bool clv_s2_write_protect(struct clv_s2 *s2, u64 gfn, u64 n);
-/* Either side held. Was any page accessed; clear: and forget it. */
+/*
+ * Either side held. Was any page accessed; clear: and forget it. Without
+ * s2->ad all that is mapped counts as accessed, and clearing unmaps it: write
+ * side held, and true means flush before the lock is dropped.
+ */
 bool clv_s2_age(struct clv_s2 *s2, u64 gfn, u64 n, bool clear);
 
 #endif /* CLV_STAGE2_H */

@@ -98,7 +98,7 @@ int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args)
 	clv_vm_get(vm);
 	/* Release: whoever sees the vCPU sees it complete. */
 	smp_store_release(&vm->vcpus[args->id], vcpu);
-	if (args->id >= vm->nr_vcpus)
+	if (args->id >= vm->nr_vcpus)	/* after vcpus[], for who counts up to it */
 		smp_store_release(&vm->nr_vcpus, args->id + 1);
 	fd_install(fd, file);
 	return fd;
