@@ -31,6 +31,7 @@
 struct clv_vcpu;
 struct clv_lapic;
 struct clv_exit;
+struct clv_cpuid_table;
 
 /* ---- VM ----------------------------------------------------------------- */
 
@@ -66,7 +67,7 @@ struct clv_vm {
 	struct list_head cmm_node;	/* clv_mm's lock */
 	bool dead;			/* a: the mm is gone */
 
-	u64 tsc_offset;			/* l to change, READ_ONCE to look: guest TSC - host TSC */
+	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */
 	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 	void *backend;			/* c: the vendor's part, or NULL */
@@ -129,6 +130,17 @@ struct clv_vcpu {
 	u64 pat;
 	u64 misc_enable;
 	u64 mcg_status;
+	u64 hwcr;
+	u64 ucode_rev;
+	u64 arch_caps;
+	struct clv_mtrr {		/* stored, no effect: the host's types rule */
+		u64 var[16];		/* base, mask, base, ... */
+		u64 fixed[11];
+		u64 def_type;
+	} mtrr;
+	u64 tsc_adjust;			/* IA32_TSC_ADJUST: this vCPU's share of the offset */
+	u64 tsc_pushed;			/* the offset that the backend has */
+	bool flush_guest;		/* v: a control register changed: flush before entry */
 
 	/* events (v) */
 	struct cleave_event injected;
@@ -159,13 +171,16 @@ struct clv_vcpu {
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	bool fpu_loaded;		/* v: the guest's FPU state is in the CPU */
-	struct cleave_cpuid *cpuid;	/* v: as given, never NULL */
+	struct clv_cpuid_table *cpuid;	/* v: never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
 		u64 cr4_reserved;	/* CR4 bits that are #GP */
 		u64 efer_reserved;
 		u64 xcr0_allowed;
+		u64 spec_ctrl_bits;	/* of IA32_SPEC_CTRL that exist */
 		u8 maxphyaddr;
+		u8 linear_bits;		/* 48, or 57 with LA57 */
 		bool x2apic, tsc_deadline, rdtscp, spec_ctrl, ibpb, nx, lm, mce, mtrr, pcid;
+		bool amd, tsc_adjust, flush_l1d, arch_caps;
 	} caps;
 
 	/* counters for people (v) */
@@ -353,10 +368,13 @@ void clv_lapic_destroy(struct clv_vcpu *vcpu);
 void clv_lapic_reset(struct clv_vcpu *vcpu, bool init);
 int clv_lapic_pending(struct clv_vcpu *vcpu);	/* vector above PPR, or -1; any context */
 void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector);	/* IRR to ISR */
-void clv_lapic_timer_sync(struct clv_vcpu *vcpu);	/* moves due timer interrupts to IRR; v */
+/* Moves a due timer interrupt to IRR: after CLV_REQ_EVENT, before pending; v. */
+void clv_lapic_timer_sync(struct clv_vcpu *vcpu);
+void clv_lapic_tsc_changed(struct clv_vcpu *vcpu);	/* vm->tsc_offset is new; any context */
 u64 clv_lapic_cr8_get(struct clv_vcpu *vcpu);
 void clv_lapic_cr8_set(struct clv_vcpu *vcpu, u64 cr8);
 u64 clv_lapic_base_get(struct clv_vcpu *vcpu);
+int clv_lapic_base_check(struct clv_vcpu *vcpu, u64 base, bool host);
 int clv_lapic_base_set(struct clv_vcpu *vcpu, u64 base, bool host);
 /* x2APIC registers 0x800-0x8ff and IA32_TSC_DEADLINE; -EINVAL is #GP(0). */
 int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
@@ -395,6 +413,16 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *e
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
 
+u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
+
 u64 clv_guest_tsc(struct clv_vm *vm);		/* the one place where time enters a guest */
+void clv_tsc_push(struct clv_vcpu *vcpu);	/* msr.c */
+
+/* Before entry, loaded: the backend's TSC offset is the VM's and the vCPU's. */
+static inline void clv_tsc_sync(struct clv_vcpu *vcpu)
+{
+	if (unlikely(vcpu->tsc_pushed != READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust))
+		clv_tsc_push(vcpu);
+}
 
 #endif /* CLV_H */
