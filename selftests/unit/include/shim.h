@@ -265,7 +265,7 @@ static inline unsigned long __get_free_page(gfp_t gfp)
 
 	if (!p)
 		return 0;
-	unit_pages++;
+	__atomic_add_fetch(&unit_pages, 1, __ATOMIC_SEQ_CST);
 	return (unsigned long)memset(p, gfp & __GFP_ZERO ? 0 : 0xaa, PAGE_SIZE);
 }
 
@@ -274,7 +274,7 @@ static inline unsigned long __get_free_page(gfp_t gfp)
 static inline void free_page(unsigned long p)
 {
 	if (p) {
-		unit_pages--;
+		__atomic_sub_fetch(&unit_pages, 1, __ATOMIC_SEQ_CST);
 		free((void *)p);
 	}
 }

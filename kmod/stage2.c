@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: stage-2 page tables: create, map, unmap, protect, age.
+ *
+ * How entries change. Under the read side of s2->lock: nothing becomes a leaf
+ * or a table, and a leaf gains permissions or loses its accessed bit. Under
+ * the write side: leaves and tables go, and write permission is taken away.
+ * So what was found under either side stays until the lock is dropped, and a
+ * table can be walked without a reference. The CPU itself sets accessed and
+ * dirty bits at any time, so every change is an atomic exchange.
+ *
+ * Large leaves are never split and tables never folded in place: clv_s2_map()
+ * refuses with -EAGAIN, the caller unmaps and maps anew. Stage-2 tables hold
+ * nothing that the next fault does not bring back.
+ */
+#include <linux/gfp.h>
+#include <linux/lockdep.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include "stage2.h"
+
+#define S2_ENTRIES	512
+#define S2_ADDR_MASK	GENMASK_ULL(51, 12)
+
+/*
+ * SDM vol. 3C 29.3.2, tables 29-1 to 29-7. Memory type write-back (6, bits
+ * 5:3), and ignore PAT (bit 6): no device is passed through.
+ */
+const struct clv_s2_format clv_s2_ept = {
+	.name = "EPT",
+	.addr_mask = S2_ADDR_MASK,
+	.present = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
+	.bits_r = BIT_ULL(0),
+	.bits_w = BIT_ULL(1),
+	.bits_x = BIT_ULL(2),
+	.leaf = BIT_ULL(7),
+	.accessed = BIT_ULL(8),
+	.dirty = BIT_ULL(9),
+	.memtype = 6ULL << 3 | BIT_ULL(6),
+	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
+};
+
+/*
+ * APM vol. 2 15.25.5: long-mode page tables, every access a user access, so
+ * U/S is set on all levels. PAT entry 0 of the host is write-back.
+ */
+const struct clv_s2_format clv_s2_npt = {
+	.name = "NPT",
+	.addr_mask = S2_ADDR_MASK,
+	.present = BIT_ULL(0),
+	.bits_r = BIT_ULL(0) | BIT_ULL(2),
+	.bits_w = BIT_ULL(1),
+	.bits_nx = BIT_ULL(63),
+	.leaf = BIT_ULL(7),
+	.accessed = BIT_ULL(5),
+	.dirty = BIT_ULL(6),
+	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
+};
+
+/* ---- entries: these two and no other store one ---------------------------- */
+
+static inline bool s2_cmpxchg(u64 *p, u64 *old, u64 new)
+{
+	return try_cmpxchg(p, old, new);
+}
+
+static inline u64 s2_xchg(u64 *p, u64 new)
+{
+	return xchg(p, new);
+}
+
+static inline unsigned int s2_index(u64 gfn, int level)
+{
+	return gfn >> (9 * (level - 1)) & (S2_ENTRIES - 1);
+}
+
+static inline u64 s2_limit(const struct clv_s2 *s2)
+{
+	return clv_s2_pages(s2->levels + 1);
+}
+
+static inline bool s2_present(const struct clv_s2 *s2, u64 e)
+{
+	return e & s2->fmt->present;
+}
+
+static inline bool s2_is_leaf(const struct clv_s2 *s2, u64 e, int level)
+{
+	return level == CLV_S2_4K || (e & s2->fmt->leaf);
+}
+
+static inline u64 s2_addr(const struct clv_s2 *s2, u64 e)
+{
+	return __sme_clr(e) & s2->fmt->addr_mask;
+}
+
+static inline u64 *s2_table(const struct clv_s2 *s2, u64 e)
+{
+	return __va(s2_addr(s2, e));
+}
+
+static inline u64 s2_pfn(const struct clv_s2 *s2, u64 e)
+{
+	return s2_addr(s2, e) >> PAGE_SHIFT;
+}
+
+static u64 s2_grant(const struct clv_s2_format *fmt, u64 e, u32 prot)
+{
+	if (prot & CLV_S2_W)
+		e |= fmt->bits_w;
+	if (prot & CLV_S2_X)
+		e = (e | fmt->bits_x) & ~fmt->bits_nx;
+	return e;
+}
+
+/* Write without read is a misconfiguration in EPT (SDM vol. 3C 29.3.3.1): R is always there. */
+static u64 s2_make_leaf(const struct clv_s2_format *fmt, u64 pfn, int level, u32 prot)
+{
+	u64 e = __sme_set(pfn << PAGE_SHIFT) | fmt->memtype | fmt->bits_r | fmt->bits_nx;
+
+	if (level > CLV_S2_4K)
+		e |= fmt->leaf;
+	return s2_grant(fmt, e, prot);
+}
+
+static u32 s2_prot(const struct clv_s2_format *fmt, u64 e)
+{
+	u32 prot = CLV_S2_R;
+
+	if (e & fmt->bits_w)
+		prot |= CLV_S2_W;
+	if (fmt->bits_nx ? !(e & fmt->bits_nx) : !!(e & fmt->bits_x))
+		prot |= CLV_S2_X;
+	return prot;
+}
+
+/* ---- create, destroy, table pages ------------------------------------------ */
+
+static u64 *s2_page_alloc(void)
+{
+	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+}
+
+static void s2_page_free(void *page)
+{
+	free_page((unsigned long)page);
+}
+
+int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels,
+		  int max_leaf, bool ad)
+{
+	if (WARN_ON_ONCE(levels < 4 || levels > CLV_S2_MAX_LEVEL ||
+			 max_leaf < CLV_S2_4K || max_leaf > CLV_S2_1G))
+		return -EINVAL;
+	s2->root = s2_page_alloc();
+	if (!s2->root)
+		return -ENOMEM;
+	rwlock_init(&s2->lock);
+	s2->fmt = fmt;
+	s2->root_hpa = __sme_set(__pa(s2->root));
+	s2->levels = levels;
+	s2->max_leaf = max_leaf;
+	s2->ad = ad;
+	atomic_long_set(&s2->tables, 1);
+	return 0;
+}
+
+static void s2_destroy_table(struct clv_s2 *s2, u64 *table, int level)
+{
+	int i;
+
+	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++)
+		if (s2_present(s2, table[i]) && !s2_is_leaf(s2, table[i], level))
+			s2_destroy_table(s2, s2_table(s2, table[i]), level - 1);
+	s2_page_free(table);
+	atomic_long_dec(&s2->tables);
+	if (level > CLV_S2_4K)
+		cond_resched();
+}
+
+void clv_s2_destroy(struct clv_s2 *s2)
+{
+	if (!s2->root)
+		return;
+	s2_destroy_table(s2, s2->root, s2->levels);
+	s2->root = NULL;
+	WARN_ON_ONCE(atomic_long_read(&s2->tables));
+}
+
+int clv_s2_cache_fill(struct clv_s2_cache *c)
+{
+	while (c->count < CLV_S2_CACHE) {
+		void *page = s2_page_alloc();
+
+		if (!page)
+			return -ENOMEM;
+		c->page[c->count++] = page;
+	}
+	return 0;
+}
+
+void clv_s2_cache_free(struct clv_s2_cache *c)
+{
+	while (c->count)
+		s2_page_free(c->page[--c->count]);
+}
+
+/* ---- map, look up ------------------------------------------------------------ */
+
+/*
+ * The entry of a table at *p, which a page of the cache becomes if there is
+ * none; or a leaf that is there. 0: there is nothing, and the cache is empty.
+ */
+static u64 s2_fetch_table(struct clv_s2 *s2, u64 *p, struct clv_s2_cache *c)
+{
+	u64 e = READ_ONCE(*p);
+	u64 new;
+
+	while (!s2_present(s2, e)) {
+		if (!c->count)
+			return 0;
+		/* A full barrier: the zeroes are seen before the table is. */
+		new = __sme_set(__pa(c->page[c->count - 1])) | s2->fmt->table;
+		if (s2_cmpxchg(p, &e, new)) {
+			c->count--;
+			atomic_long_inc(&s2->tables);
+			return new;
+		}
+	}
+	return e;
+}
+
+/* Does leaf e at this level already give gfn what the caller wants? */
+static bool s2_leaf_serves(struct clv_s2 *s2, u64 e, int level, u64 gfn, u64 pfn, u32 prot)
+{
+	u64 offset = gfn & (clv_s2_pages(level) - 1);
+
+	return s2_pfn(s2, e) + offset == pfn && !(prot & ~s2_prot(s2->fmt, e));
+}
+
+int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c)
+{
+	u64 *table = s2->root;
+	u64 *p, e, new;
+	int l;
+
+	lockdep_assert_held(&s2->lock);
+	if (WARN_ON_ONCE(level > s2->max_leaf || gfn >= s2_limit(s2) ||
+			 ((gfn | pfn) & (clv_s2_pages(level) - 1))))
+		return -EINVAL;
+
+	for (l = s2->levels; l > level; l--) {
+		e = s2_fetch_table(s2, &table[s2_index(gfn, l)], c);
+		if (!e)
+			return -ENOMEM;
+		if (s2_is_leaf(s2, e, l))
+			return s2_leaf_serves(s2, e, l, gfn, pfn, prot) ? 0 : -EAGAIN;
+		table = s2_table(s2, e);
+	}
+
+	p = &table[s2_index(gfn, level)];
+	e = READ_ONCE(*p);
+	do {
+		if (!s2_present(s2, e))
+			new = s2_make_leaf(s2->fmt, pfn, level, prot);
+		else if (!s2_is_leaf(s2, e, level) || s2_pfn(s2, e) != pfn)
+			return -EAGAIN;
+		else
+			new = s2_grant(s2->fmt, e, prot);
+	} while (new != e && !s2_cmpxchg(p, &e, new));
+	return 0;
+}
+
+int clv_s2_lookup(struct clv_s2 *s2, u64 gfn, u64 *pfn, u32 *prot)
+{
+	u64 *table = s2->root;
+	int l;
+
+	lockdep_assert_held(&s2->lock);
+	if (gfn >= s2_limit(s2))
+		return 0;
+	for (l = s2->levels; l > 0; l--) {
+		u64 e = READ_ONCE(table[s2_index(gfn, l)]);
+
+		if (!s2_present(s2, e))
+			return 0;
+		if (s2_is_leaf(s2, e, l)) {
+			*pfn = s2_pfn(s2, e) + (gfn & (clv_s2_pages(l) - 1));
+			*prot = s2_prot(s2->fmt, e);
+			return l;
+		}
+		table = s2_table(s2, e);
+	}
+	return 0;
+}
+
+/* ---- ranges: unmap, protect, age --------------------------------------------- */
+
+enum s2_op {
+	S2_UNMAP,
+	S2_PROTECT,
+	S2_TEST_YOUNG,
+	S2_CLEAR_YOUNG,
+};
+
+struct s2_walk {
+	struct clv_s2 *s2;
+	enum s2_op op;
+	void **free;		/* S2_UNMAP: tables taken out */
+	bool hit;		/* something was changed, or young */
+};
+
+static bool s2_clear_bits(u64 *p, u64 e, u64 bits)
+{
+	do {
+		if (!(e & bits))
+			return false;
+	} while (!s2_cmpxchg(p, &e, e & ~bits));
+	return true;
+}
+
+static bool s2_do_leaf(struct s2_walk *w, u64 *p, u64 e)
+{
+	const struct clv_s2 *s2 = w->s2;
+
+	switch (w->op) {
+	case S2_UNMAP:
+		s2_xchg(p, 0);
+		return true;
+	case S2_PROTECT:
+		return s2_clear_bits(p, e, s2->fmt->bits_w);
+	case S2_TEST_YOUNG:
+		return !s2->ad || (e & s2->fmt->accessed);
+	case S2_CLEAR_YOUNG:
+		if (s2->ad)
+			return s2_clear_bits(p, e, s2->fmt->accessed);
+		s2_xchg(p, 0);
+		return true;
+	}
+	return false;
+}
+
+/*
+ * Chains a table that was just taken out, and those below it, for
+ * clv_s2_free_tables(). A CPU may walk them until the TLBs are flushed: the
+ * link is page aligned, so entry 0 reads as not present in either format.
+ */
+static void s2_collect(struct s2_walk *w, u64 *table, int level)
+{
+	int i;
+
+	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++) {
+		u64 e = READ_ONCE(table[i]);
+
+		if (s2_present(w->s2, e) && !s2_is_leaf(w->s2, e, level))
+			s2_collect(w, s2_table(w->s2, e), level - 1);
+	}
+	s2_xchg(&table[0], (u64)(unsigned long)*w->free);
+	*w->free = table;
+}
+
+static bool s2_empty(const struct clv_s2 *s2, const u64 *table)
+{
+	int i;
+
+	for (i = 0; i < S2_ENTRIES; i++)
+		if (s2_present(s2, table[i]))
+			return false;
+	return true;
+}
+
+static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end);
+
+/* The table behind *p, an entry of @level, for [gfn, end), all below that entry. */
+static void s2_walk_child(struct s2_walk *w, u64 *p, u64 e, int level, u64 gfn, u64 end)
+{
+	u64 *child = s2_table(w->s2, e);
+	bool hit = w->hit;
+
+	if (w->op != S2_UNMAP) {
+		s2_walk_table(w, child, level - 1, gfn, end);
+		return;
+	}
+	if (end - gfn < clv_s2_pages(level)) {
+		w->hit = false;
+		s2_walk_table(w, child, level - 1, gfn, end);
+		if (!w->hit || !s2_empty(w->s2, child)) {
+			w->hit |= hit;
+			return;
+		}
+	}
+	s2_xchg(p, 0);
+	s2_collect(w, child, level - 1);
+	w->hit = true;
+}
+
+/* As deep as there are levels: the recursion is bounded. */
+static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end)
+{
+	u64 pages = clv_s2_pages(level);
+	u64 next;
+
+	for (; gfn < end; gfn = next) {
+		u64 *p = &table[s2_index(gfn, level)];
+		u64 e = READ_ONCE(*p);
+
+		next = min((gfn & ~(pages - 1)) + pages, end);
+		if (!s2_present(w->s2, e))
+			continue;
+		if (s2_is_leaf(w->s2, e, level))
+			w->hit |= s2_do_leaf(w, p, e);
+		else
+			s2_walk_child(w, p, e, level, gfn, next);
+	}
+}
+
+static bool s2_walk_range(struct clv_s2 *s2, enum s2_op op, u64 gfn, u64 n, void **free)
+{
+	struct s2_walk w = { .s2 = s2, .op = op, .free = free };
+	u64 limit = s2_limit(s2);
+
+	if (gfn >= limit)
+		return false;
+	s2_walk_table(&w, s2->root, s2->levels, gfn, gfn + min(n, limit - gfn));
+	return w.hit;
+}
+
+bool clv_s2_unmap(struct clv_s2 *s2, u64 gfn, u64 n, void **free)
+{
+	lockdep_assert_held_write(&s2->lock);
+	return s2_walk_range(s2, S2_UNMAP, gfn, n, free);
+}
+
+void clv_s2_free_tables(struct clv_s2 *s2, void **free)
+{
+	while (*free) {
+		u64 *table = *free;
+
+		*free = (void *)(unsigned long)table[0];
+		s2_page_free(table);
+		atomic_long_dec(&s2->tables);
+	}
+}
+
+bool clv_s2_write_protect(struct clv_s2 *s2, u64 gfn, u64 n)
+{
+	lockdep_assert_held_write(&s2->lock);
+	return s2_walk_range(s2, S2_PROTECT, gfn, n, NULL);
+}
+
+bool clv_s2_age(struct clv_s2 *s2, u64 gfn, u64 n, bool clear)
+{
+	lockdep_assert_held(&s2->lock);
+	if (clear && !s2->ad)
+		lockdep_assert_held_write(&s2->lock);
+	return s2_walk_range(s2, clear ? S2_CLEAR_YOUNG : S2_TEST_YOUNG, gfn, n, NULL);
+}
