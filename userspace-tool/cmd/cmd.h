@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of the `cleave` command offer one another. */
+#ifndef CLEAVE_CMD_H
+#define CLEAVE_CMD_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
+
+/* Exit status of `cleave run`; 128 + N: ended by signal N. Listed in cleave(1). */
+#define STATUS_OFF	0	/* the guest powered off, or Ctrl-A x */
+#define STATUS_ERROR	1	/* it could not start, or the host failed it */
+#define STATUS_USAGE	2
+#define STATUS_CRASH	3	/* the guest died */
+#define STATUS_RESET	4	/* the guest asked for a reset */
+#define STATUS_SIGNAL	128
+
+/* main.c: one line on stderr, "cleave: ...". */
+void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- args.c: options, without side effects but reading /boot ---------------- */
+
+#define ARGS_MEMORY	(512ULL << 20)
+#define ARGS_APPEND	"console=ttyS0 earlyprintk=ttyS0 panic=-1"
+
+struct run_args {
+	char kernel[PATH_MAX];
+	const char *initrd;		/* or NULL */
+	const char *append;
+	char name[64];
+	uint64_t memory;
+	uint32_t cpus;
+	bool help;
+};
+
+/* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
+int args_size(const char *text, uint64_t *size);
+/* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */
+int args_newest(const char *pattern, char path[PATH_MAX]);
+/* 0, or -EINVAL, -ENOENT with one line in err. argv[0] is "run". */
+int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
+
+/* ---- the commands ----------------------------------------------------------- */
+
+int cmd_run(int argc, char **argv);
+int cmd_doctor(int argc, char **argv);
+
+#endif /* CLEAVE_CMD_H */

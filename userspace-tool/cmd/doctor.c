@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0
+/* `cleave doctor`: what a host needs, whether it is there, and what mends it. */
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <json-c/json.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "../libcleave/libcleave.h"
+#include "cmd.h"
+
+#define MSR_FEAT_CTL	0x3a
+#define FEAT_CTL_LOCKED	(1ULL << 0)
+#define FEAT_CTL_VMX	(1ULL << 2)	/* outside SMX */
+#define MSR_VM_CR	0xc0010114
+#define VM_CR_SVMDIS	(1ULL << 4)
+#define SECURE_BOOT	"/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
+
+enum answer { NO, YES, UNKNOWN };
+
+struct check {
+	const char *id, *what;
+	enum answer answer;
+	char detail[160];
+	char fix[240];
+};
+
+struct host {
+	bool amd, intel, flag, guest;	/* guest: under a hypervisor */
+	bool loaded;			/* the module */
+	struct utsname un;
+};
+
+static void answer(struct check *c, enum answer a, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void answer(struct check *c, enum answer a, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(c->detail, sizeof(c->detail), fmt, ap);
+	va_end(ap);
+	c->answer = a;
+}
+
+static void fix(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void fix(struct check *c, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(c->fix, sizeof(c->fix), fmt, ap);
+	va_end(ap);
+}
+
+/* First bytes of a file as text; empty if it cannot be read. */
+static void slurp(const char *path, char *buf, size_t size)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, buf, size - 1);
+
+	buf[n > 0 ? n : 0] = 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* Is word in the line of /proc/cpuinfo that starts with key? -1: no such line. */
+static int cpuinfo_has(const char *key, const char *word)
+{
+	FILE *f = fopen("/proc/cpuinfo", "re");
+	char line[4096], *p, *save;
+	int found = -1;
+
+	while (f && found < 0 && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, key, strlen(key)) || !strchr("\t :", line[strlen(key)]))
+			continue;
+		found = 0;
+		for (p = strtok_r(line, " \t\n:", &save); p; p = strtok_r(NULL, " \t\n:", &save))
+			found |= !strcmp(p, word);
+	}
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static void host_probe(struct host *h)
+{
+	unsigned int a, b, c, d;
+
+	memset(h, 0, sizeof(*h));
+	uname(&h->un);
+	h->loaded = !access("/sys/module/cleave", F_OK);
+	if (__get_cpuid(0, &a, &b, &c, &d)) {
+		h->amd = c == 0x444d4163 || c == 0x656e6975;	/* "cAMD", "uine" of Hygon */
+		h->intel = c == 0x6c65746e;			/* "ntel" */
+	}
+	if (__get_cpuid(1, &a, &b, &c, &d)) {
+		h->guest = c >> 31;
+		h->flag = !h->amd && (c & 1U << 5);
+	}
+	if (h->amd && __get_cpuid(0x80000001, &a, &b, &c, &d))
+		h->flag = c & 1U << 2;
+}
+
+static void check_cpu(struct check *c, struct host *h)
+{
+	const char *name = h->amd ? "AMD-V (svm)" : "VT-x (vmx)";
+
+	if (h->flag) {
+		answer(c, YES, "%s", name);
+	} else if (h->guest) {
+		answer(c, NO, "no %s; this machine is a guest itself", name);
+		fix(c, "switch nested virtualization on in its hypervisor (KVM: kvm_amd.nested=1 or kvm_intel.nested=1, -cpu host)");
+	} else {
+		answer(c, NO, "no %s in CPUID", name);
+		fix(c, "switch virtualization on in the firmware's setup (SVM Mode, Intel VT-x); a CPU without it cannot run cleave");
+	}
+}
+
+/* 0, or -errno; needs root and the msr driver. */
+static int read_msr(uint32_t msr, uint64_t *value)
+{
+	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	if (fd < 0)
+		return -errno;
+	n = pread(fd, value, sizeof(*value), msr);
+	close(fd);
+	return n == sizeof(*value) ? 0 : -EIO;
+}
+
+static bool log_says_disabled(void)
+{
+	int size = klogctl(10, NULL, 0);
+	char *log = size > 0 ? malloc(size + 1) : NULL;
+	bool found = false;
+	int n;
+
+	if (!log)
+		return false;
+	n = klogctl(3, log, size);
+	if (n > 0) {
+		log[n] = 0;
+		found = strcasestr(log, "disabled by BIOS") || strcasestr(log, "SVM disabled");
+	}
+	free(log);
+	return found;
+}
+
+static void check_firmware(struct check *c, struct host *h)
+{
+	uint64_t v = 0;
+	bool off, sure;
+
+	fix(c, "switch virtualization on in the firmware's setup (SVM Mode, Intel VT-x), then cold-start the machine");
+	sure = !read_msr(h->amd ? MSR_VM_CR : MSR_FEAT_CTL, &v);
+	off = h->amd ? v & VM_CR_SVMDIS : (v & FEAT_CTL_LOCKED) && !(v & FEAT_CTL_VMX);
+	if (!h->flag) {
+		answer(c, UNKNOWN, "this CPU has nothing to lock");
+		c->fix[0] = 0;
+	} else if (sure) {
+		answer(c, off ? NO : YES, "%s is 0x%llx", h->amd ? "VM_CR" : "IA32_FEAT_CTL",
+		       (unsigned long long)v);
+	} else if (log_says_disabled()) {
+		answer(c, NO, "the kernel log says that the firmware switched it off");
+	} else if (cpuinfo_has("flags", h->amd ? "svm" : "vmx") == 0) {
+		/* The kernel hides the flag when it finds the lock. */
+		answer(c, NO, "CPUID has the flag, /proc/cpuinfo does not");
+	} else {
+		answer(c, YES, "the kernel found no lock");
+	}
+}
+
+static void check_nested_paging(struct check *c, struct host *h)
+{
+	unsigned int a = 0, b, x, d = 0;
+	int has;
+
+	if (h->amd)
+		has = h->flag && __get_cpuid(0x8000000a, &a, &b, &x, &d) ? d & 1 : 0;
+	else
+		has = cpuinfo_has("vmx flags", "ept");
+	if (has < 0 && h->flag) {
+		answer(c, UNKNOWN, "this kernel does not tell");
+		return;
+	}
+	answer(c, has > 0 ? YES : NO, "%s", h->amd ? "NPT" : "EPT");
+	fix(c, h->guest ? "let the hypervisor above offer %s to this machine" :
+	    "none: this CPU has no %s, cleave needs it", h->amd ? "NPT" : "EPT");
+}
+
+static void check_headers(struct check *c, struct host *h)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/lib/modules/%s/build/Makefile", h->un.release);
+	if (!access(path, F_OK))
+		answer(c, YES, "for %s", h->un.release);
+	else if (h->loaded)
+		answer(c, YES, "not there, and not needed: the module is loaded");
+	else
+		answer(c, NO, "none for %s", h->un.release);
+	fix(c, "sudo apt-get install linux-headers-%s", h->un.release);
+}
+
+static bool built(const struct host *h, char *path, size_t size)
+{
+	static const char *const dir[] = { "updates", "updates/dkms", "extra" };
+	static const char *const ext[] = { "", ".xz", ".zst", ".gz" };
+	size_t i, j;
+
+	for (i = 0; i < ARRAY_SIZE(dir); i++) {
+		for (j = 0; j < ARRAY_SIZE(ext); j++) {
+			snprintf(path, size, "/lib/modules/%s/%s/cleave.ko%s", h->un.release,
+				 dir[i], ext[j]);
+			if (!access(path, F_OK))
+				return true;
+		}
+	}
+	return false;
+}
+
+static void check_built(struct check *c, struct host *h)
+{
+	char path[256];
+
+	if (built(h, path, sizeof(path)))
+		answer(c, YES, "%s", path);
+	else if (h->loaded)
+		answer(c, YES, "not installed, loaded by hand");
+	else
+		answer(c, NO, "no cleave.ko for %s", h->un.release);
+	fix(c, "in cleave's source tree: make && sudo make install");
+}
+
+static void check_secure_boot(struct check *c, struct host *h)
+{
+	char var[8], lock[64];
+	int fd = open(SECURE_BOOT, O_RDONLY | O_CLOEXEC);
+	bool on = fd >= 0 && read(fd, var, 5) == 5 && var[4] == 1;
+
+	if (fd >= 0)
+		close(fd);
+	slurp("/sys/kernel/security/lockdown", lock, sizeof(lock));
+	on |= strstr(lock, "[integrity]") || strstr(lock, "[confidentiality]");
+	if (h->loaded)
+		answer(c, YES, "%s, the module is loaded", on ? "Secure Boot is on" : "Secure Boot is off");
+	else if (!on)
+		answer(c, YES, access("/sys/firmware/efi", F_OK) ? "no UEFI, no Secure Boot" :
+		       "Secure Boot is off");
+	else
+		answer(c, NO, "Secure Boot is on: an unsigned module is refused");
+	fix(c, "sign cleave.ko with the kernel's scripts/sign-file and a key of your own, enrolled by `sudo mokutil --import KEY.der` and a reboot; or switch Secure Boot off");
+}
+
+static void check_loaded(struct check *c, struct host *h)
+{
+	answer(c, h->loaded ? YES : NO, h->loaded ? "/sys/module/cleave" : "not loaded");
+	fix(c, "sudo modprobe cleave; `dmesg | grep cleave` tells why if it refuses");
+}
+
+static void check_device(struct check *c, struct host *h)
+{
+	bool there = !access("/dev/cleave", F_OK);
+
+	answer(c, there ? YES : NO, there ? "/dev/cleave" : "no /dev/cleave");
+	if (h->loaded)
+		fix(c, "mount devtmpfs on /dev, or: sudo mknod /dev/cleave c 10 $(awk '/cleave/{print $1}' /proc/misc)");
+	else
+		fix(c, "load the module: sudo modprobe cleave");
+}
+
+static void check_permission(struct check *c, struct host *h)
+{
+	if (access("/dev/cleave", F_OK))
+		answer(c, UNKNOWN, "no device to ask for");
+	else if (!access("/dev/cleave", R_OK | W_OK))
+		answer(c, YES, "this user may read and write it");
+	else
+		answer(c, NO, "this user may not");
+	if (c->answer == NO)
+		fix(c, "sudo usermod -aG cleave $USER, then log in again; without such a group: sudo make install in the source tree");
+}
+
+/* Who has the CPU's virtualization: asked of the module if it is there, else guessed. */
+static void check_kvm(struct check *c, struct host *h)
+{
+	const char *mod = h->amd ? "kvm_amd" : "kvm_intel";
+	char path[96], text[32], early[8];
+	int dev = cleave_open(NULL), vm, users;
+
+	vm = dev < 0 ? dev : cleave_create_vm(dev, 0);
+	if (dev >= 0)
+		close(dev);
+	if (vm >= 0)
+		close(vm);
+	snprintf(path, sizeof(path), "/sys/module/%s/refcnt", mod);
+	slurp(path, text, sizeof(text));
+	users = atoi(text);
+	slurp("/sys/module/kvm/parameters/enable_virt_at_load", early, sizeof(early));
+	if (vm >= 0)
+		answer(c, YES, "a guest can be created");
+	else if (vm == -EBUSY)
+		answer(c, NO, "the CPU is in use%s%s", text[0] ? " by " : "", text[0] ? mod : "");
+	else if (dev >= 0)
+		answer(c, NO, "creating a guest fails: %s", strerror(-vm));
+	else if (!text[0])
+		answer(c, YES, "%s is not loaded", mod);
+	else if (early[0] == 'Y' || early[0] == '1')
+		answer(c, NO, "%s is loaded, and holds the CPU from then on", mod);
+	else if (users)
+		answer(c, NO, "%s is loaded and runs guests", mod);
+	else
+		answer(c, YES, "%s is loaded and idle", mod);
+	if (dev >= 0 && vm < 0 && vm != -EBUSY)
+		fix(c, "`dmesg | grep cleave` tells the reason");
+	else if (early[0] == 'Y' || early[0] == '1')
+		fix(c, "sudo modprobe -r %s kvm && sudo modprobe kvm enable_virt_at_load=0; to keep it: kvm.enable_virt_at_load=0 on the kernel's command line", mod);
+	else
+		fix(c, "stop the guests of KVM or another hypervisor, or: sudo modprobe -r %s", mod);
+}
+
+static void check_kernel(struct check *c, struct host *h)
+{
+	char path[PATH_MAX];
+
+	if (!args_newest("/boot/vmlinuz-*-cloud-amd64", path) ||
+	    !args_newest("/boot/vmlinuz-*", path))
+		answer(c, YES, "%.150s", path);
+	else
+		answer(c, NO, "no /boot/vmlinuz-*");
+	fix(c, "sudo apt-get install linux-image-cloud-amd64, or give `cleave run` one by --kernel");
+}
+
+static const struct {
+	const char *id, *what;
+	void (*fn)(struct check *c, struct host *h);
+} checks[] = {
+	{ "cpu", "the CPU can virtualize", check_cpu },
+	{ "firmware", "the firmware lets it", check_firmware },
+	{ "nested-paging", "nested paging", check_nested_paging },
+	{ "headers", "kernel headers", check_headers },
+	{ "built", "the module is built", check_built },
+	{ "secure-boot", "the kernel accepts the module", check_secure_boot },
+	{ "module", "the module is loaded", check_loaded },
+	{ "device", "the device is there", check_device },
+	{ "permission", "permission for the device", check_permission },
+	{ "free", "no other hypervisor holds the CPU", check_kvm },
+	{ "kernel", "a kernel for guests", check_kernel },
+};
+
+#define CHECKS	ARRAY_SIZE(checks)
+
+static void print_text(const struct check *result, bool ok)
+{
+	static const char *const word[] = { "no", "yes", "?" };
+	size_t i;
+
+	for (i = 0; i < CHECKS; i++) {
+		const struct check *c = &result[i];
+
+		printf("%-4s%-36s%s\n", word[c->answer], c->what, c->detail);
+		if (c->answer == NO)
+			printf("      mend: %s\n", c->fix);
+	}
+	printf("\n%s\n", ok ? "This host can run guests: `cleave run`." :
+	       "This host cannot run guests yet: mend the first \"no\", then ask again.");
+}
+
+static void print_json(const struct check *result, bool ok, const struct host *h)
+{
+	struct json_object *root = json_object_new_object(), *list = json_object_new_array();
+	size_t i;
+
+	json_object_object_add(root, "ok", json_object_new_boolean(ok));
+	json_object_object_add(root, "kernel", json_object_new_string(h->un.release));
+	for (i = 0; i < CHECKS; i++) {
+		const struct check *c = &result[i];
+		struct json_object *o = json_object_new_object();
+
+		json_object_object_add(o, "id", json_object_new_string(c->id));
+		json_object_object_add(o, "what", json_object_new_string(c->what));
+		json_object_object_add(o, "ok", c->answer == UNKNOWN ? NULL :
+				       json_object_new_boolean(c->answer == YES));
+		json_object_object_add(o, "detail", json_object_new_string(c->detail));
+		if (c->answer == NO)
+			json_object_object_add(o, "fix", json_object_new_string(c->fix));
+		json_object_array_add(list, o);
+	}
+	json_object_object_add(root, "checks", list);
+	puts(json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY |
+					    JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(root);
+}
+
+int cmd_doctor(int argc, char **argv)
+{
+	struct check result[CHECKS] = { 0 };
+	bool json = false, ok = true;
+	struct host h;
+	size_t i;
+
+	for (i = 1; i < (size_t)argc; i++) {
+		if (!strcmp(argv[i], "--json")) {
+			json = true;
+		} else if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h")) {
+			printf("usage: cleave doctor [--json]\n"
+			       "Tells for each thing a host needs whether it is there, and what mends it.\n"
+			       "Exit status: 0 all is there, 1 something is missing, 2 wrong usage.\n");
+			return 0;
+		} else {
+			complain("%s: no such option; `cleave doctor --help` lists them", argv[i]);
+			return STATUS_USAGE;
+		}
+	}
+	host_probe(&h);
+	for (i = 0; i < CHECKS; i++) {
+		result[i].id = checks[i].id;
+		result[i].what = checks[i].what;
+		checks[i].fn(&result[i], &h);
+		ok &= result[i].answer != NO;
+	}
+	if (json)
+		print_json(result, ok, &h);
+	else
+		print_text(result, ok);
+	return ok ? 0 : 1;
+}

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "machine.h"
+
+#define HUGE_PAGE	(2ULL << 20)
+#define PIT_PORT	0x40
+#define FEATURES	CLEAVE_FEATURE_LAPIC
+
+static uint64_t clock_now(struct dev_clock *clock)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
+void machine_kick(struct machine *m)
+{
+	if (m->vcpu < 0 || pthread_equal(pthread_self(), m->vcpu_thread))
+		return;
+	cleave_kick(m->vcpu);
+	pthread_kill(m->vcpu_thread, SIGUSR1);
+}
+
+void machine_end(struct machine *m, enum outcome why)
+{
+	int running = M_RUNS;
+
+	if (atomic_compare_exchange_strong(&m->outcome, &running, why))
+		machine_kick(m);
+}
+
+/* ---- devices ---------------------------------------------------------------- */
+
+/* ISA interrupts go to both controllers; IRQ 0 is pin 2, as the MADT says. */
+static void machine_irq(void *ctx, unsigned int nr, bool level)
+{
+	struct machine *m = ctx;
+
+	pic_set(&m->pic, nr, level);
+	ioapic_set(&m->ioapic, nr ? nr : 2, level);
+}
+
+static int machine_msi(void *ctx, uint64_t address, uint32_t data)
+{
+	struct machine *m = ctx;
+
+	return cleave_msi(m->vm, address, data);
+}
+
+static void machine_request(void *ctx, enum pm_request what)
+{
+	machine_end(ctx, what == PM_OFF ? M_OFF : M_RESET);
+}
+
+uint64_t machine_deadline(struct machine *m)
+{
+	uint64_t at[] = { pit_deadline(&m->pit), rtc_deadline(&m->rtc), pm_deadline(&m->pm) };
+	uint64_t first = DEV_NEVER;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(at); i++)
+		first = at[i] < first ? at[i] : first;
+	return first;
+}
+
+void machine_tick(struct machine *m)
+{
+	pit_tick(&m->pit);
+	rtc_tick(&m->rtc);
+	pm_tick(&m->pm);
+}
+
+void machine_recheck(struct machine *m)
+{
+	uint64_t one = 1;
+
+	if (machine_deadline(m) >= m->sleeps_until && !(m->starved && uart_room(&m->uart)))
+		return;
+	m->sleeps_until = 0;
+	m->starved = false;
+	while (write(m->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+static void machine_wire(struct machine *m)
+{
+	const struct irq_line line = { .set = machine_irq, .ctx = m };
+	const struct bus_range ports[] = {
+		{ COM1_PORT, 8, 1, &m->uart, uart_read, uart_write },
+		{ RTC_PORT, 2, 1, &m->rtc, rtc_read, rtc_write },
+		{ PIT_PORT, 4, 1, &m->pit, pit_read, pit_write },
+		{ 0x61, 1, 1, &m->pit, pit_port61_read, pit_port61_write },
+		{ 0x20, 2, 1, &m->pic, pic_master_read, pic_master_write },
+		{ 0xa0, 2, 1, &m->pic, pic_slave_read, pic_slave_write },
+		{ 0x4d0, 2, 1, &m->pic, pic_elcr_read, pic_elcr_write },
+		{ PM1A_EVT_PORT, 12, 4, &m->pm, pm_read, pm_write },
+		{ ACPI_RESET_PORT, 1, 1, &m->pm, pm_reset_read, pm_reset_write },
+		{ 0x64, 1, 1, &m->pm, pm_i8042_read, pm_i8042_write },
+		{ 0x92, 1, 1, &m->pm, pm_port92_read, pm_port92_write },
+	};
+	const struct bus_range ioapic = {
+		IOAPIC_BASE, IOAPIC_SIZE, 4, &m->ioapic, ioapic_read, ioapic_write
+	};
+	size_t i;
+
+	m->clock.now = clock_now;
+	m->uart.irq = m->rtc.irq = m->pit.irq = m->pm.sci = line;
+	m->uart.irq.nr = COM1_IRQ;
+	m->rtc.irq.nr = RTC_IRQ;
+	m->pm.sci.nr = ACPI_SCI_IRQ;
+	m->uart.tx = console_tx;
+	m->uart.tx_ctx = m;
+	m->ioapic.msi = machine_msi;
+	m->ioapic.ctx = m;
+	m->pm.request = machine_request;
+	m->pm.ctx = m;
+	m->pm.s5 = ACPI_S5_TYPE;
+	pic_init(&m->pic);
+	ioapic_init(&m->ioapic);
+	uart_init(&m->uart);
+	rtc_init(&m->rtc, &m->clock, time(NULL));
+	pit_init(&m->pit, &m->clock);
+	pm_init(&m->pm, &m->clock);
+	for (i = 0; i < ARRAY_SIZE(ports); i++)
+		bus_add(&m->pio, &ports[i]);
+	bus_add(&m->mmio, &ioapic);
+}
+
+/* ---- memory ------------------------------------------------------------------ */
+
+static uint64_t host_available(void)
+{
+	uint64_t kib = UINT64_MAX >> 10;
+	char line[128];
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib << 10;
+}
+
+static int machine_ram(struct machine *m)
+{
+	uint64_t size = m->args->memory, free = host_available(), start;
+	struct boot_range range[2];
+	unsigned int i, n;
+	uint8_t *p;
+
+	if (size < BOOT_MEMORY_MIN) {
+		complain("--memory: %" PRIu64 " KiB are too little for a kernel; give at least %lluM",
+			 size >> 10, BOOT_MEMORY_MIN >> 20);
+		return -EINVAL;
+	}
+	if (size > free) {
+		complain("--memory: %" PRIu64 " MiB asked for, the host has %" PRIu64
+			 " MiB to give; ask for less or free some", size >> 20, free >> 20);
+		return -ENOMEM;
+	}
+	m->ram_mapped = size + HUGE_PAGE;
+	p = mmap(NULL, m->ram_mapped, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		complain("--memory: %" PRIu64 " MiB could not be mapped: %s; ask for less or see ulimit -v",
+			 size >> 20, strerror(errno));
+		m->ram_mapped = 0;
+		return -ENOMEM;
+	}
+	m->ram = p;
+	start = ((uintptr_t)p + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	p = (uint8_t *)start;
+	madvise(p, size, MADV_HUGEPAGE);	/* without it pages are small: slower, right */
+	madvise(p, size, MADV_DONTDUMP);
+	n = boot_ram(size, range);
+	for (i = 0; i < n; i++) {
+		cleave_mem_add(&m->mem, range[i].gpa, range[i].size, p, 0);
+		p += range[i].size;
+	}
+	return 0;
+}
+
+/* ---- the VM -------------------------------------------------------------------- */
+
+/* Errors of the module, said once for all its commands. */
+static int module_failed(int error, const char *what)
+{
+	switch (-error) {
+	case ENOTTY:
+	case E2BIG:
+		complain("%s: the loaded module is older than this tool; build and load the module of the same version", what);
+		break;
+	case EBUSY:
+		complain("%s: another hypervisor holds the CPU; `cleave doctor` tells which one and how to stop it", what);
+		break;
+	case EOPNOTSUPP:
+		complain("%s: this host cannot do it; `cleave doctor` tells why, `dmesg | grep cleave` too", what);
+		break;
+	case ENOMEM:
+		complain("%s: the host is out of memory; give --memory a smaller size or free some", what);
+		break;
+	default:
+		complain("%s: %s; `dmesg | grep cleave` may tell more", what, strerror(-error));
+	}
+	return error;
+}
+
+static int machine_open(struct machine *m)
+{
+	m->dev = cleave_open(NULL);
+	switch (m->dev < 0 ? -m->dev : 0) {
+	case 0:
+		break;
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		complain("/dev/cleave: not there, because the module is not loaded; `sudo modprobe cleave`, or ask `cleave doctor`");
+		return m->dev;
+	case EACCES:
+	case EPERM:
+		complain("/dev/cleave: no permission; `sudo usermod -aG cleave $USER` and log in again, or use sudo");
+		return m->dev;
+	default:
+		return module_failed(m->dev, "/dev/cleave");
+	}
+	return 0;
+}
+
+static int machine_check_module(struct machine *m)
+{
+	int ret = cleave_info(m->dev, &m->info);
+
+	if (ret < 0)
+		return module_failed(ret, "CLEAVE_INFO");
+	if ((m->info.features & FEATURES) != FEATURES || m->info.run_size < sizeof(*m->run)) {
+		complain("module: lacks what this tool needs (features 0x%llx, has 0x%" PRIx64
+			 "); build and load the module of the same version",
+			 FEATURES, (uint64_t)m->info.features);
+		return -ENOTTY;
+	}
+	if (m->info.gpa_bits < 52 && BOOT_HIGH_START + m->args->memory > 1ULL << m->info.gpa_bits) {
+		complain("--memory: guests of this host end at %llu GiB; ask for less",
+			 1ULL << (m->info.gpa_bits - 30));
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int machine_slots(struct machine *m)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < m->mem.count; i++) {
+		struct cleave_slot slot = {
+			.slot = i,
+			.gpa = m->mem.range[i].gpa,
+			.size = m->mem.range[i].size,
+			.hva = (uintptr_t)m->mem.range[i].host,
+		};
+
+		ret = cleave_set_slot(m->vm, &slot);
+		if (ret < 0)
+			return module_failed(ret, "guest memory");
+	}
+	return 0;
+}
+
+static int machine_vcpu(struct machine *m)
+{
+	struct cleave_cpuid cpuid = { 0 };
+	int ret;
+
+	m->vcpu = cleave_create_vcpu(m->vm, 0);
+	if (m->vcpu < 0)
+		return module_failed(m->vcpu, "create a vCPU");
+	ret = cleave_map_run(m->vcpu, m->info.run_size, &m->run);
+	if (ret < 0)
+		return module_failed(ret, "map the run page");
+	ret = cleave_get_cpuid(m->dev, &cpuid);
+	if (ret < 0)
+		return module_failed(ret, "CLEAVE_GET_CPUID");
+	cpuid_for_guest(&cpuid, 0, m->args->cpus);
+	ret = cleave_set_cpuid(m->vcpu, &cpuid);
+	if (ret < 0)
+		return module_failed(ret, "CLEAVE_SET_CPUID");
+	return 0;
+}
+
+int machine_create(struct machine *m, const struct run_args *args)
+{
+	memset(m, 0, sizeof(*m));
+	m->args = args;
+	m->dev = m->vm = m->vcpu = m->wake = -1;
+	m->vcpu_thread = pthread_self();
+	pthread_mutex_init(&m->lock, NULL);
+	machine_wire(m);
+	return machine_ram(m);
+}
+
+/* Files first: what is wrong with them is said on any host. */
+int machine_load(struct machine *m)
+{
+	struct boot_params_in in = {
+		.kernel = m->args->kernel,
+		.initrd = m->args->initrd,
+		.cmdline = m->args->append,
+		.memory = m->args->memory,
+		.cpus = m->args->cpus,
+	};
+	struct cleave_state state = { .groups = CLEAVE_SREGS };
+	struct boot_result start = { 0 };
+	char err[512];
+	int ret;
+
+	ret = boot_load(&in, &m->mem, &start, err, sizeof(err));
+	if (ret < 0) {
+		complain("%s", err);
+		return ret;
+	}
+	ret = machine_open(m);
+	if (!ret)
+		ret = machine_check_module(m);
+	if (ret)
+		return ret;
+	m->vm = cleave_create_vm(m->dev, 0);
+	if (m->vm < 0)
+		return module_failed(m->vm, "create a VM");
+	ret = machine_slots(m);
+	if (!ret)
+		ret = machine_vcpu(m);
+	if (ret)
+		return ret;
+	ret = cleave_get_state(m->vcpu, &state);
+	if (ret >= 0) {
+		start.sregs.apic_base = state.sregs.apic_base;	/* as reset left it */
+		state.groups = CLEAVE_REGS | CLEAVE_SREGS;
+		state.regs = start.regs;
+		state.sregs = start.sregs;
+		ret = cleave_set_state(m->vcpu, &state);
+	}
+	if (ret < 0)
+		return module_failed(ret, "set the vCPU's registers");
+	m->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->wake < 0)
+		return module_failed(-errno, "eventfd");
+	return 0;
+}
+
+void machine_destroy(struct machine *m)
+{
+	if (m->run)
+		cleave_unmap_run(m->run, m->info.run_size);
+	if (m->vcpu >= 0)
+		close(m->vcpu);
+	if (m->vm >= 0)
+		close(m->vm);
+	if (m->dev >= 0)
+		close(m->dev);
+	if (m->wake >= 0)
+		close(m->wake);
+	cleave_assist_free(&m->assist);
+	if (m->ram)
+		munmap(m->ram, m->ram_mapped);
+	pthread_mutex_destroy(&m->lock);
+}

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "machine.h"
+
+static void help(void)
+{
+	printf("usage: cleave run [OPTION]...\n"
+	       "Boots a kernel as a guest. Its console is this terminal.\n\n"
+	       "  -k, --kernel FILE    bzImage or ELF with a PVH note (default: the newest\n"
+	       "                       /boot/vmlinuz-*-cloud-amd64, else /boot/vmlinuz-*)\n"
+	       "  -i, --initrd FILE    initial RAM disk (default: none)\n"
+	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
+	       "  -m, --memory SIZE    with K, M, G or T (default: %lluM)\n"
+	       "  -c, --cpus N         CPUs (default and most: 1)\n"
+	       "  -n, --name NAME      for messages (default: the kernel's)\n"
+	       "  -h, --help           this\n\n"
+	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
+	       "power button, Ctrl-A a sends Ctrl-A.\n"
+	       "Exit status: 0 the guest powered off or was ended by Ctrl-A x; 1 it could not\n"
+	       "start or the host failed it; 2 wrong usage; 3 it crashed; 4 it asked for a\n"
+	       "reset; 128 + N signal N ended it.\n", ARGS_MEMORY >> 20);
+}
+
+static int status(struct machine *m)
+{
+	const char *name = m->args->name;
+
+	switch (atomic_load(&m->outcome)) {
+	case M_OFF:
+		return STATUS_OFF;
+	case M_ENDED:
+		complain("%s: ended by Ctrl-A x", name);
+		return STATUS_OFF;
+	case M_RESET:
+		complain("%s: asked for a reset, which ends it", name);
+		return STATUS_RESET;
+	case M_SIGNAL:
+		complain("%s: ended by %s", name, strsignal(m->signal));
+		return STATUS_SIGNAL + m->signal;
+	case M_CRASH:
+		return STATUS_CRASH;
+	}
+	return STATUS_ERROR;
+}
+
+int cmd_run(int argc, char **argv)
+{
+	static struct machine m;
+	struct run_args args;
+	char err[512];
+	int ret;
+
+	ret = args_run(argc, argv, &args, err, sizeof(err));
+	if (ret) {
+		complain("%s", err);
+		return ret == -EINVAL ? STATUS_USAGE : STATUS_ERROR;
+	}
+	if (args.help) {
+		help();
+		return 0;
+	}
+	ret = machine_create(&m, &args);
+	if (!ret)
+		ret = machine_load(&m);
+	if (!ret)
+		ret = console_start(&m);
+	if (!ret) {
+		if (console_interactive())
+			complain("%s: %" PRIu64 " MiB, %u CPU; Ctrl-A x ends it, Ctrl-A h helps",
+				 args.name, args.memory >> 20, args.cpus);
+		vcpu_loop(&m);
+	}
+	console_stop(&m);
+	ret = ret ? STATUS_ERROR : status(&m);
+	machine_destroy(&m);
+	return ret;
+}
