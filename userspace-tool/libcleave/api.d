@@ -1,0 +1,4 @@
+libcleave/api.o: libcleave/api.c libcleave/libcleave.h \
+ ../uapi/linux/cleave.h
+libcleave/libcleave.h:
+../uapi/linux/cleave.h:
