@@ -1,8 +1,0 @@
-libcleave/assist.o: libcleave/assist.c libcleave/assist.h \
- libcleave/insn.h libcleave/libcleave.h ../uapi/linux/cleave.h \
- libcleave/x86.h
-libcleave/assist.h:
-libcleave/insn.h:
-libcleave/libcleave.h:
-../uapi/linux/cleave.h:
-libcleave/x86.h:
