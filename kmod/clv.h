@@ -229,6 +229,14 @@ static inline bool clv_code64(struct clv_vcpu *vcpu)
 	return clv_long_mode(vcpu) && (vcpu->sregs.cs.ar & CLEAVE_AR_L);
 }
 
+/* As the CPU checks addresses in descriptors and MSRs: by its widest mode (SDM 3A 4.5.2). */
+static inline bool clv_canonical(const struct clv_vcpu *vcpu, u64 addr)
+{
+	u32 shift = 64 - vcpu->caps.linear_bits;
+
+	return (u64)((s64)(addr << shift) >> shift) == addr;
+}
+
 /* CS.RPL is no privilege level in real mode; SS.DPL always is (SDM 3C 25.4.1, APM2 15.5.1). */
 static inline unsigned int clv_cpl(struct clv_vcpu *vcpu)
 {
@@ -412,6 +420,7 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *e
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
+void clv_msr_reset(struct clv_vcpu *vcpu);	/* to the values of power-on */
 
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
 
