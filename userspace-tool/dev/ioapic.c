@@ -56,11 +56,12 @@ static void ioapic_level(struct ioapic *io, unsigned int pin)
 
 void ioapic_set(struct ioapic *io, unsigned int pin, bool level)
 {
-	uint32_t bit = 1U << pin;
+	uint32_t bit;
 	bool rise;
 
 	if (pin >= IOAPIC_PINS)
 		return;
+	bit = 1U << pin;
 	rise = level && !(io->lines & bit);
 	io->lines = level ? io->lines | bit : io->lines & ~bit;
 	if (io->rte[pin] & RTE_LEVEL)

@@ -81,11 +81,11 @@ uint64_t pm_read(void *dev, uint64_t offset, unsigned int size)
 	uint64_t value;
 
 	if (offset >= R_TIMER)
-		value = pm_ticks(dev_now(pm->clock)) >> (8 * (offset - R_TIMER));
-	else
-		value = (pm_reg(pm, offset & 6) | (uint32_t)pm_reg(pm, (offset & 6) + 2) << 16) >>
-			(8 * (offset & 1));
-	return value;
+		return pm_ticks(dev_now(pm->clock)) >> (8 * (offset - R_TIMER));
+	value = pm_reg(pm, offset & 6);
+	if (size == 4)
+		value |= (uint64_t)pm_reg(pm, (offset & 6) + 2) << 16;
+	return value >> (8 * (offset & 1));
 }
 
 static void pm_write_reg(struct pm *pm, uint64_t offset, uint16_t value)
