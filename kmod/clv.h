@@ -44,7 +44,7 @@ struct clv_slot {
 	unsigned long hva;
 };
 
-/* Sorted by gfn, no two overlap. Replaced as a whole. */
+/* In no order, no two overlap. Replaced as a whole. */
 struct clv_slots {
 	u32 count;
 	struct clv_slot slot[];
@@ -160,7 +160,6 @@ struct clv_vcpu {
 	int mode;			/* a: store, smp_mb(), look at requests and tlb_gen */
 	int cpu;			/* a: where it ran last, or -1 */
 	u64 tlb_gen;			/* v: of the last flush done */
-	bool flush_guest;		/* v: the guest changed how its own tables work */
 	atomic_t nmi_queued;		/* a */
 	struct rcuwait wait;		/* who sleeps in HLT */
 	struct clv_s2_cache s2_cache;	/* v: table pages for a fault */

@@ -262,12 +262,10 @@ int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct 
 	p = &table[s2_index(gfn, level)];
 	e = READ_ONCE(*p);
 	do {
-		if (!s2_present(s2, e))
-			new = s2_make_leaf(s2->fmt, pfn, level, prot);
-		else if (!s2_is_leaf(s2, e, level) || s2_pfn(s2, e) != pfn)
+		if (s2_present(s2, e) && (!s2_is_leaf(s2, e, level) || s2_pfn(s2, e) != pfn))
 			return -EAGAIN;
-		else
-			new = s2_grant(s2->fmt, e, prot);
+		new = s2_present(s2, e) ? s2_grant(s2->fmt, e, prot) :
+					  s2_make_leaf(s2->fmt, pfn, level, prot);
 	} while (new != e && !s2_cmpxchg(p, &e, new));
 	return 0;
 }

@@ -39,6 +39,15 @@ struct clv_s2_format {
 extern const struct clv_s2_format clv_s2_ept;
 extern const struct clv_s2_format clv_s2_npt;
 
+/* What the CPUs of this host can walk; a backend's init() may say so, or clv_mem_init() does. */
+struct clv_s2_caps {
+	int levels;		/* 4 or 5 */
+	int max_leaf;		/* CLV_S2_* */
+	bool ad;		/* they set accessed and dirty bits */
+};
+
+extern struct clv_s2_caps clv_s2_caps;
+
 /* Zeroed pages for tables, taken while the lock is held, filled while not. */
 #define CLV_S2_CACHE	(CLV_S2_MAX_LEVEL - 1)
 struct clv_s2_cache {
@@ -57,7 +66,8 @@ struct clv_s2 {
 	atomic_long_t tables;	/* table pages in use, root included */
 };
 
-int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels, int max_leaf, bool ad);
+int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels,
+		  int max_leaf, bool ad);
 void clv_s2_destroy(struct clv_s2 *s2);		/* no vCPU can use it any more */
 int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
 void clv_s2_cache_free(struct clv_s2_cache *c);
