@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * cleave: just enough of an instruction to know how long an intercepted one
+ * is and which register it names, for CPUs without next-RIP save and decode
+ * assists. No decoder: what is not listed here is refused. Also built in user
+ * space by the unit tests.
+ */
+#ifndef CLV_SVM_INSN_H
+#define CLV_SVM_INSN_H
+
+#include <linux/types.h>
+
+#define SVM_INSN_MAX	15
+
+/*
+ * svm_insn.opcode: the bytes behind the prefixes, as a number. Of the group
+ * 0f 01 the third byte is part of it if it names no memory.
+ */
+#define SVM_OP_PAUSE		0x90		/* with .rep */
+#define SVM_OP_HLT		0xf4
+#define SVM_OP_CLTS		0x0f06
+#define SVM_OP_INVD		0x0f08
+#define SVM_OP_WBINVD		0x0f09
+#define SVM_OP_GROUP7_MEM	0x0f01		/* LMSW, SMSW and others with memory */
+#define SVM_OP_CR_READ		0x0f20
+#define SVM_OP_CR_WRITE		0x0f22
+#define SVM_OP_WRMSR		0x0f30
+#define SVM_OP_RDMSR		0x0f32
+#define SVM_OP_CPUID		0x0fa2
+#define SVM_OP_XSETBV		0x0f01d1
+#define SVM_OP_VMMCALL		0x0f01d9
+#define SVM_OP_LMSW		0x0f01f0	/* and the seven after it, one a register */
+
+/**
+ * struct svm_insn - what svm_insn_parse() found
+ * @opcode: SVM_OP_*
+ * @len: bytes, prefixes included
+ * @reg: ModRM.reg with REX.R: the control register of MOV CR
+ * @rm: ModRM.rm with REX.B: the general register, in the order of the encoding
+ * @rep: prefix f3
+ */
+struct svm_insn {
+	u32 opcode;
+	u8 len;
+	u8 reg;
+	u8 rm;
+	bool rep;
+};
+
+/*
+ * Parses the n bytes at buf. False: none of the above, longer than
+ * SVM_INSN_MAX, or not all there. For SVM_OP_GROUP7_MEM len is not valid.
+ */
+bool svm_insn_parse(const u8 *buf, unsigned int n, bool code64, struct svm_insn *in);
+
+#endif /* CLV_SVM_INSN_H */

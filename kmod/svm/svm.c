@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: AMD-V (APM vol. 2 chapter 15). Each CPU's part, each vCPU's VMCB,
+ * and what the guest may do without an exit.
+ */
+#include <linux/cc_platform.h>
+#include <linux/gfp.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/slab.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr.h>
+#include <asm/processor.h>
+#include <asm/trapnr.h>
+#include "vmcb.h"
+
+#define VM_CR_SVMDIS	BIT_ULL(4)	/* APM vol. 2 15.30.1 */
+#define SVM_EDX_NP	BIT(0)		/* CPUID 8000000a EDX */
+#define SVM_EDX_LOCK	BIT(2)
+
+#define IOPM_ORDER	2		/* 3 pages, APM vol. 2 15.10.1 */
+#define MSRPM_ORDER	1		/* 2 pages, APM vol. 2 15.11 */
+
+#define PAUSE_COUNT	3000		/* PAUSEs in a row that exit, */
+#define PAUSE_THRESHOLD	128		/* less than so many cycles apart */
+
+DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
+
+/* Maps for all guests, never changed: what one may touch, every one may. */
+static void *iopm, *msrpm;
+static atomic64_t last_uid;
+
+/* Why this machine cannot be a host, or NULL. */
+static const char *no_svm(void)
+{
+	u64 vm_cr;
+
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+		return "this CPU is not AMD's";
+	if (cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT))
+		return "this machine is an encrypted (SEV) guest, which cannot be a host";
+	if (cpuid_eax(0x80000000) < SVM_CPUID_FUNC || !(cpuid_ecx(0x80000001) & BIT(2)))
+		return "this CPU has no AMD-V (SVM is not in CPUID)";
+	if (rdmsrl_safe(MSR_VM_CR, &vm_cr))
+		return "AMD-V is in CPUID, but MSR VM_CR cannot be read";
+	if (vm_cr & VM_CR_SVMDIS)
+		return cpuid_edx(SVM_CPUID_FUNC) & SVM_EDX_LOCK ?
+		       "AMD-V is disabled by the firmware and locked with a key (VM_CR.SVMDIS)" :
+		       "AMD-V is disabled in the firmware setup (VM_CR.SVMDIS)";
+	if (!(cpuid_edx(SVM_CPUID_FUNC) & SVM_EDX_NP))
+		return "this CPU has AMD-V but no nested paging";
+	return NULL;
+}
+
+static int svm_probe(const char **why)
+{
+	const char *reason = no_svm();
+
+	if (!reason)
+		return 0;
+	*why = reason;
+	return -EOPNOTSUPP;
+}
+
+/*
+ * A page for a VMCB or a save area. Not at a 2 MiB boundary: hosts with SNP
+ * take a fault there (AMD erratum on RMP checks of such pages).
+ */
+static struct page *alloc_page_unaligned(gfp_t gfp)
+{
+	struct page *page = alloc_page(gfp | __GFP_ZERO), *other;
+
+	if (page && IS_ALIGNED(page_to_pfn(page), PTRS_PER_PTE)) {
+		other = alloc_page(gfp | __GFP_ZERO);
+		__free_page(page);
+		page = other;
+	}
+	return page;
+}
+
+static u64 alloc_area(void)
+{
+	struct page *page = alloc_page_unaligned(GFP_KERNEL);
+
+	return page ? __sme_set(page_to_pfn(page) << PAGE_SHIFT) : 0;
+}
+
+static void free_area(u64 *pa)
+{
+	if (*pa)
+		__free_page(pfn_to_page(__sme_clr(*pa) >> PAGE_SHIFT));
+	*pa = 0;
+}
+
+/* What VMLOAD and VMSAVE switch is the guest's own: reads and writes do not exit. */
+static void msrpm_fill(u8 *map)
+{
+	static const u32 free[] = {
+		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE,
+		MSR_FS_BASE, MSR_GS_BASE, MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP,
+		MSR_IA32_SYSENTER_EIP,
+	};
+	int i;
+
+	memset(map, 0xff, PAGE_SIZE << MSRPM_ORDER);
+	/* Two bits an MSR; the second vector is that of c0000000. */
+	for (i = 0; i < ARRAY_SIZE(free); i++) {
+		u32 nr = free[i] & 0x1fff;
+
+		map[(free[i] & 0xc0000000 ? 0x800 : 0) + nr / 4] &= ~(3 << (nr % 4 * 2));
+	}
+}
+
+static void svm_exit(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		free_area(&per_cpu(svm_cpu, cpu).hsave_pa);
+		free_area(&per_cpu(svm_cpu, cpu).host_pa);
+	}
+	free_pages((unsigned long)iopm, IOPM_ORDER);
+	free_pages((unsigned long)msrpm, MSRPM_ORDER);
+}
+
+static int svm_init(void)
+{
+	int cpu;
+
+	BUILD_BUG_ON(offsetof(struct cleave_regs, rcx) != 8 ||
+		     offsetof(struct cleave_regs, rdx) != 16 ||
+		     offsetof(struct cleave_regs, rbx) != 24 ||
+		     offsetof(struct cleave_regs, rbp) != 40 ||
+		     offsetof(struct cleave_regs, rsi) != 48 ||
+		     offsetof(struct cleave_regs, rdi) != 56 ||
+		     offsetof(struct cleave_regs, r8) != 64 ||
+		     offsetof(struct cleave_regs, r15) != 120);
+	iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
+	msrpm = (void *)__get_free_pages(GFP_KERNEL, MSRPM_ORDER);
+	if (!iopm || !msrpm)
+		goto nomem;
+	memset(iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
+	msrpm_fill(msrpm);
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = &per_cpu(svm_cpu, cpu);
+
+		c->hsave_pa = alloc_area();
+		c->host_pa = alloc_area();
+		if (!c->hsave_pa || !c->host_pa)
+			goto nomem;
+	}
+	return 0;
+nomem:
+	svm_exit();
+	return -ENOMEM;
+}
+
+/* ASIDs below asid_min are for SEV guests, which may be tagged otherwise. */
+static void asid_init(struct svm_cpu *c)
+{
+	c->asid_min = 1;
+	c->asid_max = cpuid_ebx(SVM_CPUID_FUNC) - 1;
+	if (boot_cpu_has(X86_FEATURE_SEV) && cpuid_ecx(0x8000001f) < c->asid_max)
+		c->asid_min = cpuid_ecx(0x8000001f) + 1;
+	/* What the TLB holds from before is void: the first entry flushes all. */
+	c->asid_next = c->asid_max + 1;
+}
+
+static int svm_cpu_enable(void)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	if (efer & EFER_SVME)
+		return -EBUSY;
+	if (wrmsrl_safe(MSR_EFER, efer | EFER_SVME))
+		return -EIO;
+	wrmsrl(MSR_VM_HSAVE_PA, c->hsave_pa);
+	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR))
+		wrmsr(MSR_AMD64_TSC_RATIO, 0, 1);	/* 1.0, in 8.32 */
+	asid_init(c);
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID))
+		rdmsrl(MSR_TSC_AUX, c->tsc_aux_host);
+	c->tsc_aux = c->tsc_aux_host;
+	c->last_vcpu = 0;
+	return 0;
+}
+
+/* STGI first: with GIF clear the INIT that restarts the CPU would be held off. */
+static void svm_cpu_disable(void)
+{
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	if (!(efer & EFER_SVME))
+		return;
+	asm volatile("stgi" : : : "memory");
+	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	wrmsrl(MSR_EFER, efer & ~(u64)EFER_SVME);
+}
+
+/* Nested paging has the host's number of levels (APM vol. 2 15.25.3). */
+static int svm_vm_create(struct clv_vm *vm)
+{
+	return WARN_ON_ONCE(vm->s2.levels != (pgtable_l5_enabled() ? 5 : 4)) ? -EINVAL : 0;
+}
+
+static void svm_vm_destroy(struct clv_vm *vm)
+{
+}
+
+static struct clv_vcpu *svm_vcpu_alloc(struct clv_vm *vm)
+{
+	struct svm_vcpu *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
+	struct page *page;
+
+	if (!svm)
+		return NULL;
+	page = alloc_page_unaligned(GFP_KERNEL_ACCOUNT);
+	if (!page) {
+		kfree(svm);
+		return NULL;
+	}
+	svm->vmcb = page_address(page);
+	svm->vmcb_pa = __sme_set(page_to_pfn(page) << PAGE_SHIFT);
+	svm->uid = atomic64_inc_return(&last_uid);
+	svm->cpu = -1;
+	return &svm->vcpu;
+}
+
+static void svm_vcpu_free(struct clv_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	free_page((unsigned long)svm->vmcb);
+	kfree(svm);
+}
+
+/*
+ * Always: #DB and #AC, which a guest can raise without end inside the CPU
+ * while it delivers them, and #MC, which is the host's.
+ */
+static void intercepts_init(struct svm_vcpu *svm)
+{
+	static const u8 always[] = {
+		INTERCEPT_CR0_WRITE, INTERCEPT_CR4_WRITE, INTERCEPT_CR8_READ,
+		INTERCEPT_CR8_WRITE,
+		SVM_FIRST_EXCEPTION + X86_TRAP_DB, SVM_FIRST_EXCEPTION + X86_TRAP_AC,
+		SVM_FIRST_EXCEPTION + X86_TRAP_MC,
+		INTERCEPT_INTR, INTERCEPT_NMI, INTERCEPT_SMI, INTERCEPT_INIT,
+		INTERCEPT_RDPMC, INTERCEPT_CPUID, INTERCEPT_INVD, INTERCEPT_HLT,
+		INTERCEPT_INVLPGA, INTERCEPT_IOIO_PROT, INTERCEPT_MSR_PROT,
+		INTERCEPT_TASK_SWITCH, INTERCEPT_FERR_FREEZE, INTERCEPT_SHUTDOWN,
+		INTERCEPT_VMRUN, INTERCEPT_VMMCALL, INTERCEPT_VMLOAD, INTERCEPT_VMSAVE,
+		INTERCEPT_STGI, INTERCEPT_CLGI, INTERCEPT_SKINIT, INTERCEPT_WBINVD,
+		INTERCEPT_MONITOR, INTERCEPT_MWAIT, INTERCEPT_MWAIT_COND,
+		INTERCEPT_XSETBV, INTERCEPT_RDPRU,
+	};
+	int i;
+
+	memset(svm->vmcb->control.intercepts, 0, sizeof(svm->vmcb->control.intercepts));
+	for (i = 0; i < ARRAY_SIZE(always); i++)
+		svm_intercept(svm, always[i], true);
+	svm_intercept_dr(svm, true);
+	svm_intercept(svm, INTERCEPT_PAUSE, boot_cpu_has(X86_FEATURE_PAUSEFILTER));
+	svm_intercept(svm, INTERCEPT_RDTSCP, !svm->vcpu.caps.rdtscp);
+}
+
+static void svm_vcpu_reset(struct clv_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control_area *c = &svm->vmcb->control;
+
+	memset(c, 0, sizeof(*c));
+	intercepts_init(svm);
+	if (boot_cpu_has(X86_FEATURE_PAUSEFILTER)) {
+		c->pause_filter_count = PAUSE_COUNT;
+		if (boot_cpu_has(X86_FEATURE_PFTHRESHOLD))
+			c->pause_filter_thresh = PAUSE_THRESHOLD;
+	}
+	c->iopm_base_pa = __sme_pa(iopm);
+	c->msrpm_base_pa = __sme_pa(msrpm);
+	c->tsc_offset = READ_ONCE(vcpu->vm->tsc_offset);
+	c->int_ctl = V_INTR_MASKING_MASK;
+	c->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
+	c->nested_cr3 = __sme_set(vcpu->vm->s2.root_hpa);
+	svm->asid_gen = 0;
+	svm->windows = 0;
+	svm->injected = 0;
+	svm->nmi_masked = false;
+	svm->nmi_iret = false;
+	svm->dr_free = 0;
+	/* Writes the CR intercepts that depend on the registers' values. */
+	clv_regs_touch(vcpu, CLV_REG_CRS);
+}
+
+static void svm_vcpu_load(struct clv_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->host_debugctl = get_debugctlmsr();
+	if (svm->cpu == smp_processor_id())
+		return;
+	/* Neither this CPU's ASIDs nor its copy of the VMCB are this vCPU's. */
+	svm->cpu = smp_processor_id();
+	svm->asid_gen = 0;
+	svm->vmcb->control.clean = 0;
+}
+
+static void svm_vcpu_put(struct clv_vcpu *vcpu)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpu);
+
+	if (c->tsc_aux != c->tsc_aux_host) {
+		c->tsc_aux = c->tsc_aux_host;
+		wrmsrl(MSR_TSC_AUX, c->tsc_aux);
+	}
+}
+
+static void svm_tsc_offset(struct clv_vcpu *vcpu, u64 offset)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->vmcb->control.tsc_offset = offset;
+	svm_dirty(svm, CLEAN_INTERCEPTS);
+}
+
+const struct clv_backend clv_svm_backend = {
+	.name = "svm",
+	.vendor = CLEAVE_VENDOR_SVM,
+	.cpu_feature = X86_FEATURE_SVM,
+	.s2_format = &clv_s2_npt,
+	.probe = svm_probe,
+	.init = svm_init,
+	.exit = svm_exit,
+	.cpu_enable = svm_cpu_enable,
+	.cpu_disable = svm_cpu_disable,
+	.vm_create = svm_vm_create,
+	.vm_destroy = svm_vm_destroy,
+	.vcpu_alloc = svm_vcpu_alloc,
+	.vcpu_free = svm_vcpu_free,
+	.vcpu_reset = svm_vcpu_reset,
+	.vcpu_load = svm_vcpu_load,
+	.vcpu_put = svm_vcpu_put,
+	.enter = svm_enter,
+	.decode_exit = svm_decode_exit,
+	.regs_pull = svm_regs_pull,
+	.regs_push = svm_regs_push,
+	.inject = svm_inject,
+	.blocked = svm_blocked,
+	.set_window = svm_set_window,
+	.shadow_get = svm_shadow_get,
+	.shadow_set = svm_shadow_set,
+	.nmi_masked_get = svm_nmi_masked_get,
+	.nmi_masked_set = svm_nmi_masked_set,
+	.tlb_flush = svm_tlb_flush,
+	.msr_get = svm_msr_get,
+	.msr_set = svm_msr_set,
+	.tsc_offset = svm_tsc_offset,
+	.check = svm_check,
+};

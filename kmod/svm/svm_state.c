@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0
+/* cleave: guest registers between their neutral form and the VMCB. */
+#include <asm/msr-index.h>
+#include <asm/processor-flags.h>
+#include "vmcb.h"
+
+/*
+ * VMCB attributes are bits 55:52 and 47:40 of a descriptor (APM vol. 2 15.5),
+ * the neutral form leaves a gap between the two and has a bit for "unusable",
+ * which is a clear P bit here.
+ */
+static void pull_seg(struct cleave_segment *s, const struct vmcb_seg *v)
+{
+	s->selector = v->selector;
+	s->base = v->base;
+	s->limit = v->limit;
+	s->ar = (v->attrib & 0xff) | (v->attrib & 0xf00) << 4;
+	if (!(v->attrib & SVM_SELECTOR_P_MASK))
+		s->ar |= CLEAVE_AR_UNUSABLE;
+	memset(s->reserved, 0, sizeof(s->reserved));
+}
+
+static void push_seg(struct vmcb_seg *v, const struct cleave_segment *s)
+{
+	v->selector = s->selector;
+	v->base = s->base;
+	v->limit = s->limit;
+	v->attrib = (s->ar & 0xff) | (s->ar >> 4 & 0xf00);
+	if (s->ar & CLEAVE_AR_UNUSABLE)
+		v->attrib &= ~SVM_SELECTOR_P_MASK;
+}
+
+static void pull_segs(struct cleave_sregs *s, const struct vmcb_save_area *v)
+{
+	pull_seg(&s->cs, &v->cs);
+	pull_seg(&s->ds, &v->ds);
+	pull_seg(&s->es, &v->es);
+	pull_seg(&s->fs, &v->fs);
+	pull_seg(&s->gs, &v->gs);
+	pull_seg(&s->ss, &v->ss);
+	pull_seg(&s->tr, &v->tr);
+	pull_seg(&s->ldt, &v->ldtr);
+	/* CS.G may be missing, TR not be marked busy, SS.DPL is CPL's alone. */
+	if (s->cs.limit > 0xfffff)
+		s->cs.ar |= CLEAVE_AR_G;
+	s->tr.ar |= 2;
+	s->ss.ar = (s->ss.ar & ~CLEAVE_AR_DPL) | v->cpl << 5;
+	s->gdt.base = v->gdtr.base;
+	s->gdt.limit = v->gdtr.limit;
+	s->idt.base = v->idtr.base;
+	s->idt.limit = v->idtr.limit;
+}
+
+static void push_segs(struct svm_vcpu *svm)
+{
+	const struct cleave_sregs *s = &svm->vcpu.sregs;
+	struct vmcb_save_area *v = &svm->vmcb->save;
+
+	push_seg(&v->cs, &s->cs);
+	push_seg(&v->ds, &s->ds);
+	push_seg(&v->es, &s->es);
+	push_seg(&v->fs, &s->fs);
+	push_seg(&v->gs, &s->gs);
+	push_seg(&v->ss, &s->ss);
+	push_seg(&v->tr, &s->tr);
+	push_seg(&v->ldtr, &s->ldt);
+	v->cpl = (s->ss.ar & CLEAVE_AR_DPL) >> 5;
+	v->gdtr.base = s->gdt.base;
+	v->gdtr.limit = s->gdt.limit;
+	v->idtr.base = s->idt.base;
+	v->idtr.limit = s->idt.limit;
+	svm_dirty(svm, CLEAN_SEG | CLEAN_DT);
+}
+
+/*
+ * The real CR0 has CD and NW clear, as caching is not the guest's to switch
+ * off, the real CR4 has MCE set, as machine checks are the host's. Writes exit
+ * always, so what the guest sees is known; reads exit while there is a
+ * difference to see.
+ */
+static void push_crs(struct svm_vcpu *svm)
+{
+	const struct cleave_sregs *s = &svm->vcpu.sregs;
+	struct vmcb_save_area *v = &svm->vmcb->save;
+
+	svm->cr0 = s->cr0;
+	svm->cr4 = s->cr4;
+	v->cr0 = s->cr0 & ~(X86_CR0_CD | X86_CR0_NW);
+	v->cr2 = s->cr2;
+	v->cr3 = s->cr3;
+	v->cr4 = s->cr4 | X86_CR4_MCE;
+	v->efer = s->efer | EFER_SVME;
+	svm_intercept(svm, INTERCEPT_CR0_READ, v->cr0 != svm->cr0);
+	svm_intercept(svm, INTERCEPT_CR4_READ, v->cr4 != svm->cr4);
+	svm_dirty(svm, CLEAN_CR | CLEAN_CR2);
+}
+
+void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	const struct vmcb_save_area *v = &svm->vmcb->save;
+
+	if (groups & CLV_REG_RIP)
+		vcpu->regs.rip = v->rip;
+	if (groups & CLV_REG_RSP)
+		vcpu->regs.rsp = v->rsp;
+	if (groups & CLV_REG_RFLAGS)
+		vcpu->regs.rflags = v->rflags;
+	if (groups & CLV_REG_SEGS)
+		pull_segs(&vcpu->sregs, v);
+	if (groups & CLV_REG_CRS) {
+		vcpu->sregs.cr0 = svm->cr0;
+		vcpu->sregs.cr2 = v->cr2;
+		vcpu->sregs.cr3 = v->cr3;
+		vcpu->sregs.cr4 = svm->cr4;
+		vcpu->sregs.efer = v->efer & ~(u64)EFER_SVME;
+	}
+	/* DR0 to DR3 are in no VMCB: svm_enter() keeps vcpu->debug.db right. */
+	if (groups & CLV_REG_DEBUG) {
+		vcpu->debug.dr6 = v->dr6;
+		vcpu->debug.dr7 = v->dr7;
+	}
+}
+
+void svm_regs_push(struct clv_vcpu *vcpu, u32 groups)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_save_area *v = &svm->vmcb->save;
+
+	if (groups & CLV_REG_RIP)
+		v->rip = vcpu->regs.rip;
+	if (groups & CLV_REG_RSP)
+		v->rsp = vcpu->regs.rsp;
+	if (groups & CLV_REG_RFLAGS)
+		v->rflags = vcpu->regs.rflags;
+	if (groups & CLV_REG_SEGS)
+		push_segs(svm);
+	if (groups & CLV_REG_CRS)
+		push_crs(svm);
+	if (groups & CLV_REG_DEBUG) {
+		v->dr6 = vcpu->debug.dr6;
+		v->dr7 = vcpu->debug.dr7;
+		svm_dirty(svm, CLEAN_DR);
+	}
+}
+
+/* Those that VMLOAD and VMSAVE carry; the guest reaches them without an exit. */
+static u64 *vmcb_msr(struct vmcb_save_area *v, u32 msr)
+{
+	switch (msr) {
+	case MSR_STAR:
+		return &v->star;
+	case MSR_LSTAR:
+		return &v->lstar;
+	case MSR_CSTAR:
+		return &v->cstar;
+	case MSR_SYSCALL_MASK:
+		return &v->sfmask;
+	case MSR_KERNEL_GS_BASE:
+		return &v->kernel_gs_base;
+	case MSR_IA32_SYSENTER_CS:
+		return &v->sysenter_cs;
+	case MSR_IA32_SYSENTER_ESP:
+		return &v->sysenter_esp;
+	case MSR_IA32_SYSENTER_EIP:
+		return &v->sysenter_eip;
+	default:
+		return NULL;
+	}
+}
+
+int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
+{
+	const u64 *field;
+
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
+		clv_regs_need(vcpu, CLV_REG_SEGS);
+		*val = msr == MSR_FS_BASE ? vcpu->sregs.fs.base : vcpu->sregs.gs.base;
+		return 0;
+	}
+	field = vmcb_msr(&to_svm(vcpu)->vmcb->save, msr);
+	if (!field)
+		return -ENOENT;
+	*val = *field;
+	return 0;
+}
+
+int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
+{
+	u64 *field;
+
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
+		clv_regs_touch(vcpu, CLV_REG_SEGS);
+		if (msr == MSR_FS_BASE)
+			vcpu->sregs.fs.base = val;
+		else
+			vcpu->sregs.gs.base = val;
+		return 0;
+	}
+	field = vmcb_msr(&to_svm(vcpu)->vmcb->save, msr);
+	if (!field)
+		return -ENOENT;
+	*field = val;
+	return 0;
+}
+
+/*
+ * One bit for both kinds here (APM vol. 2 15.21.5). With IF clear it cannot
+ * be STI's; with IF set STI's is the likely one, and the milder.
+ */
+u32 svm_shadow_get(struct clv_vcpu *vcpu)
+{
+	if (!(to_svm(vcpu)->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK))
+		return 0;
+	clv_regs_need(vcpu, CLV_REG_RFLAGS);
+	return vcpu->regs.rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
+}
+
+void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow)
+{
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+
+	if (shadow)
+		c->int_state |= SVM_INTERRUPT_SHADOW_MASK;
+	else
+		c->int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
+}
