@@ -73,5 +73,17 @@ static inline bool clv_work_pending(void)
 	return need_resched() || signal_pending(current) || clv_work_needs_user();
 }
 
+#else /* __ASSEMBLY__ */
+
+/* Behind an exit, before any RET: what the host's CPU bugs ask for. */
+.macro CLV_UNTRAIN_RET_VM
+#ifdef UNTRAIN_RET_VM
+	UNTRAIN_RET_VM
+#else
+	UNTRAIN_RET
+	ALTERNATIVE "", "call entry_ibpb", X86_FEATURE_IBPB_ON_VMEXIT
+#endif
+.endm
+
 #endif /* __ASSEMBLY__ */
 #endif /* CLV_COMPAT_H */

@@ -70,7 +70,8 @@ UNIT_TEST(prefixes)
 /* 13 prefixes and a two-byte opcode are 15; one more is #GP, never intercepted. */
 UNIT_TEST(longest)
 {
-	static const char thirteen[] = "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x0f\xa2";
+	static const char thirteen[] =
+		"\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x0f\xa2";
 	char buf[16] = "\x66";
 	struct svm_insn in;
 
