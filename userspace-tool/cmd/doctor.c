@@ -193,7 +193,7 @@ static void check_nested_paging(struct check *c, struct host *h)
 		answer(c, UNKNOWN, "this kernel does not tell");
 		return;
 	}
-	answer(c, has > 0 ? YES : NO, "%s", h->amd ? "NPT" : "EPT");
+	answer(c, has > 0 ? YES : NO, "%s%s", has > 0 ? "" : "no ", h->amd ? "NPT" : "EPT");
 	fix(c, h->guest ? "let the hypervisor above offer %s to this machine" :
 	    "none: this CPU has no %s, cleave needs it", h->amd ? "NPT" : "EPT");
 }
