@@ -74,8 +74,8 @@ struct boot_result {
  * Loads everything into guest memory. 0 or -errno with one line in err: what,
  * why and what to do. Nothing is left behind but what was written to mem.
  */
-int boot_load(struct boot_params_in *in, struct cleave_mem *mem, struct boot_result *out,
-	      char *err, size_t errlen);
+int boot_load(const struct boot_params_in *in, const struct cleave_mem *mem,
+	      struct boot_result *out, char *err, size_t errlen);
 
 /* ---- acpi.c ------------------------------------------------------------------ */
 
@@ -85,15 +85,21 @@ int acpi_build(const struct cleave_mem *mem, uint32_t cpus, uint64_t *rsdp);
 /* ---- between the files here --------------------------------------------------- */
 
 struct boot_file {
-	const uint8_t *data;		/* mapped read-only, private */
+	const char *what;		/* "kernel", "initrd" */
+	const char *path;
+	int fd;
 	uint64_t size;
 };
 
+#define BOOT_HEADER_SIZE	4096
+
 struct boot_ctx {
-	struct boot_params_in *in;
-	struct cleave_mem *mem;
+	const struct boot_params_in *in;
+	const struct cleave_mem *mem;
 	struct boot_result *out;
-	struct boot_file kernel, initrd;
+	struct boot_file kernel, initrd;	/* initrd.fd < 0: none */
+	uint8_t header[BOOT_HEADER_SIZE];	/* of the kernel, zeros behind its end */
+	uint64_t low_end;			/* of RAM below 4 GiB */
 	char *err;
 	size_t errlen;
 };
@@ -112,10 +118,19 @@ struct boot_e820 {
 int boot_fail(struct boot_ctx *ctx, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX]);
-/* Finds room for the initrd below max and above low, copies it. */
+/* Bytes of the file into buf, or into guest memory. */
+int boot_read(struct boot_ctx *ctx, const struct boot_file *f, uint64_t off, void *buf, uint64_t len);
+int boot_read_guest(struct boot_ctx *ctx, const struct boot_file *f, uint64_t off, uint64_t gpa,
+		    uint64_t len);
+/* Says how much memory it takes when [gpa, end) is not RAM below 4 GiB. */
+int boot_check_room(struct boot_ctx *ctx, uint64_t gpa, uint64_t end);
+/* As high as it fits between low and max. */
 int boot_place_initrd(struct boot_ctx *ctx, uint64_t low, uint64_t max);
 int boot_place_cmdline(struct boot_ctx *ctx, uint64_t max);
-int boot_enter_64(struct boot_ctx *ctx, uint64_t rip);	/* identity maps 4 GiB */
+/* The zero page, with *hdr in it; kernel and initrd are placed already. */
+struct setup_header;
+void boot_zero_page(struct boot_ctx *ctx, const struct setup_header *hdr);
+void boot_enter_64(struct boot_ctx *ctx, uint64_t rip);	/* identity maps 4 GiB */
 void boot_enter_32(struct boot_ctx *ctx, uint64_t rip);	/* flat, paging off */
 int bzimage_load(struct boot_ctx *ctx);
 int elf_load(struct boot_ctx *ctx);
