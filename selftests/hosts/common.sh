@@ -34,3 +34,46 @@ release_of()
 {
 	kernel_of "$(headers_of "$1")"
 }
+
+# Time in milliseconds, for what a step took.
+now()
+{
+	local t=${EPOCHREALTIME/[.,]/}
+
+	echo "${t%???}"
+}
+
+seconds_since()
+{
+	local d=$(($(now) - $1))
+
+	echo "$((d / 1000)).$((d % 1000 / 100)) s"
+}
+
+# module_build KIND RELEASE [MAKE-ARGUMENT...]: the module for that kernel in
+# build/KIND/RELEASE, from links to the sources, so that builds for two kernels
+# do not undo each other. What make says is the output.
+module_build()
+{
+	local dir=$build/$1/$2 headers=/usr/src/linux-headers-$2 src
+
+	shift 2
+	[ -d "$headers" ] || headers=/lib/modules/${dir##*/}/build
+	mkdir -p "$dir"
+	find "$dir" -xtype l -delete
+	for src in Kbuild uapi kmod/Kbuild $(cd "$top" && find kmod -name '*.[chS]'); do
+		mkdir -p "$dir/$(dirname "$src")"
+		[ -e "$dir/$src" ] || ln -s "$top/$src" "$dir/$src" || return
+	done
+	make --no-print-directory -C "$headers" M="$dir" "$@" modules 2>&1
+}
+
+# copy_libs TREE PROGRAM: the shared libraries of PROGRAM, at the same paths.
+copy_libs()
+{
+	local lib
+
+	for lib in $(ldd "$2" | grep -o '/[^ ]*'); do
+		mkdir -p "$1$(dirname "$lib")" && cp -L "$lib" "$1$lib" || return
+	done
+}

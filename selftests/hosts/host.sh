@@ -4,12 +4,14 @@
 # Boots a test host and runs /test of an overlay tree in it, as root.
 #   host.sh svm|vmx|local [-k RELEASE] [-s CPUS] [-m MIB] [-t SECONDS] [-a WORDS]
 #           [-l LOG] [-i] [-c] OVERLAY
+#   host.sh svm|vmx -d
 # -k  the kernel, of those that setup.sh fetched (default: Debian 12's own)
 # -t  give up after that time (default 300; 0: never)
 # -a  more words for the kernel's command line
 # -l  where to put the kernel's messages
 # -i  (svm) count instructions, one TSC tick each; Bochs always does
 # -c  the terminal is the test host's: keys reach /test. Ctrl-] x ends it (QEMU)
+# -d  say in a line what it would be, and do nothing
 # local runs OVERLAY/test on this machine; the tree's path is in $ROOT, which
 # is empty elsewhere.
 #
@@ -19,12 +21,12 @@
 set -u
 . "$(dirname "$0")/common.sh"
 
-usage() { sed -n '3,19s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,21s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow=''
+kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow='' describe=''
 kind=${1-}
 case $kind in svm|vmx|local) shift ;; *) usage ;; esac
-while getopts k:s:m:t:a:l:ic o; do
+while getopts k:s:m:t:a:l:icd o; do
 	case $o in
 	k) kver=$OPTARG ;;
 	s) cpus=$OPTARG ;;
@@ -34,10 +36,16 @@ while getopts k:s:m:t:a:l:ic o; do
 	l) klog=$OPTARG ;;
 	i) icount=1 ;;
 	c) interactive=1 ;;
+	d) describe=1 ;;
 	*) usage ;;
 	esac
 done
 shift $((OPTIND - 1))
+if [ -n "$describe" ]; then
+	. "$top/selftests/hosts/$kind.sh"
+	host_describe
+	exit
+fi
 [ $# = 1 ] && [ -x "$1/test" ] || die "${1-no overlay}: no executable file 'test' in it"
 overlay=$1
 

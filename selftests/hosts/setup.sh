@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh run|check|vmx
+#   setup.sh run|check|vmx|local
 # run: to build, and to boot a guest. check: that, and what the tests need.
-# vmx: that of run, and the emulator with VT-x.
+# vmx: that of run, and the emulator with VT-x. local: that of run, but for
+# this machine and its kernel.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
 # their packages are downloaded and unpacked to build/cache/, so that nothing
@@ -15,15 +16,16 @@ set -u
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
 packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev
-	  linux-headers-cloud-amd64 kmod cpio busybox-static qemu-system-x86)
+	  linux-headers-cloud-amd64 kmod cpio busybox-static)
 series=(6.1)
 case ${1-} in
-run) ;;
+run)	packages+=(qemu-system-x86) ;;
 check)
-	packages+=(g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
+	packages+=(qemu-system-x86 g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
 	series+=(6.12) ;;
-vmx)	packages+=(bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
-*)	die "usage: setup.sh run|check|vmx" ;;
+vmx)	packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
+local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
+*)	die "usage: setup.sh run|check|vmx|local" ;;
 esac
 
 as_root()
