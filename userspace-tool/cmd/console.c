@@ -103,7 +103,14 @@ void console_flush(struct machine *m)
 			machine_end(m, M_FAILED);
 		}
 	}
+	atomic_store(&m->midline, m->tx[m->tx_count - 1] != '\n');
 	m->tx_count = 0;
+}
+
+void console_newline(struct machine *m)
+{
+	if (atomic_exchange(&m->midline, false) && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO))
+		fputc('\n', stderr);
 }
 
 /* ---- keys ---------------------------------------------------------------------- */
@@ -141,6 +148,7 @@ static void input_command(struct machine *m, struct input *in, uint8_t key)
 		input_put(in, CTRL_A);
 		break;
 	default:
+		console_newline(m);
 		complain("Ctrl-A x ends the guest, c shows its state, p presses its power button, a sends Ctrl-A");
 	}
 }

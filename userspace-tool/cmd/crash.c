@@ -157,7 +157,7 @@ static void hint_shutdown(FILE *f, struct machine *m, const struct cleave_state 
 	bool found = false;
 
 	if (s->idt.limit == 0) {
-		fprintf(f, "  hint          the IDT is empty: kernels do this on purpose to reset (reboot=t)\n");
+		fprintf(f, "  hint          the IDT is empty: an exception came before the kernel had set one up, or it wants a reset (reboot=t)\n");
 		return;
 	}
 	if (walk(m, st, s->idt.base, &gpa, &fault)) {
@@ -261,7 +261,8 @@ void crash_page(FILE *f, struct machine *m, int error)
 	struct cleave_state st;
 
 	get_state(m, &st);
-	fprintf(f, "\ncleave: %s: the guest died\n", m->args->name);
+	console_newline(m);
+	fprintf(f, "cleave: %s: the guest died\n", m->args->name);
 	if (error < 0 && run->exit == CLEAVE_EXIT_NONE)
 		fprintf(f, "  what          CLEAVE_RUN failed: %s; `dmesg | grep cleave` may tell more\n",
 			strerror(-error));
@@ -284,7 +285,8 @@ void state_page(FILE *f, struct machine *m)
 	size_t i;
 
 	get_state(m, &st);
-	fprintf(f, "\ncleave: %s: state of CPU 0\n", m->args->name);
+	console_newline(m);
+	fprintf(f, "cleave: %s: state of CPU 0\n", m->args->name);
 	print_code(f, m, &st);
 	print_registers(f, &st.regs, &st.sregs);
 	fprintf(f, "  exits to the tool:");

@@ -48,6 +48,7 @@ struct machine {
 	atomic_bool vcpu_done;	/* vcpu_loop() has returned */
 	uint8_t tx[16];		/* what the guest sends, until the lock is dropped; */
 	unsigned int tx_count;	/* the vCPU thread's alone */
+	atomic_bool midline;	/* the guest's last byte was no newline */
 
 	pthread_mutex_t lock;	/* what follows */
 	struct dev_clock clock;
@@ -88,6 +89,7 @@ void console_stop(struct machine *m);	/* the terminal is as it was */
 void console_tx(void *machine, uint8_t byte);
 void console_flush(struct machine *m);	/* may wait for stdout; lock not held */
 bool console_interactive(void);
+void console_newline(struct machine *m);	/* before a message, if the terminal needs one */
 
 /* crash.c: pages for people. error: what CLEAVE_RUN or the assist returned. */
 void crash_page(FILE *f, struct machine *m, int error);

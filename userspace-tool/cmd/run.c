@@ -29,6 +29,7 @@ static int status(struct machine *m)
 {
 	const char *name = m->args->name;
 
+	console_newline(m);
 	switch (atomic_load(&m->outcome)) {
 	case M_OFF:
 		return STATUS_OFF;
