@@ -123,7 +123,8 @@ static struct clv_slots *slots_build(const struct clv_slots *old, const struct c
 
 		if (s->id == add.id)
 			*was = *s;
-		else if (add.gfn < s->gfn + s->npages && s->gfn < add.gfn + add.npages)
+		else if (add.npages && add.gfn < s->gfn + s->npages &&
+			 s->gfn < add.gfn + add.npages)
 			goto fail;
 		else
 			new->slot[new->count++] = *s;

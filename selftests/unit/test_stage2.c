@@ -356,7 +356,7 @@ static void random_step(void)
 		break;
 	default:
 		random_range(&i, &n);
-		n = min(n, (u64)2048);
+		n = min_t(u64, n, 2048);
 		got = rnd(2);
 		if (got && !s2.ad)
 			got = false;
