@@ -32,8 +32,8 @@ static void vm_destroy(struct clv_vm *vm)
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i])
 			clv_vcpu_destroy(vm->vcpus[i]);
-	clv_mem_vm_destroy(vm);
 	clv_backend->vm_destroy(vm);
+	clv_mem_vm_destroy(vm);
 	clv_host_put();
 	mmdrop(vm->mm);
 	free_cpumask_var(vm->kick_mask);
@@ -76,15 +76,15 @@ static struct clv_vm *vm_alloc(u64 flags)
 	ret = clv_host_get();
 	if (ret)
 		goto drop_mm;
-	ret = clv_backend->vm_create(vm);
-	if (ret)
-		goto host_put;
 	ret = clv_mem_vm_create(vm);
 	if (ret)
-		goto backend_destroy;
+		goto host_put;
+	ret = clv_backend->vm_create(vm);
+	if (ret)
+		goto mem_destroy;
 	return vm;
-backend_destroy:
-	clv_backend->vm_destroy(vm);
+mem_destroy:
+	clv_mem_vm_destroy(vm);
 host_put:
 	clv_host_put();
 drop_mm:

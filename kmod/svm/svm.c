@@ -166,6 +166,7 @@ static void asid_init(struct svm_cpu *c)
 	if (boot_cpu_has(X86_FEATURE_SEV) && cpuid_ecx(0x8000001f) < c->asid_max)
 		c->asid_min = cpuid_ecx(0x8000001f) + 1;
 	/* What the TLB holds from before is void: the first entry flushes all. */
+	c->asid_gen++;
 	c->asid_next = c->asid_max + 1;
 }
 
@@ -284,7 +285,7 @@ static void svm_vcpu_reset(struct clv_vcpu *vcpu)
 	}
 	c->iopm_base_pa = __sme_pa(iopm);
 	c->msrpm_base_pa = __sme_pa(msrpm);
-	c->tsc_offset = READ_ONCE(vcpu->vm->tsc_offset);
+	c->tsc_offset = vcpu->tsc_pushed;
 	c->int_ctl = V_INTR_MASKING_MASK;
 	c->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
 	c->nested_cr3 = __sme_set(vcpu->vm->s2.root_hpa);
