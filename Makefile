@@ -46,19 +46,19 @@ ifeq ($(DESTDIR),)
 endif
 
 setup:
-	selftests/hosts/setup.sh check
+	selftests/hosts/setup.sh check $(HOST)
 
 run:
 	@selftests/hosts/run.sh $(HOST)
 
 check:
-	@selftests/check.sh
+	@HOST=$(HOST) selftests/check.sh
 
 lint:
-	@selftests/check.sh lint
+	@HOST=$(HOST) selftests/check.sh lint
 
 unit:
-	@selftests/check.sh unit
+	@HOST=$(HOST) selftests/check.sh unit
 
 clean:
 	[ -z "$(KDIR)" ] || $(MAKE) -C $(KDIR) M=$(CURDIR) clean

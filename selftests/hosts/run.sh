@@ -56,9 +56,7 @@ make_overlay()
 }
 
 case $kind in
-svm)	profile=run ;;
-vmx)	profile=vmx ;;
-local)	profile=local ;;
+svm|vmx|local) ;;
 *)	die "HOST=$kind: there are svm, vmx and local" ;;
 esac
 
@@ -71,7 +69,7 @@ else
 fi
 
 start=$(now)
-step setup "Debian packages, kernel and headers" "$hosts/setup.sh" "$profile"
+step setup "Debian packages, kernel and headers" "$hosts/setup.sh" "$kind"
 guest=$(release_of 6.1) || die "no kernel to boot"
 [ "$kind" = local ] && kver=$(uname -r) || kver=$guest
 step build "cleave.ko for Linux $kver, and cleave" build_all
@@ -87,7 +85,10 @@ rc=$?
 case $rc in
 0)	say done "the guest has powered itself off; $(seconds_since "$start") in all" ;;
 124)	say done "failed: the test host's messages are above" >&2 ;;
-*)	[ ! -s "$log" ] || { echo "the test host's last messages:"; tr -d '\r' <"$log" | tail -n 20; } >&2
+*)	[ ! -s "$log" ] || {
+		echo "the test host's kernel said (all of it is in ${log#"$top"/}):"
+		tr -d '\r' <"$log" | sed '1,/test host: up/d; /test host: exit/,$d' | head -n 50
+	} >&2
 	say done "failed with status $rc" >&2 ;;
 esac
 exit "$rc"

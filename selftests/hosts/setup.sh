@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh run|check|vmx|local
-# run: to build, and to boot a guest. check: that, and what the tests need.
-# vmx: that of run, and the emulator with VT-x. local: that of run, but for
-# this machine and its kernel.
+#   setup.sh svm|vmx|local|check...
+# svm, vmx, local: what that test host needs, and to build and boot a guest.
+# check: what the tests need beside it.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
 # their packages are downloaded and unpacked to build/cache/, so that nothing
@@ -18,15 +17,18 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev
 	  linux-headers-cloud-amd64 kmod cpio busybox-static)
 series=(6.1)
-case ${1-} in
-run)	packages+=(qemu-system-x86) ;;
-check)
-	packages+=(qemu-system-x86 g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
-	series+=(6.12) ;;
-vmx)	packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
-local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
-*)	die "usage: setup.sh run|check|vmx|local" ;;
-esac
+tests=
+for word; do
+	case $word in
+	svm)	packages+=(qemu-system-x86) ;;
+	vmx)	packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
+	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
+	check)	packages+=(g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
+		series+=(6.12)
+		tests=1 ;;
+	*)	die "$word: there are svm, vmx, local and check" ;;
+	esac
+done
 
 as_root()
 {
@@ -140,4 +142,4 @@ install_packages
 for s in "${series[@]}"; do
 	get_kernel "$(headers_of "$s")"
 done
-[ "$1" != check ] || get_source
+[ -z "$tests" ] || get_source

@@ -1,0 +1,235 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# make check: builds and runs every test; TAP on stdout, one line a test that
+# ran, and `N passed, N failed, N skipped` counted from them at the end.
+#   check.sh [lint|unit|host]...      default: all three
+# HOST=svm|vmx|local (default svm), RELEASES: the test hosts' kernels (default:
+# 6.1 and 6.12, each as Debian has it now).
+#
+# Programs' output is taken between the lines `##begin NAME` and `##end NAME
+# STATUS`. A program that does not end, ends with a status that its results do
+# not explain, or runs other than as many tests as it planned, is a failure.
+
+set -u
+export LC_ALL=C
+. "$(dirname "$0")/hosts/common.sh"
+tests=$top/selftests
+hosts=$tests/hosts
+kind=${HOST:-svm}
+log=$build/check.log
+
+passed=0 failed=0 skipped=0
+current='' plan='' ran=0 bad=0 seen=''
+
+# result ok|'not ok'|skip NAME [REASON]
+result()
+{
+	local n=$((passed + failed + skipped + 1))
+
+	case $1 in
+	ok)	passed=$((passed + 1)); echo "ok $n - $2" ;;
+	skip)	skipped=$((skipped + 1)); echo "ok $n - $2 # SKIP ${3-}" ;;
+	*)	failed=$((failed + 1)); echo "not ok $n - $2${3:+ # $3}" ;;
+	esac
+}
+
+begin()
+{
+	[ -z "$current" ] || finish cut
+	current=$1 plan='' ran=0 bad=0
+	seen+=" $1"
+	echo "# $1"
+}
+
+# finish STATUS|cut: what the sum of the program's results says of it.
+finish()
+{
+	local why=''
+
+	case $1 in
+	cut)		why="did not end" ;;
+	124|137|143)	why="took too long, or was killed (status $1)" ;;
+	0|4)		;;
+	*)		[ $bad != 0 ] || why="ended with status $1, though no test failed" ;;
+	esac
+	[ -n "$why" ] || [ -n "$plan" ] || why="has no plan (status $1)"
+	[ -n "$why" ] || [ "$plan" = "$ran" ] || why="planned $plan tests and ran $ran"
+	[ -z "$why" ] || result "not ok" "$current" "$why"
+	current=''
+}
+
+# One line of TAP from a program, renumbered.
+outcome()
+{
+	local status=$1 what=$2
+
+	ran=$((ran + 1))
+	[[ $what =~ ^[0-9]+' '*(.*)$ ]] && what=${BASH_REMATCH[1]}
+	what=${what#- }
+	if [[ $what =~ ^(.*)'# '[Ss][Kk][Ii][Pp]' '*(.*)$ ]]; then
+		result skip "$current: ${BASH_REMATCH[1]:-test $ran}" "${BASH_REMATCH[2]}"
+	else
+		[ "$status" = ok ] || bad=$((bad + 1))
+		result "$status" "$current: $what"
+	fi
+}
+
+# Reads programs' output to its end.
+consume()
+{
+	local line
+
+	while IFS= read -r line; do
+		line=${line%$'\r'}
+		case $line in
+		'##begin '*)	begin "${line#* }" ;;
+		'##end '*)	[ -z "$current" ] || finish "${line##* }" ;;
+		'ok '[0-9]*)	outcome ok "${line#ok }" ;;
+		'not ok '*)	outcome 'not ok' "${line#not ok }" ;;
+		1..[0-9]*)	plan=${line#1..} plan=${plan%% *} ;;
+		'TAP version '*|'#  RUN '*|'#            OK '*|'# Starting '*|'# PASSED: '*|'# Totals: '*|'') ;;
+		'#'*)		echo "$line" ;;
+		*)		echo "# $line" ;;
+		esac
+	done
+	[ -z "$current" ] || finish cut
+}
+
+# program NAME CMD...: one that runs here.
+program()
+{
+	local name=$1
+
+	shift
+	consume < <(echo "##begin $name"; "$@" 2>&1 </dev/null; echo "##end $name $?")
+}
+
+# building WHAT CMD...: a test of its own; the log only if it fails.
+building()
+{
+	local what=$1
+
+	shift
+	if "$@" >"$log" 2>&1; then
+		result ok "build: $what"
+	else
+		sed 's/^/# /' "$log" | tail -n 40
+		result "not ok" "build: $what"
+		return 1
+	fi
+}
+
+run_unit()
+{
+	local t
+
+	building "unit tests" make -C "$tests/unit" all || return
+	for t in "$tests"/unit/test_*.c; do
+		t=${t##*/}
+		program "unit/${t%.c}" timeout -k 5 600 "$tests/unit/${t%.c}"
+	done
+}
+
+# The tree that the test host runs: the programs, and what they use.
+make_overlay()
+{
+	local overlay=$1 kver=$2 guest
+
+	rm -rf "$overlay"
+	mkdir -p "$overlay"/{bin,guest,modules,tests} || return
+	cp "$tests/hosts/run-tests" "$overlay/test" &&
+		cp "$build/module/$kver/kmod/cleave.ko" "$overlay/" &&
+		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
+		copy_libs "$overlay" "$top/userspace-tool/cleave" &&
+		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" &&
+		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
+			-exec cp -t "$overlay/tests" {} + &&
+		cp "$tests"/test_*.sh "$overlay/tests/" &&
+		echo "${CHECK_PROGRAMS-}" >"$overlay/programs" || return
+	for guest in $guests; do
+		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
+	done
+	[ ! -d "$kernels/$kver/modules" ] || cp "$kernels/$kver"/modules/* "$overlay/modules/"
+}
+
+# What a host's kernel must not have said. Before our init it speaks of the
+# machine's own bugs.
+complaints()
+{
+	tr -d '\r' <"$1" | sed '1,/test host: up/d' |
+		grep -nE 'WARNING:|BUG|Oops|\[#[0-9]+\]|Call Trace|Kernel panic|INFO: (rcu|task|possible|trying)|lockup|UBSAN|KASAN|refcount_t|stall|call stack' |
+		head -n 20
+}
+
+# Boots one host and runs all programs in it.
+run_host()
+{
+	local kver=$1 overlay=$build/check/$1 klog=$build/check-$1.log t expected said
+
+	building "overlay for $kver" make_overlay "$overlay" "$kver" || return
+	expected=$(cd "$overlay/tests" && ls)
+	seen=''
+	consume < <("$hosts/host.sh" "$kind" -k "$kver" -s 2 -m 2048 -t "${HOST_LIMIT:-1500}" \
+		-l "$klog" "$overlay" 2>&1 </dev/null)
+	for t in $expected; do
+		[ -n "${CHECK_PROGRAMS-}" ] && [[ " $CHECK_PROGRAMS " != *" ${t%.sh} "* ]] && continue
+		[[ "$seen " == *" $kver/${t%.sh} "* ]] || result "not ok" "$kver/${t%.sh}" "did not run"
+	done
+	[[ "$seen " == *" $kver/unload "* ]] || result "not ok" "$kver/unload" "did not run"
+	[ "$kind" != local ] || return
+	if ! grep -q 'test host: up' "$klog"; then
+		result "not ok" "$kver: the kernel has nothing to complain of" "it did not boot"
+	elif said=$(complaints "$klog") && [ -n "$said" ]; then
+		sed 's/^/# /' <<<"$said"
+		result "not ok" "$kver: the kernel has nothing to complain of" "see ${klog#"$top"/}"
+	else
+		result ok "$kver: the kernel has nothing to complain of"
+	fi
+}
+
+run_hosts()
+{
+	local kver
+
+	building "userspace-tool" make -C "$top/userspace-tool" || return
+	building "selftests" make -C "$tests" O="$build/selftests" CFLAGS= || return
+	for kver in $releases; do
+		building "module for $kver" module_build module "$kver" || continue
+		run_host "$kver"
+	done
+}
+
+summary()
+{
+	echo "1..$((passed + failed + skipped))"
+	echo "# $(seconds_since "$start")"
+	echo "$passed passed, $failed failed, $skipped skipped"
+}
+
+start=$(now)
+echo "TAP version 13"
+mkdir -p "$build"
+if "$hosts/setup.sh" check "$kind" >"$log" 2>&1; then
+	sed 's/^/# /' "$log"
+	result ok "setup"
+else
+	sed 's/^/# /' "$log"
+	result "not ok" "setup"
+	summary
+	exit 1
+fi
+guests="$(release_of 6.1) $(release_of 6.12)"
+[ "$kind" = local ] && releases=$(uname -r) || releases=${RELEASES:-$guests}
+
+[ $# != 0 ] || set -- lint unit host
+for stage; do
+	case $stage in
+	lint)	program lint "$tests/lint.sh" ;;
+	unit)	run_unit ;;
+	host)	run_hosts ;;
+	*)	die "no stage $stage: lint, unit, host" ;;
+	esac
+done
+summary
+[ $failed = 0 ]

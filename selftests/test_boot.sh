@@ -1,0 +1,36 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# Debian's own kernels, unmodified, boot as guests to user space, run a little
+# there, and power off.
+
+out=/tmp/boot.$$
+trap 'rm -f $out' EXIT
+n=0
+
+# ok WHAT CMD...
+ok()
+{
+	what=$1
+	shift
+	n=$((n + 1))
+	if "$@"; then
+		echo "ok $n $what"
+	else
+		echo "not ok $n $what"
+	fi
+}
+
+set -- "$CLEAVE_GUESTS"/*/vmlinuz
+echo "1..$(($# * 4))"
+for kernel; do
+	release=${kernel%/vmlinuz}
+	release=${release##*/}
+	cleave run --kernel "$kernel" --initrd "$CLEAVE_GUESTS/initramfs" --memory 512M \
+		--append "console=ttyS0 loglevel=5 cleave.auto" </dev/null >$out 2>&1
+	rc=$?
+	sed 's/^/# /' $out
+	ok "$release powers off with status 0 (it was $rc)" [ $rc = 0 ]
+	ok "$release boots to user space" grep -q "^cleave guest: Linux $release, up" $out
+	ok "$release runs its programs" grep -q "^cleave guest: all is well" $out
+	ok "$release does not complain" sh -c "! grep -qE 'WARNING:|BUG:|Call Trace|Oops|FAILED' $out"
+done
