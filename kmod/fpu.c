@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: the guest's FPU, SSE and AVX state, which is in the CPU for the
+ * whole of CLEAVE_RUN, and XCR0, which is the guest's only from entry to exit.
+ *
+ * Not offered: PKRU, AMX, CET. The guest cannot reach the host's either:
+ * WRPKRU needs CR4.PKE, which is reserved, and XRSTOR loads only components
+ * that XCR0 and IA32_XSS have (SDM vol. 1 13.8), where those bits are clear.
+ */
+#include <linux/sched.h>
+#include <linux/thread_info.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+#include <asm/fpu/xcr.h>
+#include <asm/msr.h>
+#include <asm/processor-flags.h>
+#include "clv.h"
+
+#define XCR0_OFFERED	(XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512)
+#define SW_RESERVED	464	/* bytes 464 to 511 of the legacy region belong to software */
+
+/* What the kernel has on every CPU since boot. */
+static u64 host_xcr0 __read_mostly;
+static u64 host_xss __read_mostly;
+
+u64 clv_fpu_xcr0(void)
+{
+	u64 xcr0;
+
+	if (!boot_cpu_has(X86_FEATURE_XSAVE))
+		return XFEATURE_MASK_FP;
+	xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK) & XCR0_OFFERED;
+	if ((xcr0 & XFEATURE_MASK_AVX512) != XFEATURE_MASK_AVX512)
+		xcr0 &= ~(u64)XFEATURE_MASK_AVX512;
+	return xcr0;
+}
+
+u32 clv_fpu_size(void)
+{
+	return clv_cpuid_xsave_size(clv_fpu_xcr0(), false);
+}
+
+int clv_fpu_create(struct clv_vcpu *vcpu)
+{
+	if (boot_cpu_has(X86_FEATURE_XSAVE))
+		host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, host_xss);
+	return fpu_alloc_guest_fpstate(&vcpu->fpu) ? 0 : -ENOMEM;
+}
+
+void clv_fpu_destroy(struct clv_vcpu *vcpu)
+{
+	fpu_free_guest_fpstate(&vcpu->fpu);
+}
+
+/* Power-on, SDM vol. 3A table 9-1: not what FNINIT makes. */
+static const struct {
+	struct fxregs_state fx;
+	struct xstate_header header;
+} power_on = {
+	.fx = { .cwd = 0x40, .twd = 0xff, .mxcsr = MXCSR_DEFAULT },
+	.header = { .xfeatures = XFEATURE_MASK_FPSSE },
+};
+
+/* INIT leaves all of it, XCR0 too. */
+void clv_fpu_reset(struct clv_vcpu *vcpu, bool init)
+{
+	u32 pkru;
+
+	if (init)
+		return;
+	vcpu->xcr0 = XFEATURE_MASK_FP;
+	WARN_ON_ONCE(vcpu->fpu_loaded);
+	WARN_ON_ONCE(fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, &power_on,
+						    XFEATURE_MASK_FPSSE, &pkru));
+}
+
+void clv_fpu_load(struct clv_vcpu *vcpu)
+{
+	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	vcpu->fpu_loaded = true;
+}
+
+void clv_fpu_put(struct clv_vcpu *vcpu)
+{
+	vcpu->fpu_loaded = false;
+	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+}
+
+/*
+ * Without CR4.OSXSAVE every instruction that XCR0 governs is #UD. CR4 is
+ * written through state.c alone, so the bit in sregs is right even while the
+ * group is not available, and the same at entry and exit.
+ */
+static bool has_own_xcr0(struct clv_vcpu *vcpu)
+{
+	return (vcpu->sregs.cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != host_xcr0;
+}
+
+/*
+ * IRQs off. XSAVES is not offered, but AMD-V cannot intercept it: IA32_XSS
+ * must be clear, or XRSTORS writes supervisor state of the host.
+ */
+void clv_fpu_enter(struct clv_vcpu *vcpu)
+{
+	lockdep_assert_irqs_disabled();
+	/* The thread was scheduled away, or the kernel used the FPU. */
+	if (test_thread_flag(TIF_NEED_FPU_LOAD))
+		switch_fpu_return();
+	if (has_own_xcr0(vcpu))
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+	if (unlikely(host_xss))
+		wrmsrl(MSR_IA32_XSS, 0);
+}
+
+void clv_fpu_leave(struct clv_vcpu *vcpu)
+{
+	if (unlikely(host_xss))
+		wrmsrl(MSR_IA32_XSS, host_xss);
+	/*
+	 * A processor exits at XSETBV (APM vol. 2 15.9, SDM vol. 3C 26.1.2).
+	 * QEMU's emulated AMD-V does not: what the guest put there is seen here.
+	 */
+	if (boot_cpu_has(X86_FEATURE_HYPERVISOR) && (vcpu->sregs.cr4 & X86_CR4_OSXSAVE)) {
+		u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+
+		if (unlikely(xcr0 != vcpu->xcr0)) {
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+			vcpu->xcr0 = xcr0 & vcpu->caps.xcr0_allowed;
+			return;
+		}
+	}
+	if (has_own_xcr0(vcpu))
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+}
+
+/* The state is in memory: the caller holds the mutex and is not in CLEAVE_RUN. */
+int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f)
+{
+	lockdep_assert_held(&vcpu->mutex);
+	fpu_copy_guest_fpstate_to_uabi(&vcpu->fpu, f->region, sizeof(f->region),
+				       vcpu->caps.xcr0_allowed | XFEATURE_MASK_FPSSE, 0);
+	memset(f->region + SW_RESERVED, 0, sizeof(struct fxregs_state) - SW_RESERVED);
+	return 0;
+}
+
+/* The kernel checks MXCSR, with the mask that the CPU has. */
+int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f)
+{
+	u64 allowed = vcpu->caps.xcr0_allowed | XFEATURE_MASK_FPSSE;
+	struct xstate_header header;
+	u32 pkru;
+
+	lockdep_assert_held(&vcpu->mutex);
+	memcpy(&header, f->region + sizeof(struct fxregs_state), sizeof(header));
+	if ((header.xfeatures & ~allowed) || header.xcomp_bv ||
+	    memchr_inv(header.reserved, 0, sizeof(header.reserved)))
+		return -EINVAL;
+	return fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, f->region, allowed, &pkru);
+}
