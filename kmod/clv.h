@@ -178,8 +178,8 @@ struct clv_vcpu {
 		u64 spec_ctrl_bits;	/* of IA32_SPEC_CTRL that exist */
 		u8 maxphyaddr;
 		u8 linear_bits;		/* 48, or 57 with LA57 */
-		bool x2apic, tsc_deadline, rdtscp, spec_ctrl, ibpb, nx, lm, mce, mtrr, pcid;
-		bool amd, tsc_adjust, flush_l1d, arch_caps;
+		bool x2apic, tsc_deadline, rdtscp, tsc_aux, tsc_adjust, mce, mtrr;
+		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd;
 	} caps;
 
 	/* counters for people (v) */
@@ -321,7 +321,6 @@ void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
 /* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
 int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 		  const struct cleave_sregs *s);
-int clv_sregs_check(struct clv_vcpu *vcpu, const struct cleave_sregs *s);
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
 int clv_cr0_write(struct clv_vcpu *vcpu, u64 val);

@@ -14,9 +14,11 @@
 enum { EAX, EBX, ECX, EDX };
 
 #define F(name)		(1U << (X86_FEATURE_##name & 31))
-#define XFEATURES	8	/* XCR0 bits 0 to 7: no more is offered */
+#define PSFD		(13 * 32 + 28)	/* 6.1 has no name for it */
+#define XFEATURES	8		/* XCR0 bits 0 to 7: no more is offered */
 #define SUBLEAF		CLEAVE_CPUID_SUBLEAF
 #define HASH_SIZE	64
+#define AMD_ALIASES	0x0183f3ffU	/* of leaf 1 EDX in 0x80000001 EDX, APM vol. 3 E.4.2 */
 
 struct clv_cpuid_table {
 	struct cleave_cpuid c;
@@ -31,12 +33,11 @@ struct clv_cpuid_table {
  */
 struct word {
 	u32 leaf;
-	u8 subleaf;
-	u8 reg;
+	u8 subleaf, reg;
 	s8 kernel;		/* index in x86_capability[], or -1 */
 	u32 mask;
 	u32 always;		/* offered whatever the CPU says */
-	u32 any;		/* a table may have it or not: put in at run time, or without effect */
+	u32 any;		/* free: put in at run time, or without effect */
 };
 
 static const struct word words[] = {
@@ -77,7 +78,6 @@ static const struct word words[] = {
 	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX,
 	  F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) | F(3DNOWPREFETCH) | F(XOP) |
 	  F(FMA4) | F(TBM) | F(TOPOEXT), 0, F(CMP_LEGACY) },
-	/* The low bits are AMD's copy of leaf 1's, see offer_fixed(). */
 	{ 0x80000001, 0, EDX, CPUID_8000_0001_EDX,
 	  F(SYSCALL) | F(NX) | F(MMXEXT) | F(FXSR_OPT) | F(GBPAGES) | F(RDTSCP) | F(LM) |
 	  F(3DNOWEXT) | F(3DNOW) },
@@ -86,25 +86,44 @@ static const struct word words[] = {
 	  F(CLZERO) | F(XSAVEERPTR) | F(WBNOINVD) | F(AMD_IBPB) | F(AMD_IBRS) | F(AMD_STIBP) |
 	  BIT(16) | F(AMD_STIBP_ALWAYS_ON) | BIT(18) | BIT(19) /* how IBRS is best used */ |
 	  F(AMD_SSBD) | F(AMD_SSB_NO) | BIT(28) /* PSFD */ | F(BTC_NO) | F(AMD_IBPB_RET) },
-	{ 0x8000001a, 0, EAX, -1, BIT(0) | BIT(1) | BIT(2) /* FP128, MOVU, FP256 */ },
-	{ 0x80000021, 0, EAX, -1,
-	  BIT(0) /* NO_NESTED_DATA_BP */ | BIT(2) /* LFENCE_RDTSC */ | BIT(5) /* VERW_CLEAR */ |
-	  BIT(6) /* NULL_SEL_CLR_BASE */ | F(AUTOIBRS) | F(IBPB_BRTYPE) | F(SRSO_NO) |
-	  BIT(30) /* SRSO_USER_KERNEL_NO */ },
+	{ 0x80000021, 0, EAX, CPUID_8000_0021_EAX,
+	  BIT(0) /* NO_NESTED_DATA_BP */ | BIT(5) /* VERW_CLEAR */ | F(AUTOIBRS) |
+	  F(IBPB_BRTYPE) | F(SRSO_NO) | BIT(30) /* SRSO_USER_KERNEL_NO */ },
 	{ 0x80000021, 0, ECX, -1, BIT(1) | BIT(2) /* TSA_SQ_NO, TSA_L1_NO */ },
 };
 
-#define AMD_ALIASES	0x0183f3ffU	/* APM vol. 3 E.4.2: leaf 1 EDX bits in 0x80000001 EDX */
+/* What goes from the host's leaves to the guest beside the bits above. */
+static const struct cleave_cpuid_entry copied[] = {
+	{ 0x0, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x1, 0, 0, ~0U, 0xffff },
+	{ 0x2, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x6 },
+	{ 0x7, 0, SUBLEAF, 3 },
+	{ 0x7, 1, SUBLEAF },
+	{ 0x7, 2, SUBLEAF },
+	{ 0xd, 0, SUBLEAF },
+	{ 0xd, 1, SUBLEAF },
+	{ 0x80000000 },
+	{ 0x80000001, 0, 0, ~0U, ~0U },
+	{ 0x80000002, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x80000003, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x80000004, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x80000005, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x80000006, 0, 0, ~0U, ~0U, ~0U, ~0U },
+	{ 0x80000007 },
+	{ 0x80000008, 0, 0, 0xffff },
+	{ 0x80000021 },
+};
 
-/* The host's numbers in these go to the guest as they are. */
-static const u32 copied[] = {
-	0x0, 0x2, 0x80000000, 0x80000002, 0x80000003, 0x80000004, 0x80000005, 0x80000006,
-	0x80000019,
+/* One package of one core of one thread; user space says more if it likes. */
+static const struct cleave_cpuid_entry topology[] = {
+	{ 0xb, 0, SUBLEAF, 0, 1, 0x100 },
+	{ 0xb, 1, SUBLEAF, 8, 1, 0x201 },
 };
 
 static DEFINE_MUTEX(offered_lock);
 static bool offered_ready;
-static struct clv_cpuid_table offered;
+static struct clv_cpuid_table offered;	/* constant once ready */
 static struct clv_cpuid_caps offered_caps;
 static struct {
 	u32 size, offset;
@@ -131,16 +150,7 @@ static struct cleave_cpuid_entry *find(struct clv_cpuid_table *t, u32 leaf, u32 
 
 static u32 *reg_of(struct cleave_cpuid_entry *e, int reg)
 {
-	switch (reg) {
-	case EAX:
-		return &e->eax;
-	case EBX:
-		return &e->ebx;
-	case ECX:
-		return &e->ecx;
-	default:
-		return &e->edx;
-	}
+	return (u32 *)e + offsetof(struct cleave_cpuid_entry, eax) / sizeof(u32) + reg;
 }
 
 static u32 value(struct clv_cpuid_table *t, u32 leaf, u32 subleaf, int reg)
@@ -150,52 +160,38 @@ static u32 value(struct clv_cpuid_table *t, u32 leaf, u32 subleaf, int reg)
 	return e ? *reg_of(e, reg) : 0;
 }
 
-/* Entry i of t->c becomes visible; -EINVAL if it answers what another does. */
+/* Entry i of t->c can be found from now on; -EINVAL if it answers what another does. */
 static int index_entry(struct clv_cpuid_table *t, u32 i)
 {
-	struct cleave_cpuid_entry *e = &t->c.entries[i];
+	struct cleave_cpuid_entry *o, *e = &t->c.entries[i];
 	u8 *link = &t->head[hash(e->leaf)];
 
 	for (; *link; link = &t->next[*link - 1]) {
-		struct cleave_cpuid_entry *o = &t->c.entries[*link - 1];
-
-		if (o->leaf == e->leaf && (!(o->flags & e->flags & SUBLEAF) ||
-					   o->subleaf == e->subleaf))
+		o = &t->c.entries[*link - 1];
+		if (o->leaf == e->leaf &&
+		    (!(o->flags & e->flags & SUBLEAF) || o->subleaf == e->subleaf))
 			return -EINVAL;
 	}
 	*link = i + 1;
 	return 0;
 }
 
-static const struct word *word_of(u32 leaf, u32 subleaf, int reg)
-{
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(words); i++)
-		if (words[i].leaf == leaf && words[i].subleaf == subleaf && words[i].reg == reg)
-			return &words[i];
-	return NULL;
-}
-
-/* ---- what is offered ------------------------------------------------------ */
-
 static void host_cpuid(u32 leaf, u32 subleaf, struct cleave_cpuid_entry *e)
 {
 	memset(e, 0, sizeof(*e));
 	e->leaf = leaf;
+	e->subleaf = subleaf;
 	if (leaf <= cpuid_eax(leaf & 0x80000000))
 		cpuid_count(leaf, subleaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
 }
 
-static void offer(struct cleave_cpuid_entry e, u32 subleaf, u32 flags)
+static void offer(const struct cleave_cpuid_entry *e)
 {
 	struct clv_cpuid_table *t = &offered;
 
 	if (WARN_ON_ONCE(t->c.count == CLEAVE_MAX_CPUID))
 		return;
-	e.subleaf = subleaf;
-	e.flags = flags;
-	t->c.entries[t->c.count] = e;
+	t->c.entries[t->c.count] = *e;
 	WARN_ON_ONCE(index_entry(t, t->c.count));
 	t->c.count++;
 }
@@ -206,29 +202,36 @@ static bool host_is_amd(void)
 	       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
 }
 
-static void offer_words(void)
+static void offer_copied(void)
 {
+	struct cleave_cpuid_entry e;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(words); i++) {
-		const struct word *w = &words[i];
-		struct cleave_cpuid_entry host, *e = find(&offered, w->leaf, w->subleaf);
-		u32 v;
+	for (i = 0; i < ARRAY_SIZE(copied); i++) {
+		host_cpuid(copied[i].leaf, copied[i].subleaf, &e);
+		e.flags = copied[i].flags;
+		e.eax &= copied[i].eax;
+		e.ebx &= copied[i].ebx;
+		e.ecx &= copied[i].ecx;
+		e.edx &= copied[i].edx;
+		offer(&e);
+	}
+	for (i = 0; i < ARRAY_SIZE(topology); i++)
+		offer(&topology[i]);
+}
 
+static void offer_words(void)
+{
+	struct cleave_cpuid_entry host;
+	const struct word *w;
+	u32 v;
+
+	for (w = words; w < words + ARRAY_SIZE(words); w++) {
 		host_cpuid(w->leaf, w->subleaf, &host);
 		v = *reg_of(&host, w->reg) & w->mask;
 		if (w->kernel >= 0)
 			v &= boot_cpu_data.x86_capability[w->kernel];
-		v |= w->always;
-		if (!e && v) {
-			struct cleave_cpuid_entry zero = { .leaf = w->leaf };
-			bool sub = w->leaf == 0x7 || w->leaf == 0xd;
-
-			offer(zero, w->subleaf, sub ? SUBLEAF : 0);
-			e = find(&offered, w->leaf, w->subleaf);
-		}
-		if (e)
-			*reg_of(e, w->reg) = v;
+		*reg_of(find(&offered, w->leaf, w->subleaf), w->reg) = v | w->always;
 	}
 }
 
@@ -236,120 +239,64 @@ static void offer_words(void)
 static void offer_xsave(void)
 {
 	struct cleave_cpuid_entry e, *d0 = find(&offered, 0xd, 0);
-	u64 xcr0 = clv_fpu_xcr0();
 	int i;
 
-	if (!d0)
-		return;
-	d0->eax &= xcr0;
+	d0->eax &= clv_fpu_xcr0();
 	for (i = 2; i < XFEATURES; i++) {
 		if (!(d0->eax & BIT(i)))
 			continue;
 		host_cpuid(0xd, i, &e);
+		e.flags = SUBLEAF;
 		e.ecx &= BIT(1);
+		e.edx = 0;
 		xcomp[i].size = e.eax;
 		xcomp[i].offset = e.ebx;
 		xcomp[i].align = e.ecx;
-		offer(e, i, SUBLEAF);
-	}
-}
-
-/* One package of one core of one thread; user space says more if it likes. */
-static void offer_topology(void)
-{
-	struct cleave_cpuid_entry smt = { .leaf = 0xb, .ebx = 1, .ecx = 0x100 };
-	struct cleave_cpuid_entry core = { .leaf = 0xb, .eax = 8, .ebx = 1, .ecx = 0x201 };
-	u32 leaf = host_is_amd() ? 0x8000001d : 0x4;
-	struct cleave_cpuid_entry e;
-	u32 i;
-
-	offer(smt, 0, SUBLEAF);
-	offer(core, 1, SUBLEAF);
-	for (i = 0; i < 8; i++) {
-		host_cpuid(leaf, i, &e);
-		if (!(e.eax & 0x1f))
-			break;
-		e.eax &= 0x3fff;	/* not shared, one core */
-		offer(e, i, SUBLEAF);
+		offer(&e);
 	}
 }
 
 /* What follows from the kernel's knowledge, or from other leaves. */
 static void offer_fixed(void)
 {
-	struct cleave_cpuid_entry e = { .leaf = 0x80000021 }, *p;
-	u32 max = 0x80000008;
+	struct cleave_cpuid_entry *e;
 
-	p = find(&offered, 0x80000001, 0);
-	if (p && host_is_amd())
-		p->edx |= value(&offered, 0x1, 0, EDX) & AMD_ALIASES;
-	if (host_is_amd()) {
-		p = find(&offered, 0x80000021, 0);
-		if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
-			e.eax |= BIT(2);
-		if (!boot_cpu_has_bug(X86_BUG_NULL_SEG))
-			e.eax |= BIT(6);
-		if (p)
-			p->eax |= e.eax;
-		else if (e.eax)
-			offer(e, 0, 0);
-		max = find(&offered, 0x80000021, 0) ? 0x80000021 : 0x8000001e;
+	e = find(&offered, 0x0, 0);
+	e->eax = clamp_t(u32, e->eax, 0xd, 0x1f);
+	find(&offered, 0x1, 0)->ebx |= 1 << 16;
+	e = find(&offered, 0x7, 0);
+	e->eax = min_t(u32, e->eax, 2);
+	if (!(e->ecx & F(LA57))) {
+		e = find(&offered, 0x80000008, 0);
+		e->eax = (e->eax & 0xff) | 48 << 8;
 	}
-	p = find(&offered, 0x80000000, 0);
-	if (p)
-		p->eax = max;
-	p = find(&offered, 0x0, 0);
-	if (p)
-		p->eax = clamp_t(u32, p->eax, 0xd, 0x1f);
+	e = find(&offered, 0x80000000, 0);
+	e->eax = host_is_amd() ? 0x80000021 : 0x80000008;
+	if (!host_is_amd())
+		return;
+	find(&offered, 0x80000001, 0)->edx |= value(&offered, 0x1, 0, EDX) & AMD_ALIASES;
+	e = find(&offered, 0x80000021, 0);
+	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
+		e->eax |= BIT(2);
+	if (!boot_cpu_has_bug(X86_BUG_NULL_SEG))
+		e->eax |= BIT(6);	/* a null selector clears the base */
 }
-
-static void offer_all(void)
-{
-	struct cleave_cpuid_entry e;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(copied); i++) {
-		host_cpuid(copied[i], 0, &e);
-		offer(e, 0, 0);
-	}
-	host_cpuid(0x1, 0, &e);
-	e.ebx = (e.ebx & 0xffff) | 1 << 16;
-	offer(e, 0, 0);
-	host_cpuid(0x7, 0, &e);
-	e.eax = min_t(u32, e.eax, 2);
-	offer(e, 0, SUBLEAF);
-	host_cpuid(0x80000001, 0, &e);
-	offer(e, 0, 0);
-	host_cpuid(0x80000008, 0, &e);
-	e.ecx = 0;
-	e.edx = 0;
-	e.eax &= 0xffff;
-	offer(e, 0, 0);
-	offer_words();
-	if (!(value(&offered, 0x7, 0, ECX) & F(LA57)))
-		find(&offered, 0x80000008, 0)->eax = (e.eax & 0xff) | 48 << 8;
-	offer_xsave();
-	offer_topology();
-	offer_fixed();
-}
-
-/* ---- what a table gives ---------------------------------------------------- */
 
 static bool has(struct clv_cpuid_table *t, u32 feature)
 {
-	int i;
+	const struct word *w;
 
-	for (i = 0; i < ARRAY_SIZE(words); i++)
-		if (words[i].kernel == (feature >> 5))
-			return value(t, words[i].leaf, words[i].subleaf, words[i].reg) >>
-			       (feature & 31) & 1;
+	for (w = words; w < words + ARRAY_SIZE(words); w++)
+		if (w->kernel == feature >> 5)
+			return value(t, w->leaf, w->subleaf, w->reg) >> (feature & 31) & 1;
 	return false;
 }
 
+/* Register bits that are there with a feature. */
 static const struct {
 	u32 feature;
-	u64 cr4;
-} cr4_bits[] = {
+	u32 cr4, efer, spec_ctrl;
+} feature_bits[] = {
 	{ X86_FEATURE_VME, X86_CR4_VME | X86_CR4_PVI },
 	{ X86_FEATURE_TSC, X86_CR4_TSD },
 	{ X86_FEATURE_DE, X86_CR4_DE },
@@ -366,67 +313,48 @@ static const struct {
 	{ X86_FEATURE_XSAVE, X86_CR4_OSXSAVE },
 	{ X86_FEATURE_SMEP, X86_CR4_SMEP },
 	{ X86_FEATURE_SMAP, X86_CR4_SMAP },
+	{ X86_FEATURE_SYSCALL, 0, EFER_SCE },
+	{ X86_FEATURE_LM, 0, EFER_LME | EFER_LMA },
+	{ X86_FEATURE_NX, 0, EFER_NX },
+	{ X86_FEATURE_FXSR_OPT, 0, EFER_FFXSR },
+	{ X86_FEATURE_AUTOIBRS, 0, EFER_AUTOIBRS },
+	{ X86_FEATURE_SPEC_CTRL, 0, 0, SPEC_CTRL_IBRS },
+	{ X86_FEATURE_AMD_IBRS, 0, 0, SPEC_CTRL_IBRS },
+	{ X86_FEATURE_INTEL_STIBP, 0, 0, SPEC_CTRL_STIBP },
+	{ X86_FEATURE_AMD_STIBP, 0, 0, SPEC_CTRL_STIBP },
+	{ X86_FEATURE_SPEC_CTRL_SSBD, 0, 0, SPEC_CTRL_SSBD },
+	{ X86_FEATURE_AMD_SSBD, 0, 0, SPEC_CTRL_SSBD },
+	{ PSFD, 0, 0, BIT(7) },			/* APM vol. 2 3.2.9 */
 };
-
-static u64 efer_allowed(struct clv_cpuid_table *t)
-{
-	u64 efer = 0;
-
-	if (has(t, X86_FEATURE_SYSCALL))
-		efer |= EFER_SCE;
-	if (has(t, X86_FEATURE_LM))
-		efer |= EFER_LME | EFER_LMA;
-	if (has(t, X86_FEATURE_NX))
-		efer |= EFER_NX;
-	if (has(t, X86_FEATURE_FXSR_OPT))
-		efer |= EFER_FFXSR;
-	if (value(t, 0x80000021, 0, EAX) & F(AUTOIBRS))
-		efer |= EFER_AUTOIBRS;
-	return efer;
-}
-
-static u64 spec_ctrl_bits(struct clv_cpuid_table *t)
-{
-	u64 bits = 0;
-
-	if (has(t, X86_FEATURE_SPEC_CTRL) || has(t, X86_FEATURE_AMD_IBRS))
-		bits |= SPEC_CTRL_IBRS;
-	if (has(t, X86_FEATURE_INTEL_STIBP) || has(t, X86_FEATURE_AMD_STIBP))
-		bits |= SPEC_CTRL_STIBP;
-	if (has(t, X86_FEATURE_SPEC_CTRL_SSBD) || has(t, X86_FEATURE_AMD_SSBD))
-		bits |= SPEC_CTRL_SSBD;
-	if (value(t, 0x80000008, 0, EBX) & BIT(28))
-		bits |= BIT(7);		/* PSFD, APM vol. 2 3.2.9 */
-	return bits;
-}
 
 static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 {
-	u32 vendor = value(t, 0, 0, EBX);
+	const u32 vendor = value(t, 0x0, 0, EBX);
 	int i;
 
 	memset(c, 0, sizeof(*c));
 	c->cr4_reserved = ~(u64)X86_CR4_PCE;
-	for (i = 0; i < ARRAY_SIZE(cr4_bits); i++)
-		if (has(t, cr4_bits[i].feature))
-			c->cr4_reserved &= ~cr4_bits[i].cr4;
-	c->efer_reserved = ~efer_allowed(t);
+	c->efer_reserved = ~0ULL;
+	for (i = 0; i < ARRAY_SIZE(feature_bits); i++) {
+		if (!has(t, feature_bits[i].feature))
+			continue;
+		c->cr4_reserved &= ~(u64)feature_bits[i].cr4;
+		c->efer_reserved &= ~(u64)feature_bits[i].efer;
+		c->spec_ctrl_bits |= feature_bits[i].spec_ctrl;
+	}
+	c->spec_ctrl = c->spec_ctrl_bits;
 	c->xcr0_allowed = XFEATURE_MASK_FP;
 	if (has(t, X86_FEATURE_XSAVE))
 		c->xcr0_allowed |= value(t, 0xd, 0, EAX);
-	c->spec_ctrl_bits = spec_ctrl_bits(t);
-	c->spec_ctrl = c->spec_ctrl_bits;
-	c->ibpb = has(t, X86_FEATURE_SPEC_CTRL) || has(t, X86_FEATURE_AMD_IBPB);
 	c->maxphyaddr = value(t, 0x80000008, 0, EAX) & 0xff ?: 36;
 	c->linear_bits = has(t, X86_FEATURE_LA57) ? 57 : 48;
 	c->x2apic = has(t, X86_FEATURE_X2APIC);
 	c->tsc_deadline = has(t, X86_FEATURE_TSC_DEADLINE_TIMER);
-	c->rdtscp = has(t, X86_FEATURE_RDTSCP) || has(t, X86_FEATURE_RDPID);
-	c->nx = has(t, X86_FEATURE_NX);
-	c->lm = has(t, X86_FEATURE_LM);
+	c->rdtscp = has(t, X86_FEATURE_RDTSCP);
+	c->tsc_aux = c->rdtscp || has(t, X86_FEATURE_RDPID);
+	c->ibpb = has(t, X86_FEATURE_SPEC_CTRL) || has(t, X86_FEATURE_AMD_IBPB);
 	c->mce = has(t, X86_FEATURE_MCE) && has(t, X86_FEATURE_MCA);
 	c->mtrr = has(t, X86_FEATURE_MTRR);
-	c->pcid = has(t, X86_FEATURE_PCID);
 	c->tsc_adjust = has(t, X86_FEATURE_TSC_ADJUST);
 	c->flush_l1d = has(t, X86_FEATURE_FLUSH_L1D);
 	c->arch_caps = has(t, X86_FEATURE_ARCH_CAPABILITIES);
@@ -434,29 +362,32 @@ static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 }
 
 /* The host's table is built once, when first asked for. */
-static void offered_get(void)
+static struct clv_cpuid_table *offered_get(void)
 {
+	/* Pairs with the release below: who sees ready sees the table. */
 	if (smp_load_acquire(&offered_ready))
-		return;
+		return &offered;
 	mutex_lock(&offered_lock);
 	if (!offered_ready) {
-		offer_all();
+		offer_copied();
+		offer_words();
+		offer_xsave();
+		offer_fixed();
 		fill_caps(&offered, &offered_caps);
+		/* Pairs with the acquire above. */
 		smp_store_release(&offered_ready, true);
 	}
 	mutex_unlock(&offered_lock);
+	return &offered;
 }
 
 int clv_cpuid_supported(struct cleave_cpuid *c)
 {
-	offered_get();
-	*c = offered.c;
+	*c = offered_get()->c;
 	return 0;
 }
 
-/* ---- a table from user space ------------------------------------------------ */
-
-/* Registers in which a table may hold what it likes: names, numbers, topology, caches. */
+/* Registers that hold what a table likes: names, numbers, topology, caches. */
 static u32 free_regs(u32 leaf, u32 subleaf)
 {
 	switch (leaf) {
@@ -465,6 +396,7 @@ static u32 free_regs(u32 leaf, u32 subleaf)
 	case 0x4:
 	case 0xb:
 	case 0x1f:
+	case 0x40000000 ... 0x400000ff:
 	case 0x80000000:
 	case 0x80000002 ... 0x80000006:
 	case 0x80000019:
@@ -483,21 +415,22 @@ static u32 free_regs(u32 leaf, u32 subleaf)
 	}
 }
 
+/* May a table hold v where o is offered? */
 static bool reg_ok(const struct cleave_cpuid_entry *e, int reg, u32 v, u32 o)
 {
-	const struct word *w = word_of(e->leaf, e->subleaf, reg);
+	const struct word *w;
 
-	if (w)
-		return !(v & ~(o | w->any));
+	for (w = words; w < words + ARRAY_SIZE(words); w++)
+		if (w->leaf == e->leaf && w->subleaf == e->subleaf && w->reg == reg)
+			return !(v & ~(o | w->any));
 	if (e->leaf == 0x7 && e->subleaf == 0 && reg == EAX)
 		return v <= o;
-	if (e->leaf == 0x80000008 && reg == EAX)
-		return v <= 0xffffff && (u8)v >= 32 && (u8)v <= (u8)o &&
-		       (u8)(v >> 8) <= (u8)(o >> 8);
+	if (e->leaf == 0x80000008 && reg == EAX)	/* address widths */
+		return (u8)v >= 32 && (u8)v <= (u8)o && (u8)(v >> 8) <= (u8)(o >> 8);
 	return !v || v == o;
 }
 
-/* Whose ECX matters: an answer to all of them would be wrong for most. */
+/* Whose ECX matters: one answer for all would be wrong for most. */
 static bool has_subleaves(u32 leaf)
 {
 	return leaf == 0x4 || leaf == 0x7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f ||
@@ -509,29 +442,17 @@ static int check_entry(struct cleave_cpuid_entry *e)
 	u32 free;
 	int i;
 
-	if (e->reserved || (e->flags & ~SUBLEAF))
+	if (e->reserved || (e->flags & ~SUBLEAF) ||
+	    (!(e->flags & SUBLEAF) && has_subleaves(e->leaf)))
 		return -EINVAL;
-	if (e->leaf >= 0x40000000 && e->leaf <= 0x400000ff)
-		return 0;
-	if (!(e->flags & SUBLEAF)) {
-		if (has_subleaves(e->leaf))
-			return -EINVAL;
+	if (!(e->flags & SUBLEAF))
 		e->subleaf = 0;
-	}
 	free = free_regs(e->leaf, e->subleaf);
-	for (i = EAX; i <= EDX; i++) {
-		u32 v = *reg_of(e, i), o = value(&offered, e->leaf, e->subleaf, i);
-
-		if (!(free & BIT(i)) && !reg_ok(e, i, v, o))
+	for (i = EAX; i <= EDX; i++)
+		if (!(free & BIT(i)) &&
+		    !reg_ok(e, i, *reg_of(e, i), value(&offered, e->leaf, e->subleaf, i)))
 			return -EINVAL;
-	}
 	return 0;
-}
-
-static bool same_table(const struct cleave_cpuid *a, const struct cleave_cpuid *b)
-{
-	return a->count == b->count &&
-	       !memcmp(a->entries, b->entries, a->count * sizeof(a->entries[0]));
 }
 
 int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
@@ -551,9 +472,8 @@ int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	for (i = 0; i < t->c.count; i++)
 		if (check_entry(&t->c.entries[i]) || index_entry(t, i))
 			goto free;
-	ret = 0;
 	if (vcpu->exits) {
-		ret = same_table(&t->c, &vcpu->cpuid->c) ? 0 : -EBUSY;
+		ret = memcmp(&t->c, &vcpu->cpuid->c, sizeof(t->c)) ? -EBUSY : 0;
 		goto free;
 	}
 	clv_cpuid_destroy(vcpu);
@@ -567,8 +487,7 @@ free:
 
 int clv_cpuid_create(struct clv_vcpu *vcpu)
 {
-	offered_get();
-	vcpu->cpuid = &offered;
+	vcpu->cpuid = offered_get();
 	vcpu->caps = offered_caps;
 	return 0;
 }
@@ -577,12 +496,9 @@ void clv_cpuid_destroy(struct clv_vcpu *vcpu)
 {
 	if (vcpu->cpuid != &offered)
 		kvfree(vcpu->cpuid);
-	vcpu->cpuid = &offered;
 }
 
-/* ---- at an exit -------------------------------------------------------------- */
-
-/* Bytes of an XSAVE area for xcr0: SDM vol. 1 13.4.3 (compact), else 13.4.2. */
+/* Bytes of an XSAVE area for xcr0: SDM vol. 1 13.4.3 if compact, else 13.4.2. */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact)
 {
 	u32 size = 576;		/* legacy region and header */
@@ -598,16 +514,6 @@ u32 clv_cpuid_xsave_size(u64 xcr0, bool compact)
 			size = (xcomp[i].align ? ALIGN(size, 64) : size) + xcomp[i].size;
 	}
 	return size;
-}
-
-static void patch_xsave(struct clv_vcpu *vcpu, u32 subleaf, struct cleave_cpuid_entry *e)
-{
-	if (subleaf == 0) {
-		e->ebx = clv_cpuid_xsave_size(vcpu->xcr0, false);
-		e->ecx = clv_cpuid_xsave_size(vcpu->caps.xcr0_allowed, false);
-	} else if (subleaf == 1 && (e->eax & F(XSAVEC))) {
-		e->ebx = clv_cpuid_xsave_size(vcpu->xcr0, true);
-	}
 }
 
 /* What follows from the guest's own state. */
@@ -630,7 +536,12 @@ static void patch(struct clv_vcpu *vcpu, u32 subleaf, struct cleave_cpuid_entry 
 		e->edx = vcpu->id;
 		break;
 	case 0xd:
-		patch_xsave(vcpu, subleaf, e);
+		if (subleaf == 0) {
+			e->ebx = clv_cpuid_xsave_size(vcpu->xcr0, false);
+			e->ecx = clv_cpuid_xsave_size(vcpu->caps.xcr0_allowed, false);
+		} else if (subleaf == 1 && (e->eax & F(XSAVEC))) {
+			e->ebx = clv_cpuid_xsave_size(vcpu->xcr0, true);
+		}
 		break;
 	case 0x8000001e:
 		e->eax = vcpu->id;
@@ -640,17 +551,12 @@ static void patch(struct clv_vcpu *vcpu, u32 subleaf, struct cleave_cpuid_entry 
 
 void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
 {
-	struct cleave_cpuid_entry *found = find(vcpu->cpuid, *eax, *ecx), e;
+	struct cleave_cpuid_entry *found = find(vcpu->cpuid, *eax, *ecx), e = { 0 };
 
-	if (!found) {
-		*eax = 0;
-		*ebx = 0;
-		*ecx = 0;
-		*edx = 0;
-		return;
+	if (found) {
+		e = *found;
+		patch(vcpu, *ecx, &e);
 	}
-	e = *found;
-	patch(vcpu, *ecx, &e);
 	*eax = e.eax;
 	*ebx = e.ebx;
 	*ecx = e.ecx;
