@@ -216,33 +216,24 @@ static int module_failed(int error, const char *what)
 	return error;
 }
 
-static int machine_open(struct machine *m)
+static int open_failed(int error)
 {
-	m->dev = cleave_open(NULL);
-	switch (m->dev < 0 ? -m->dev : 0) {
-	case 0:
-		break;
+	switch (-error) {
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
 		complain("/dev/cleave: not there, because the module is not loaded; `sudo modprobe cleave`, or ask `cleave doctor`");
-		return m->dev;
+		return error;
 	case EACCES:
 	case EPERM:
 		complain("/dev/cleave: no permission; `sudo usermod -aG cleave $USER` and log in again, or use sudo");
-		return m->dev;
-	default:
-		return module_failed(m->dev, "/dev/cleave");
+		return error;
 	}
-	return 0;
+	return module_failed(error, "/dev/cleave");
 }
 
 static int machine_check_module(struct machine *m)
 {
-	int ret = cleave_info(m->dev, &m->info);
-
-	if (ret < 0)
-		return module_failed(ret, "CLEAVE_INFO");
 	if ((m->info.features & FEATURES) != FEATURES || m->info.run_size < sizeof(*m->run)) {
 		complain("module: lacks what this tool needs (features 0x%llx, has 0x%" PRIx64
 			 "); build and load the module of the same version",
@@ -309,27 +300,60 @@ int machine_create(struct machine *m, const struct run_args *args)
 	return machine_ram(m);
 }
 
-/* Files first: what is wrong with them is said on any host. */
-int machine_load(struct machine *m)
+/*
+ * The frequency of the TSC goes to Linux on its command line: timers that are
+ * emulated this far from the CPU are a poor measure of it on a slow host.
+ */
+static void command_line(struct machine *m)
+{
+	const char *append = m->args->append;
+
+	if (m->info.tsc_khz && !strstr(append, "tsc_early_khz="))
+		snprintf(m->cmdline, sizeof(m->cmdline), "%s%stsc_early_khz=%u", append,
+			 *append ? " " : "", m->info.tsc_khz);
+	else
+		snprintf(m->cmdline, sizeof(m->cmdline), "%s", append);
+}
+
+/* What is wrong with a file is said on any host, so the module is asked last. */
+static int machine_files(struct machine *m, struct boot_result *start)
 {
 	struct boot_params_in in = {
 		.kernel = m->args->kernel,
 		.initrd = m->args->initrd,
-		.cmdline = m->args->append,
+		.cmdline = m->cmdline,
 		.memory = m->args->memory,
 		.cpus = m->args->cpus,
 	};
-	struct cleave_state state = { .groups = CLEAVE_SREGS };
-	struct boot_result start = { 0 };
 	char err[512];
-	int ret;
+	int ret, info = 0;
 
-	ret = boot_load(&in, &m->mem, &start, err, sizeof(err));
+	m->dev = cleave_open(NULL);
+	if (m->dev >= 0)
+		info = cleave_info(m->dev, &m->info);
+	if (strlen(m->args->append) >= BOOT_CMDLINE_MAX / 2) {
+		complain("--append: %zu characters are too many; give at most %d",
+			 strlen(m->args->append), BOOT_CMDLINE_MAX / 2 - 1);
+		return -EINVAL;
+	}
+	command_line(m);
+	ret = boot_load(&in, &m->mem, start, err, sizeof(err));
 	if (ret < 0) {
 		complain("%s", err);
 		return ret;
 	}
-	ret = machine_open(m);
+	if (m->dev < 0)
+		return open_failed(m->dev);
+	return info < 0 ? module_failed(info, "CLEAVE_INFO") : 0;
+}
+
+int machine_load(struct machine *m)
+{
+	struct cleave_state state = { .groups = CLEAVE_SREGS };
+	struct boot_result start = { 0 };
+	int ret;
+
+	ret = machine_files(m, &start);
 	if (!ret)
 		ret = machine_check_module(m);
 	if (ret)

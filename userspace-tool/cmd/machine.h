@@ -34,6 +34,7 @@ struct machine {
 	int dev, vm, vcpu;	/* file descriptors, or -1 */
 	struct cleave_info info;
 	struct cleave_run *run;
+	char cmdline[BOOT_CMDLINE_MAX];
 	uint8_t *ram;
 	size_t ram_mapped;
 	struct cleave_mem mem;
