@@ -212,6 +212,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 {
 	preempt_disable();
 	load(vcpu);
+	clv_tsc_sync(vcpu);
 	clv_events_deliver(vcpu);
 	if (vcpu->dirty) {
 		clv_backend->regs_push(vcpu, vcpu->dirty);
