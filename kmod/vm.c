@@ -28,12 +28,15 @@ static void vm_destroy(struct clv_vm *vm)
 {
 	u32 i;
 
-	/* The last file is gone: no vCPU runs, and no fd leads here. */
+	/*
+	 * The last file is gone: no vCPU runs, and no fd leads here. A notifier
+	 * still does, and looks at the vCPUs, until clv_mem_vm_destroy().
+	 */
+	clv_backend->vm_destroy(vm);
+	clv_mem_vm_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i])
 			clv_vcpu_destroy(vm->vcpus[i]);
-	clv_backend->vm_destroy(vm);
-	clv_mem_vm_destroy(vm);
 	clv_host_put();
 	mmdrop(vm->mm);
 	free_cpumask_var(vm->kick_mask);
