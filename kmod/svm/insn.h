@@ -27,8 +27,12 @@
 #define SVM_OP_WRMSR		0x0f30
 #define SVM_OP_RDMSR		0x0f32
 #define SVM_OP_CPUID		0x0fa2
+#define SVM_OP_MONITOR		0x0f01c8
+#define SVM_OP_MWAIT		0x0f01c9
 #define SVM_OP_XSETBV		0x0f01d1
+#define SVM_OP_VMRUN		0x0f01d8	/* to INVLPGA: SVM's instructions */
 #define SVM_OP_VMMCALL		0x0f01d9
+#define SVM_OP_INVLPGA		0x0f01df
 #define SVM_OP_LMSW		0x0f01f0	/* and the seven after it, one a register */
 
 /**

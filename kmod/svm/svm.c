@@ -243,7 +243,8 @@ static void svm_vcpu_free(struct clv_vcpu *vcpu)
 
 /*
  * Always: #DB and #AC, which a guest can raise without end inside the CPU
- * while it delivers them, and #MC, which is the host's.
+ * while it delivers them, #MC, which is the host's, and #GP, which hidden
+ * instructions raise where they should #UD.
  */
 static void intercepts_init(struct svm_vcpu *svm)
 {
@@ -251,7 +252,7 @@ static void intercepts_init(struct svm_vcpu *svm)
 		INTERCEPT_CR0_WRITE, INTERCEPT_CR4_WRITE, INTERCEPT_CR8_READ,
 		INTERCEPT_CR8_WRITE,
 		SVM_FIRST_EXCEPTION + X86_TRAP_DB, SVM_FIRST_EXCEPTION + X86_TRAP_AC,
-		SVM_FIRST_EXCEPTION + X86_TRAP_MC,
+		SVM_FIRST_EXCEPTION + X86_TRAP_MC, SVM_FIRST_EXCEPTION + X86_TRAP_GP,
 		INTERCEPT_INTR, INTERCEPT_NMI, INTERCEPT_SMI, INTERCEPT_INIT,
 		INTERCEPT_RDPMC, INTERCEPT_CPUID, INTERCEPT_INVD, INTERCEPT_HLT,
 		INTERCEPT_INVLPGA, INTERCEPT_IOIO_PROT, INTERCEPT_MSR_PROT,

@@ -393,6 +393,9 @@ static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit,
 	exit->kind = kind;
 	if (next_rip_saved(vcpu, exit) || !read_insn(vcpu, exit, &in))
 		return;
+	/* QEMU 7.2 gives an INVD the exit code of WBINVD. */
+	if (in.opcode == SVM_OP_INVD)
+		in.opcode = SVM_OP_WBINVD;
 	if (in.opcode == opcode)
 		set_next_rip(vcpu, exit, exit->rip + in.len);
 	else
@@ -498,6 +501,21 @@ static bool is_our_step(struct svm_vcpu *svm)
 	return !(fresh & ~(u64)DR_STEP);
 }
 
+/*
+ * Of SVM's instructions and MONITOR, which the guest does not have, the CPU
+ * checks privilege and operands before their intercepts (APM vol. 2 15.9): a
+ * #GP where the guest is due a #UD.
+ */
+static bool is_hidden_insn(struct clv_vcpu *vcpu)
+{
+	struct clv_exit ignored = {};
+	struct svm_insn in;
+
+	return read_insn(vcpu, &ignored, &in) &&
+	       ((in.opcode >= SVM_OP_VMRUN && in.opcode <= SVM_OP_INVLPGA) ||
+		in.opcode == SVM_OP_MONITOR || in.opcode == SVM_OP_MWAIT);
+}
+
 static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 vector)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
@@ -512,6 +530,10 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 	switch (vector) {
 	case X86_TRAP_MC:
 		exit->kind = CLV_X_MCE;
+		return;
+	case X86_TRAP_GP:
+		if (!exit->event.error_code && is_hidden_insn(vcpu))
+			exit->kind = CLV_X_UD;
 		return;
 	case X86_TRAP_PF:	/* CR2 is not written yet (APM vol. 2 15.12.15) */
 		exit->event.flags |= CLEAVE_EVENT_PAYLOAD;
@@ -581,10 +603,8 @@ static void decode_rare(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 {
 	switch (code) {
 	case SVM_EXIT_WBINVD:
-		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_WBINVD);
-		break;
 	case SVM_EXIT_INVD:
-		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_INVD);
+		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_WBINVD);
 		break;
 	case SVM_EXIT_PAUSE:
 		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_PAUSE);

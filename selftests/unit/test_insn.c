@@ -43,6 +43,10 @@ UNIT_TEST(plain)
 	EXPECT("\x0f\xa2", true, SVM_OP_CPUID);
 	EXPECT("\x0f\x01\xd1", true, SVM_OP_XSETBV);
 	EXPECT("\x0f\x01\xd9", true, SVM_OP_VMMCALL);
+	EXPECT("\x0f\x01\xd8", true, SVM_OP_VMRUN);
+	EXPECT("\x0f\x01\xdf", false, SVM_OP_INVLPGA);
+	EXPECT("\x0f\x01\xc8", true, SVM_OP_MONITOR);
+	EXPECT("\x0f\x01\xc9", true, SVM_OP_MWAIT);
 }
 
 UNIT_TEST(length_ignores_what_follows)
