@@ -251,6 +251,7 @@ int clv_host_get(void);			/* first VM: on; may sleep */
 void clv_host_put(void);		/* last VM: off */
 bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
 bool clv_host_rebooting(void);
+extern bool clv_rebooting;		/* the same, for vmenter.S */
 
 /* ---- vm.c, vcpu.c -------------------------------------------------------- */
 
