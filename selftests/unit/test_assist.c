@@ -309,46 +309,68 @@ static void random_state(const char *text)
 	native_regs.flags = 0x202 | (rnd() & (X86_ARITH | X86_DF));
 }
 
+/* Carries out the instruction from the native state before, compares with the one after. */
+static void compare(const struct row *r, const struct native *before, const uint8_t *memory)
+{
+	__u64 *gpr = &run.regs.rax;
+	int bad = -1;
+
+	for (int k = 0; k < 16; k++)
+		if (k != 4)
+			gpr[k] = before->gpr[k];
+	run.regs.rip = CODE;
+	run.regs.rflags = before->flags;
+	run.dirty = 0;
+	memcpy(device, memory, SIZE);
+	reads = writes = 0;
+	CHECK_EQ(cleave_assist(&as, &run), CLEAVE_ASSIST_DONE);
+	for (int k = 0; k < 16; k++)
+		if (k != 4 && gpr[k] != native_regs.gpr[k])
+			bad = k;
+	if (bad >= 0)
+		unit_fail("%s: register %d is %llx, not %llx", r->text, bad, (long long)gpr[bad],
+			  (long long)native_regs.gpr[bad]);
+	if ((run.regs.rflags ^ native_regs.flags) & defined_flags(r->text))
+		unit_fail("%s: flags %llx, not %llx", r->text, (long long)run.regs.rflags,
+			  (long long)native_regs.flags);
+	if (memcmp(device, (void *)DATA, SIZE))
+		unit_fail("%s: memory differs", r->text);
+	if (run.regs.rip != CODE + (r->end - r->start))
+		unit_fail("%s: RIP %llx", r->text, (long long)run.regs.rip);
+	if (run.dirty != CLEAVE_REGS)
+		unit_fail("%s: dirty %llx", r->text, (long long)run.dirty);
+}
+
 UNIT_TEST(same_as_native)
 {
-	unsigned int rows = 0;
+	unsigned int rows = 0, hinted = 0;
 
 	for (const struct row *r = __start_insn_table; r < __stop_insn_table; r++, rows++) {
-		size_t len = r->end - r->start;
-		uint64_t mask = defined_flags(r->text);
-
 		for (int i = 0; i < 60; i++) {
-			__u64 *gpr = &run.regs.rax;
-			int bad = -1;
+			static uint8_t memory[SIZE];
+			struct native before;
 
-			vcpu(8, r->start, len + 1);
+			vcpu(8, r->start, r->end - r->start + 1);
 			random_state(r->text);
-			for (int k = 0; k < 16; k++)
-				if (k != 4)
-					gpr[k] = native_regs.gpr[k];
-			run.regs.rflags = native_regs.flags;
-			memcpy(device, (void *)DATA, SIZE);
+			before = native_regs;
+			memcpy(memory, (void *)DATA, SIZE);
 			native_run();
-			CHECK_EQ(cleave_assist(&as, &run), CLEAVE_ASSIST_DONE);
-			for (int k = 0; k < 16; k++)
-				if (k != 4 && gpr[k] != native_regs.gpr[k])
-					bad = k;
-			if (bad >= 0)
-				unit_fail("%s: register %d is %llx, not %llx", r->text, bad,
-					  (long long)gpr[bad], (long long)native_regs.gpr[bad]);
-			if ((run.regs.rflags ^ native_regs.flags) & mask)
-				unit_fail("%s: flags %llx, not %llx", r->text,
-					  (long long)run.regs.rflags, (long long)native_regs.flags);
-			if (memcmp(device, (void *)DATA, SIZE))
-				unit_fail("%s: memory differs", r->text);
-			if (run.regs.rip != CODE + len)
-				unit_fail("%s: RIP %llx", r->text, (long long)run.regs.rip);
-			if (run.dirty != CLEAVE_REGS)
-				unit_fail("%s: dirty %llx", r->text, (long long)run.dirty);
+			compare(r, &before, memory);
+			if (reads + writes == 0 || reads > 1 || writes > 1 || (last_gpa & 4095) > 4088)
+				continue;
+			/* once more, as the exit that this access is: its gpa is given */
+			run.exit = CLEAVE_EXIT_MMIO;
+			run.mmio.gpa = last_gpa;
+			run.mmio.flags = writes ? CLEAVE_ACCESS_WRITE : 0;
+			run.mmio.gva = last_gpa;
+			run.mmio.gva_valid = i & 1;
+			compare(r, &before, memory);
+			hinted++;
 		}
 	}
-	printf("# %u instructions\n", rows);
+	printf("# %u instructions, %u times with the gpa of an exit\n", rows, hinted);
 	CHECK(rows > 300);
+	CHECK(hinted > 5000);
 }
 
 /* ---- by hand ---- */

@@ -14,6 +14,8 @@
 struct entry {
 	uint64_t lin, cr3, env;		/* see env_of() */
 	const uint8_t *host;		/* its bytes; NULL: they came with the exit */
+	bool wide;			/* 16 bytes can be read there */
+	uint64_t mask[2];		/* of bytes[], those of the instruction */
 	uint8_t bytes[INSN_MAX + 1];
 	struct insn insn;		/* len 0: the entry is empty */
 	struct cleave_walk_trace trace;
@@ -56,15 +58,30 @@ static uint64_t env_of(const struct assist_ctx *c)
 
 static bool trace_holds(const struct cleave_walk_trace *t)
 {
-	for (unsigned int i = 0; i < t->count; i++) {
-		uint64_t now = t->width == 8 ?
-			__atomic_load_n((const uint64_t *)t->entry[i], __ATOMIC_RELAXED) :
-			__atomic_load_n((const uint32_t *)t->entry[i], __ATOMIC_RELAXED);
+	unsigned int i = t->count;
 
-		if (now != t->value[i])
-			return false;
+	if (t->width == 4) {
+		while (i--)
+			if (__atomic_load_n((const uint32_t *)t->entry[i], __ATOMIC_RELAXED) !=
+			    t->value[i])
+				return false;
+		return true;
 	}
+	while (i--)
+		if (__atomic_load_n((const uint64_t *)t->entry[i], __ATOMIC_RELAXED) != t->value[i])
+			return false;
 	return true;
+}
+
+static bool bytes_hold(const struct entry *e)
+{
+	uint64_t now[2], then[2];
+
+	if (!e->wide)
+		return !memcmp(e->host, e->bytes, e->insn.len);
+	memcpy(now, e->host, 16);
+	memcpy(then, e->bytes, 16);
+	return !(((now[0] ^ then[0]) & e->mask[0]) | ((now[1] ^ then[1]) & e->mask[1]));
 }
 
 static unsigned int given_bytes(const struct cleave_run *run)
@@ -83,7 +100,7 @@ static bool still_valid(const struct assist_ctx *c, const struct entry *e)
 
 	if (given >= e->insn.len)
 		return !memcmp(c->run->mmio.insn, e->bytes, e->insn.len);
-	return e->host && trace_holds(&e->trace) && !memcmp(e->host, e->bytes, e->insn.len);
+	return e->host && trace_holds(&e->trace) && bytes_hold(e);
 }
 
 static int unknown(struct assist_ctx *c, const struct entry *e, unsigned int n)
@@ -161,11 +178,26 @@ static int fetch(struct assist_ctx *c, struct entry *e, uint64_t lin)
 	return unknown(c, e, n);
 }
 
+static int miss(struct assist_ctx *c, struct entry *keep, uint64_t lin)
+{
+	struct entry *e = &c->a->cache->fresh;
+	int rc = fetch(c, e, lin);
+	unsigned int len = e->insn.len;
+
+	c->in = &e->insn;
+	if (rc || (!e->host && !given_bytes(c->run)))
+		return rc;
+	e->wide = (lin & 4095) <= 4096 - 16;
+	e->mask[0] = assist_mask(len);
+	e->mask[1] = len > 8 ? assist_mask(len - 8) : 0;
+	*keep = *e;
+	return 0;
+}
+
 static int find_insn(struct assist_ctx *c)
 {
 	uint64_t lin = (c->mode == 8 ? 0 : c->s->cs.base) + c->r->rip;
 	struct entry *e;
-	int rc;
 
 	if (c->mode != 8)
 		lin = (uint32_t)lin;
@@ -177,11 +209,7 @@ static int find_insn(struct assist_ctx *c)
 		return 0;
 	}
 	c->a->misses++;
-	rc = fetch(c, &c->a->cache->fresh, lin);
-	c->in = &c->a->cache->fresh.insn;
-	if (!rc && (c->a->cache->fresh.host || given_bytes(c->run)))
-		*e = c->a->cache->fresh;
-	return rc;
+	return miss(c, e, lin);
 }
 
 /* The exit's own gpa saves a walk, for the one access that can only be it. */
@@ -189,6 +217,41 @@ static bool hint_for(const struct cleave_run *run)
 {
 	return run->exit == CLEAVE_EXIT_MMIO &&
 	       !(run->mmio.flags & (CLEAVE_ACCESS_WALK | CLEAVE_ACCESS_FETCH));
+}
+
+/*
+ * The commonest case, without a walk: 64-bit code moves a register or constant
+ * to or from the place that the exit names. The CPU has checked segment and
+ * paging of this access. False: nothing done.
+ */
+static bool plain_mov(struct assist_ctx *c, int *rc)
+{
+	const struct insn *in = c->in;
+	const struct cleave_run *run = c->run;
+	const struct insn_op *op = &in->op[!in->mem];
+	unsigned int size = in->op[in->mem & 1].size;
+	uint64_t lin, v = 0;
+
+	if (!in->plain || !c->hint || c->mode != 8 || (run->mmio.flags & CLEAVE_ACCESS_READONLY) ||
+	    in->writes != (run->mmio.flags & CLEAVE_ACCESS_WRITE))
+		return false;
+	lin = assist_effective(c, 0);
+	if (in->seg == SEG_FS || in->seg == SEG_GS)
+		lin += (&c->s->cs + in->seg)->base;
+	if (((lin ^ run->mmio.gpa) & 4095) || (lin & 4095) + size > 4096 ||
+	    (run->mmio.gva_valid && lin != run->mmio.gva))
+		return false;
+	if (in->writes) {
+		v = op->type == OP_IMM ? in->imm : c->gpr[op->reg];
+		*rc = c->a->mmio_write(c->a->opaque, run->mmio.gpa, &v, size);
+		return true;
+	}
+	*rc = c->a->mmio_read(c->a->opaque, run->mmio.gpa, &v, size);
+	if (!*rc && op->size >= 4)
+		c->gpr[op->reg] = v;		/* zero-extended, MOVZX too */
+	else if (!*rc)
+		c->gpr[op->reg] = (c->gpr[op->reg] & ~assist_mask(op->size)) | v;
+	return true;
 }
 
 int cleave_assist(struct cleave_assist *a, struct cleave_run *run)
@@ -213,7 +276,8 @@ int cleave_assist(struct cleave_assist *a, struct cleave_run *run)
 	c.next = c.r->rip + c.in->len;
 	if (c.mode != 8)
 		c.next = c.mode == 4 ? (uint32_t)c.next : (uint16_t)c.next;
-	rc = assist_execute(&c);
+	if (!plain_mov(&c, &rc))
+		rc = assist_execute(&c);
 	if (rc == ASSIST_AGAIN || rc == ASSIST_MORE) {
 		run->dirty |= CLEAVE_REGS;
 		if (rc == ASSIST_AGAIN || !(c.w.rflags & X86_TF))

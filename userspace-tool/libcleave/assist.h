@@ -56,4 +56,19 @@ static inline uint64_t assist_mask(unsigned int size)
 	return size >= 8 ? ~0ULL : (1ULL << 8 * size) - 1;
 }
 
+/* Offset of the memory operand in its segment. */
+static inline uint64_t assist_effective(const struct assist_ctx *c, int64_t adjust)
+{
+	const struct insn *in = c->in;
+	uint64_t off = in->disp + adjust;
+
+	if (in->base == INSN_RIP)
+		off += c->r->rip + in->len;
+	else if (in->base != INSN_NOREG)
+		off += c->gpr[in->base];
+	if (in->index != INSN_NOREG)
+		off += c->gpr[in->index] * in->scale;
+	return off & assist_mask(in->asize);
+}
+
 #endif /* LIBCLEAVE_ASSIST_H */

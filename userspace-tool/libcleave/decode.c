@@ -243,6 +243,8 @@ int insn_decode(struct insn *in, const uint8_t *bytes, size_t n, unsigned int mo
 		in->writes = 0;
 	if (in->kind == INSN_PUSH && in->op[0].type != OP_MEM)
 		in->op[0].size = zi.operand_width / 8;
+	in->plain = in->kind == INSN_MOV && in->mem <= 1 && !in->op[!in->mem].high &&
+		    (in->op[!in->mem].type == OP_GPR || in->op[!in->mem].type == OP_IMM);
 	if (in->kind == INSN_VMOV) {
 		in->vex = zi.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 		in->aligned = in->sub;

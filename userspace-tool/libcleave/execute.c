@@ -21,20 +21,6 @@ static int64_t sign_extend(uint64_t v, unsigned int size)
 	return (int64_t)(v << shift) >> shift;
 }
 
-static uint64_t effective(const struct assist_ctx *c, int64_t adjust)
-{
-	const struct insn *in = c->in;
-	uint64_t off = in->disp + adjust;
-
-	if (in->base == INSN_RIP)
-		off += c->r->rip + in->len;
-	else if (in->base != INSN_NOREG)
-		off += c->gpr[in->base];
-	if (in->index != INSN_NOREG)
-		off += c->gpr[in->index] * in->scale;
-	return off & assist_mask(in->asize);
-}
-
 static int get(struct assist_ctx *c, unsigned int i, uint64_t *v)
 {
 	const struct insn_op *op = &c->in->op[i];
@@ -100,7 +86,7 @@ static int locate_operand(struct assist_ctx *c)
 		adjust = (bit_index(c) >> (size == 2 ? 4 : size == 4 ? 5 : 6)) * size;
 	else if (in->kind == INSN_POP && in->base == 4)
 		adjust = size;		/* RSP counts after the pop */
-	return assist_locate(c, in->seg, effective(c, adjust), size, in->writes, &c->place);
+	return assist_locate(c, in->seg, assist_effective(c, adjust), size, in->writes, &c->place);
 }
 
 /* SDM vol. 2 appendix B.1.4.7: the condition codes. */

@@ -42,6 +42,7 @@ struct insn {
 	uint8_t lock, writes;		/* the memory operand is stored to */
 	uint8_t seg, base, index, scale;
 	uint8_t aligned, vex;		/* vector moves */
+	uint8_t plain;			/* MOV, memory and a register (not AH..BH) or constant */
 	struct insn_op op[3];
 	int64_t disp;
 	uint64_t imm;
