@@ -565,6 +565,15 @@ UNIT_TEST(cache_sees_new_code_and_new_tables)
 	CHECK_EQ(cleave_assist(&as, &run), 0);
 	CHECK_EQ(as.hits, hits + 1);
 	CHECK_EQ(device[0], 4);
+	/* the tail of a long instruction counts too: mov qword [rbx + disp32], imm32 */
+	memcpy((void *)STACK, "\x48\xc7\x83\x00\x00\x00\x00\x01\x00\x00\x00", 11);
+	for (int i = 1; i < 4; i++) {
+		*(uint8_t *)(STACK + 10) = i;
+		run.regs.rip = CODE;
+		CHECK_EQ(cleave_assist(&as, &run), 0);
+		CHECK_EQ(device[3], i);
+	}
+	hits = as.hits - 1;
 	/* bytes that came with the exit go before those in memory */
 	run.exit = CLEAVE_EXIT_MMIO;
 	run.mmio.flags = CLEAVE_ACCESS_WALK;
@@ -595,6 +604,22 @@ UNIT_TEST(code_across_two_pages)
 	run.regs.rip = CODE + 4094;
 	expect_fault(X86_PF_VECTOR, true, 16);
 	CHECK_EQ(as.fault.payload, CODE + 4096);
+}
+
+UNIT_TEST(byte_swap)
+{
+	VCPU(8, "\x66\x0f\x38\xf0\x03");		/* movbe ax, [rbx] */
+	run.regs.rbx = DATA;
+	run.regs.rax = ~0ULL;
+	device[0] = 0x12;
+	device[1] = 0x34;
+	CHECK_EQ(cleave_assist(&as, &run), 0);
+	CHECK_EQ(run.regs.rax, 0xffffffffffff1234ULL);
+	VCPU(8, "\x48\x0f\x38\xf1\x03");		/* movbe [rbx], rax */
+	run.regs.rbx = DATA;
+	run.regs.rax = 0x0102030405060708ULL;
+	CHECK_EQ(cleave_assist(&as, &run), 0);
+	CHECK(!memcmp(device, "\1\2\3\4\5\6\7\10", 8));
 }
 
 UNIT_TEST(stack)
