@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The ACPI tables, read back by a parser that shares nothing with their writer. */
+#include <errno.h>
+#include "unit.h"
+#include "boot.h"
+
+static uint8_t ram[1 << 20];
+static struct cleave_mem mem;
+static uint64_t rsdp;
+
+static uint64_t get(const uint8_t *p, unsigned int n)
+{
+	uint64_t v = 0;
+
+	while (n--)
+		v = v << 8 | p[n];
+	return v;
+}
+
+static bool sums_to_zero(const uint8_t *p, uint32_t n)
+{
+	uint8_t sum = 0;
+
+	while (n--)
+		sum += *p++;
+	return !sum;
+}
+
+static int build(uint32_t cpus)
+{
+	memset(ram, 0, sizeof(ram));
+	memset(&mem, 0, sizeof(mem));
+	cleave_mem_add(&mem, 0, sizeof(ram), ram, 0);
+	return acpi_build(&mem, cpus, &rsdp);
+}
+
+/* A table by its address, checked: signature, length, sum, inside the ACPI range. */
+static const uint8_t *table(uint64_t gpa, const char *signature)
+{
+	const uint8_t *p = ram + gpa;
+	uint32_t len;
+
+	if (gpa < ACPI_BASE || gpa + 36 > ACPI_END || memcmp(p, signature, 4)) {
+		unit_fail("no %s at %#llx", signature, (long long)gpa);
+		abort();
+	}
+	len = get(p + 4, 4);
+	CHECK(len >= 36 && gpa + len <= ACPI_END);
+	CHECK(sums_to_zero(p, len));
+	CHECK(!memcmp(p + 10, "CLEAVE", 6));
+	return p;
+}
+
+/* What the XSDT leads to. */
+static const uint8_t *find(const char *signature)
+{
+	const uint8_t *x = table(get(ram + rsdp + 24, 8), "XSDT");
+
+	for (uint32_t i = 36; i < get(x + 4, 4); i += 8)
+		if (!memcmp(ram + get(x + i, 8), signature, 4))
+			return table(get(x + i, 8), signature);
+	unit_fail("no %s in the XSDT", signature);
+	abort();
+}
+
+UNIT_TEST(root_pointer)
+{
+	CHECK_EQ(build(1), 0);
+	CHECK_EQ(rsdp, ACPI_BASE);
+	CHECK_EQ(rsdp & 15, 0);			/* found by a scan, too */
+	CHECK(!memcmp(ram + rsdp, "RSD PTR ", 8));
+	CHECK(sums_to_zero(ram + rsdp, 20) && sums_to_zero(ram + rsdp, 36));
+	CHECK_EQ(ram[rsdp + 15], 2);
+	CHECK_EQ(get(ram + rsdp + 20, 4), 36);
+	for (unsigned int i = 0; i < ACPI_BASE; i++)
+		if (ram[i]) {
+			unit_fail("wrote at %#x", i);
+			break;
+		}
+}
+
+UNIT_TEST(fadt)
+{
+	const uint8_t *f, *facs;
+
+	build(1);
+	f = find("FACP");
+	CHECK_EQ(f[8], 6);
+	CHECK_EQ(get(f + 4, 4), 276);
+	facs = ram + get(f + 36, 4);
+	CHECK(!memcmp(facs, "FACS", 4));
+	CHECK_EQ(get(facs + 4, 4), 64);
+	CHECK_EQ(get(f + 36, 4) & 63, 0);
+	CHECK_EQ(get(f + 40, 4), get(f + 140, 8));
+	table(get(f + 40, 4), "DSDT");
+	CHECK_EQ(get(f + 46, 2), 9);
+	CHECK_EQ(get(f + 48, 4), 0);			/* SMI_CMD */
+	CHECK_EQ(get(f + 56, 4), 0x600);
+	CHECK_EQ(get(f + 64, 4), 0x604);
+	CHECK_EQ(get(f + 76, 4), 0x608);
+	CHECK(f[88] == 4 && f[89] == 2 && f[91] == 4);
+	CHECK_EQ(get(f + 112, 4) >> 20 & 1, 0);		/* hardware-reduced */
+	CHECK_EQ(get(f + 112, 4) >> 10 & 1, 1);		/* reset register */
+	CHECK_EQ(get(f + 112, 4) >> 4 & 3, 2);		/* power button fixed, no sleep button */
+	CHECK_EQ(get(f + 112, 4) >> 8 & 1, 1);		/* 32-bit timer */
+	CHECK(f[116] == 1 && f[117] == 8 && get(f + 120, 8) == 0xcf9);
+	CHECK_EQ(f[128], 6);
+	CHECK(f[148] == 1 && f[149] == 32 && get(f + 152, 8) == 0x600);
+	CHECK(f[172] == 1 && f[173] == 16 && get(f + 176, 8) == 0x604);
+	CHECK(f[208] == 1 && f[209] == 32 && get(f + 212, 8) == 0x608);
+}
+
+static void madt_of(uint32_t cpus)
+{
+	unsigned int lapics = 0, ioapics = 0, overrides = 0, nmis = 0;
+	const uint8_t *m;
+	uint32_t len;
+
+	CHECK_EQ(build(cpus), 0);
+	m = find("APIC");
+	len = get(m + 4, 4);
+	CHECK_EQ(get(m + 36, 4), 0xfee00000);
+	for (const uint8_t *e = m + 44; e < m + len; e += e[1]) {
+		REQUIRE(e[1] >= 6 && e + e[1] <= m + len);
+		switch (e[0]) {
+		case 0:
+			CHECK(e[1] == 8 && e[2] == lapics && e[3] == lapics && get(e + 4, 4) == 1);
+			lapics++;
+			break;
+		case 1:
+			CHECK(e[1] == 12 && get(e + 4, 4) == 0xfec00000 && get(e + 8, 4) == 0);
+			ioapics++;
+			break;
+		case 2:
+			CHECK(e[1] == 10 && e[2] == 0);
+			if (e[3] == 0)
+				CHECK(get(e + 4, 4) == 2 && get(e + 8, 2) == 0);
+			else
+				CHECK(e[3] == 9 && get(e + 4, 4) == 9 && get(e + 8, 2) == 0xd);
+			overrides++;
+			break;
+		case 4:
+			CHECK(e[1] == 6 && e[2] == 0xff && e[5] == 1);
+			nmis++;
+			break;
+		default:
+			unit_fail("entry %u", e[0]);
+		}
+	}
+	CHECK_EQ(lapics, cpus);
+	CHECK(ioapics == 1 && overrides == 2 && nmis == 1);
+}
+
+UNIT_TEST(madt)
+{
+	madt_of(1);
+	madt_of(4);
+	madt_of(CLEAVE_MAX_VCPUS);
+}
+
+/* ---- a little AML: names, packages, buffers, scopes, devices ---- */
+
+static unsigned int pkg_length(const uint8_t *p, unsigned int *n)
+{
+	unsigned int more = p[0] >> 6, len = more ? p[0] & 15 : p[0] & 63;
+
+	*n = 1 + more;
+	for (unsigned int i = 0; i < more; i++)
+		len |= p[1 + i] << (4 + 8 * i);
+	return len;
+}
+
+/* One data object: its size; integers to *v. */
+static unsigned int data_object(const uint8_t *p, const uint8_t *end, uint64_t *v)
+{
+	unsigned int n;
+
+	switch (p[0]) {
+	case 0x00:
+	case 0x01:
+		*v = p[0];
+		return 1;
+	case 0x0a:
+		*v = p[1];
+		return 2;
+	case 0x0c:
+		*v = get(p + 1, 4);
+		return 5;
+	case 0x11:
+	case 0x12:
+		n = pkg_length(p + 1, &n);
+		CHECK(p + 1 + n <= end);
+		return 1 + n;
+	default:
+		unit_fail("data object %#x", p[0]);
+		abort();
+	}
+}
+
+struct device {
+	uint64_t hid, sta;
+	const uint8_t *crs;
+};
+
+static struct device devices[4];
+static unsigned int device_count;
+static const uint8_t *s5;
+
+static void terms(const uint8_t *p, const uint8_t *end, struct device *dev)
+{
+	while (p < end) {
+		unsigned int n, len;
+		uint64_t v = 0;
+
+		switch (p[0]) {
+		case 0x08:				/* Name */
+			p++;
+			if (p[0] == '\\')
+				p++;
+			len = data_object(p + 4, end, &v);
+			if (!memcmp(p, "_S5_", 4))
+				s5 = p + 4;
+			else if (dev && !memcmp(p, "_HID", 4))
+				dev->hid = v;
+			else if (dev && !memcmp(p, "_STA", 4))
+				dev->sta = v;
+			else if (dev && !memcmp(p, "_CRS", 4))
+				dev->crs = p + 4;
+			else
+				CHECK(dev && !memcmp(p, "_UID", 4));
+			p += 4 + len;
+			break;
+		case 0x10:				/* Scope */
+			len = pkg_length(p + 1, &n);
+			REQUIRE(p + 1 + len <= end);
+			CHECK(!memcmp(p + 1 + n, "\\_SB_", 5));
+			terms(p + 1 + n + 5, p + 1 + len, NULL);
+			p += 1 + len;
+			break;
+		case 0x5b:				/* Device */
+			REQUIRE(p[1] == 0x82 && device_count < 4);
+			len = pkg_length(p + 2, &n);
+			REQUIRE(p + 2 + len <= end);
+			terms(p + 2 + n + 4, p + 2 + len, &devices[device_count++]);
+			p += 2 + len;
+			break;
+		default:
+			unit_fail("opcode %#x", p[0]);
+			return;
+		}
+	}
+	CHECK(p == end);
+}
+
+static void check_device(const struct device *d, uint64_t hid, uint16_t port, uint8_t ports,
+			 uint8_t irq)
+{
+	const uint8_t *b = d->crs;
+	unsigned int n, len;
+
+	CHECK_EQ(d->hid, hid);
+	CHECK_EQ(d->sta, 0xf);
+	REQUIRE(b && b[0] == 0x11);
+	len = pkg_length(b + 1, &n);
+	b += 1 + n;
+	REQUIRE(b[0] == 0x0a);
+	CHECK_EQ(b[1], len - n - 2);			/* declared and real size */
+	b += 2;
+	CHECK(b[0] == 0x47 && b[1] == 1 && get(b + 2, 2) == port && get(b + 4, 2) == port);
+	CHECK(b[6] == 1 && b[7] == ports);
+	CHECK(b[8] == 0x22 && get(b + 9, 2) == 1U << irq);
+	CHECK(b[11] == 0x79);
+}
+
+UNIT_TEST(dsdt)
+{
+	const uint8_t *d;
+	unsigned int n;
+	uint64_t v = 0;
+
+	build(1);
+	d = table(get(find("FACP") + 40, 4), "DSDT");
+	CHECK_EQ(d[8], 2);
+	terms(d + 36, d + get(d + 4, 4), NULL);
+	CHECK_EQ(device_count, 2);
+	/* EISA ids: three letters in 5 bits each, four digits, big-endian */
+	check_device(&devices[0], 0x0105d041, 0x3f8, 8, 4);
+	check_device(&devices[1], 0x000bd041, 0x70, 2, 8);
+	REQUIRE(s5 && s5[0] == 0x12);
+	pkg_length(s5 + 1, &n);
+	CHECK_EQ(s5[1 + n], 4);
+	data_object(s5 + 2 + n, s5 + 32, &v);
+	CHECK_EQ(v, ACPI_S5_TYPE);
+}
+
+UNIT_TEST(bad_counts)
+{
+	CHECK_EQ(build(0), -EINVAL);
+	CHECK_EQ(build(CLEAVE_MAX_VCPUS + 1), -EINVAL);
+}
