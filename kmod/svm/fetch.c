@@ -4,8 +4,9 @@
  * page tables (APM vol. 2 chapter 5). The CPU has just fetched it, so rights
  * are not checked again; what a guest changes meanwhile fools only itself.
  */
-#include <asm/processor-flags.h>
 #include <linux/minmax.h>
+#include <asm/msr-index.h>
+#include <asm/processor-flags.h>
 #include "insn.h"
 #include "vmcb.h"
 
@@ -21,14 +22,11 @@ struct walk {
 };
 
 /* False: paging is off. */
-static bool walk_init(struct clv_vcpu *vcpu, struct walk *w)
+static bool walk_init(const struct vmcb_save_area *s, struct walk *w)
 {
-	const struct cleave_sregs *s = &vcpu->sregs;
-
-	clv_regs_need(vcpu, CLV_REG_CRS);
 	if (!(s->cr0 & X86_CR0_PG))
 		return false;
-	if (clv_long_mode(vcpu))
+	if (s->efer & EFER_LMA)
 		*w = (struct walk){ s->cr3 & PTE_ADDR, s->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 3 };
 	else if (s->cr4 & X86_CR4_PAE)
 		*w = (struct walk){ s->cr3 & 0xffffffe0, 3, 9, 2 };
@@ -51,7 +49,7 @@ static int gva_to_gpa(struct clv_vcpu *vcpu, u64 gva, u64 *gpa)
 	int level, shift, size;
 
 	*gpa = gva;
-	if (!walk_init(vcpu, &w))
+	if (!walk_init(&to_svm(vcpu)->vmcb->save, &w))
 		return 0;
 	size = w.bits == 10 ? 4 : 8;
 	for (level = w.levels; level > 0; level--) {
@@ -90,12 +88,13 @@ static int fetch_part(struct clv_vcpu *vcpu, u64 gva, u8 *buf, int n)
 
 int svm_fetch(struct clv_vcpu *vcpu, u8 *buf)
 {
-	bool code64 = clv_code64(vcpu);
-	u64 gva = clv_rip(vcpu);
+	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
+	bool code64 = svm_code64(s);
+	u64 gva = s->rip;
 	int n, more;
 
 	if (!code64)
-		gva = (u32)(gva + vcpu->sregs.cs.base);
+		gva = (u32)(gva + s->cs.base);
 	n = fetch_part(vcpu, gva, buf, SVM_INSN_MAX);
 	if (n < 0 || n == SVM_INSN_MAX)
 		return n;

@@ -361,7 +361,7 @@ static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_i
 	u8 buf[SVM_INSN_MAX];
 	int n = svm_fetch(vcpu, buf);
 
-	if (n > 0 && svm_insn_parse(buf, n, clv_code64(vcpu), in))
+	if (n > 0 && svm_insn_parse(buf, n, svm_code64(&to_svm(vcpu)->vmcb->save), in))
 		return true;
 	/* Unmapped by another vCPU since: the guest shall fault on it itself. */
 	exit->kind = n == -EFAULT ? CLV_X_RESUME : CLV_X_INSN;
@@ -370,7 +370,7 @@ static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_i
 
 static void set_next_rip(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 next)
 {
-	exit->next_rip = clv_code64(vcpu) ? next : (u32)next;
+	exit->next_rip = svm_code64(&to_svm(vcpu)->vmcb->save) ? next : (u32)next;
 }
 
 /* The CPU's own next RIP, if it has one to give: zero by erratum at times. */
@@ -406,7 +406,7 @@ static u64 gpr_value(struct clv_vcpu *vcpu, u8 gpr)
 {
 	u64 val = ((u64 *)&vcpu->regs)[gpr & 15];
 
-	return clv_code64(vcpu) ? val : (u32)val;
+	return svm_code64(&to_svm(vcpu)->vmcb->save) ? val : (u32)val;
 }
 
 /* MOV CR, CLTS and LMSW by their bytes; SMSW and memory operands are for user space. */

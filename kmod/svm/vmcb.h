@@ -7,6 +7,7 @@
 #define CLV_SVM_VMCB_H
 
 #include <linux/percpu.h>
+#include <asm/msr-index.h>
 #include <asm/svm.h>
 #include "../backend.h"
 
@@ -94,6 +95,12 @@ static inline void svm_intercept_dr(struct svm_vcpu *svm, bool on)
 	svm_dirty(svm, CLEAN_INTERCEPTS);
 }
 
+/* Behind an exit, before anything is dirty: what clv_code64() says, without a pull. */
+static inline bool svm_code64(const struct vmcb_save_area *s)
+{
+	return (s->efer & EFER_LMA) && (s->cs.attrib & SVM_SELECTOR_L_MASK);
+}
+
 /* vmenter.S. 0, or -1 if this CPU has SVM switched off because the host goes down. */
 int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
 		u32 guest_spec_ctrl, u32 host_spec_ctrl);
@@ -120,7 +127,7 @@ void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
 bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
 
 /*
- * fetch.c: the bytes at CS:RIP. Returns how many were read, 1 to
+ * fetch.c: the bytes at CS:RIP, behind an exit. Returns how many were read, 1 to
  * SVM_INSN_MAX; -EFAULT: a page fault for the guest; -ENOENT: not in a slot.
  */
 int svm_fetch(struct clv_vcpu *vcpu, u8 *buf);
