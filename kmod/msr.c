@@ -190,7 +190,10 @@ static int get_fixed(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 	}
 }
 
-/* Registers that are a field of the vCPU and nothing else, if its CPU has them. */
+/*
+ * Registers that are a field of the vCPU, if its CPU has them. The backend
+ * looks at pat, spec_ctrl and tsc_aux before each entry.
+ */
 static u64 *field_of(struct clv_vcpu *vcpu, u32 msr)
 {
 	const struct clv_cpuid_caps *caps = &vcpu->caps;
@@ -303,17 +306,11 @@ static int write_command(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 
 static int write_field(struct clv_vcpu *vcpu, u32 msr, u64 *field, u64 val, bool host)
 {
-	int ret;
-
 	/* Before it reads the revision a guest writes 0 (SDM vol. 3A 9.11.7.1). */
 	if (msr == MSR_IA32_UCODE_REV && !host && !val)
 		return 0;
 	if (!field_ok(vcpu, msr, &val, host))
 		return -EINVAL;
-	/* The backend may have a copy, for the CPU. */
-	ret = clv_backend->msr_set(vcpu, msr, val);
-	if (ret && ret != -ENOENT)
-		return ret;
 	*field = val;
 	return 0;
 }

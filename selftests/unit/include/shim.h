@@ -160,6 +160,7 @@ struct mutex { int held; };
 #define raw_spin_unlock		spin_unlock
 #define raw_spin_lock_irqsave	spin_lock_irqsave
 #define raw_spin_unlock_irqrestore spin_unlock_irqrestore
+#define DEFINE_MUTEX(m)		struct mutex m
 #define mutex_init		spin_lock_init
 #define mutex_lock		spin_lock
 #define mutex_unlock		spin_unlock
