@@ -538,7 +538,8 @@ static enum try_result fault_map(struct clv_vcpu *vcpu, const struct clv_slot *s
 	return TRY_DONE;
 }
 
-static enum try_result fault_try(struct clv_vcpu *vcpu, u64 gfn, u32 access, unsigned long *hva)
+static enum try_result fault_try(struct clv_vcpu *vcpu, u64 gfn, u32 access, bool around,
+				 unsigned long *hva)
 {
 	struct clv_vm *vm = vcpu->vm;
 	const struct clv_slot *slot;
@@ -568,7 +569,7 @@ static enum try_result fault_try(struct clv_vcpu *vcpu, u64 gfn, u32 access, uns
 	if (!level)
 		goto unlock;
 	local_irq_save(flags);
-	ret = fault_map(vcpu, slot, gfn, access, level, quiet);
+	ret = fault_map(vcpu, slot, gfn, access, level, around && quiet);
 	local_irq_restore(flags);
 unlock:
 	read_unlock(&vm->s2.lock);
@@ -599,7 +600,11 @@ enum clv_fault_result clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access,
 		*err = clv_s2_cache_fill(&vcpu->s2_cache);
 		if (*err)
 			return CLV_FAULT_HOST;
-		switch (fault_try(vcpu, gfn, access, hva)) {
+		/*
+		 * Only a page that was there has neighbours worth a look: the
+		 * others are new to the host as well.
+		 */
+		switch (fault_try(vcpu, gfn, access, !tries, hva)) {
 		case TRY_DONE:
 			return CLV_FAULT_DONE;
 		case TRY_BUSY:
