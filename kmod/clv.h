@@ -228,7 +228,7 @@ static inline bool clv_code64(struct clv_vcpu *vcpu)
 	return clv_long_mode(vcpu) && (vcpu->sregs.cs.ar & CLEAVE_AR_L);
 }
 
-/* As the CPU checks addresses in descriptors and MSRs: by its widest mode (SDM 3A 4.5.2). */
+/* As the CPU checks addresses in descriptors and MSRs: by its widest mode (SDM vol. 1 3.3.7.1). */
 static inline bool clv_canonical(const struct clv_vcpu *vcpu, u64 addr)
 {
 	u32 shift = 64 - vcpu->caps.linear_bits;

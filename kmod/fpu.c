@@ -55,7 +55,7 @@ void clv_fpu_destroy(struct clv_vcpu *vcpu)
 	fpu_free_guest_fpstate(&vcpu->fpu);
 }
 
-/* Power-on, SDM vol. 3A table 9-1: not what FNINIT makes. */
+/* Power-on, SDM vol. 3A table 10-1: not what FNINIT makes. */
 static const struct {
 	struct fxregs_state fx;
 	struct xstate_header header;

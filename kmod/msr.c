@@ -12,7 +12,7 @@
 #define MTRR_VAR_FIRST	0x200			/* base of the first variable range */
 #define MTRR_VAR_LAST	0x20f			/* mask of the eighth */
 #define MTRR_FIX_64K	0x250
-#define MTRR_FIX_16K	0x258			/* two, eight of 4 KiB: SDM vol. 3A 11.11.2.2 */
+#define MTRR_FIX_16K	0x258			/* two, eight of 4 KiB: SDM vol. 3A 12.11.2.2 */
 #define MTRR_FIX_4K	0x268
 #define MTRR_DEF_TYPE	0x2ff
 #define MTRR_CAP_MSR	0xfe
@@ -41,7 +41,7 @@ void clv_tsc_push(struct clv_vcpu *vcpu)
 
 /*
  * User space sets the VM's clock, a guest only its own CPU's, which is what
- * IA32_TSC_ADJUST then says (SDM vol. 3B 17.17.3).
+ * IA32_TSC_ADJUST then says (SDM vol. 3B 18.17.3).
  */
 static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 {
@@ -64,8 +64,8 @@ static bool types_ok(u64 val, u32 set)
 	return true;
 }
 
-#define PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 11-10 */
-#define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 11-8 */
+#define PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 12-10 */
+#define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 12-8 */
 
 static u64 *mtrr_of(struct clv_vcpu *vcpu, u32 msr)
 {
@@ -85,7 +85,7 @@ static u64 *mtrr_of(struct clv_vcpu *vcpu, u32 msr)
 	}
 }
 
-/* SDM vol. 3A 11.11.2 */
+/* SDM vol. 3A 12.11.2 */
 static bool mtrr_ok(struct clv_vcpu *vcpu, u32 msr, u64 val)
 {
 	u64 high = ~0ULL << vcpu->caps.maxphyaddr;
@@ -136,10 +136,10 @@ static u64 arch_caps(void)
 	return caps;
 }
 
-/* The values of power-on; INIT changes none of them (SDM vol. 3A table 9-1). */
+/* The values of power-on; INIT changes none of them (SDM vol. 3A table 10-1). */
 void clv_msr_reset(struct clv_vcpu *vcpu)
 {
-	vcpu->pat = 0x0007040600070406ULL;	/* SDM vol. 3A table 11-12 */
+	vcpu->pat = 0x0007040600070406ULL;	/* SDM vol. 3A table 12-12 */
 	vcpu->spec_ctrl = 0;
 	vcpu->tsc_aux = 0;
 	vcpu->tsc_adjust = 0;
@@ -236,7 +236,7 @@ static bool field_ok(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 		return !(*val >> 32);
 	case MSR_IA32_UCODE_REV:
 		return host;
-	case MSR_IA32_MCG_STATUS:	/* a guest may only clear it, SDM vol. 3B 15.3.1.2 */
+	case MSR_IA32_MCG_STATUS:	/* a guest may only clear it, SDM vol. 3B 16.3.1.2 */
 		return !(*val & ~(host ? MCG_STATUS_BITS : 0ULL));
 	case MSR_IA32_MISC_ENABLE:
 		if (*val & ~(u64)(MISC_ENABLE_RW | MISC_ENABLE_RO))
@@ -306,7 +306,7 @@ static int write_command(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 
 static int write_field(struct clv_vcpu *vcpu, u32 msr, u64 *field, u64 val, bool host)
 {
-	/* Before it reads the revision a guest writes 0 (SDM vol. 3A 9.11.7.1). */
+	/* Before it reads the revision a guest writes 0 (SDM vol. 3A 10.11.7.1). */
 	if (msr == MSR_IA32_UCODE_REV && !host && !val)
 		return 0;
 	if (!field_ok(vcpu, msr, &val, host))

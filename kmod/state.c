@@ -393,7 +393,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	return 0;
 }
 
-/* SDM vol. 3A table 9-1. mp_state, the FPU and the local APIC are their owners'. */
+/* SDM vol. 3A table 10-1. mp_state, the FPU and the local APIC are their owners'. */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 {
 	const struct cleave_segment data = { .limit = 0xffff, .ar = 0x93 };
@@ -442,7 +442,7 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	}
 }
 
-/* EFER.LMA follows CR0.PG (SDM vol. 3A 9.8.5). */
+/* EFER.LMA follows CR0.PG (SDM vol. 3A 10.8.5). */
 static void update_lma(struct clv_vcpu *vcpu)
 {
 	struct cleave_sregs *s = &vcpu->sregs;
@@ -464,7 +464,7 @@ int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
 		bool code64 = clv_code64(vcpu);
 
 		clv_regs_need(vcpu, CLV_REG_SEGS);
-		/* SDM vol. 3A 9.8.5.1: not from a 64-bit segment, nor with a 16-bit TSS. */
+		/* SDM vol. 3A 10.8.5.1: not from a 64-bit segment, nor with a 16-bit TSS. */
 		if (pg && (s->efer & EFER_LME) &&
 		    (!(s->cr4 & X86_CR4_PAE) || (s->cs.ar & CLEAVE_AR_L) || ar_type(&s->tr) == 3))
 			return -EINVAL;
