@@ -75,7 +75,7 @@ static void host_make(bool amd, u32 fill)
 	host_leaf(0x80000008, 0, 0x3930, fill, 0x7f, fill);
 	host_leaf(0xd, 0, 0x2e7, 0xa80, 0xa88, 0);
 	host_leaf(0xd, 2, 0x100, 0x240, 0, 0);		/* YMM */
-	host_leaf(0xd, 5, 0x40, 0x440, 0, 0);		/* opmask */
+	host_leaf(0xd, 5, 0x38, 0x440, 0, 0);		/* opmask */
 	host_leaf(0xd, 6, 0x200, 0x480, 2, 0);		/* ZMM_Hi256, aligned */
 	host_leaf(0xd, 7, 0x400, 0x680, 2, 0);		/* Hi16_ZMM, aligned */
 }
@@ -469,7 +469,7 @@ UNIT_TEST(xsave_sizes)
 	CHECK_EQ(ask(0xd, 1).ebx, 832);
 	vcpu.xcr0 = 0xe7;
 	CHECK_EQ(ask(0xd, 0).ebx, 0xa80);
-	/* 576 + 256 + 64, 64-byte aligned already, + 512 + 1024 */
+	/* 576 + 256 + 56, to the next 64 bytes, + 512 + 1024 */
 	CHECK_EQ(ask(0xd, 1).ebx, 2432);
 	CHECK_EQ(ask(0xd, 2).eax, 0x100);
 	CHECK_EQ(ask(0xd, 9).eax, 0);
