@@ -172,8 +172,8 @@ run_host()
 	building "overlay for $kver" make_overlay "$overlay" "$kver" || return
 	expected=$(cd "$overlay/tests" && ls)
 	seen=''
-	consume < <("$hosts/host.sh" "$kind" -k "$kver" -s 2 -m 2048 -t "${HOST_LIMIT:-1500}" \
-		-l "$klog" "$overlay" 2>&1 </dev/null)
+	consume < <("$hosts/host.sh" "$kind" -k "$kver" -s 2 -m 3072 -t "${HOST_LIMIT:-1500}" \
+		-a "hugepagesz=1G hugepages=1" -l "$klog" "$overlay" 2>&1 </dev/null)
 	for t in $expected; do
 		[ -n "${CHECK_PROGRAMS-}" ] && [[ " $CHECK_PROGRAMS " != *" ${t%.sh} "* ]] && continue
 		[[ "$seen " == *" $kver/${t%.sh} "* ]] || result "not ok" "$kver/${t%.sh}" "did not run"

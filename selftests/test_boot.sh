@@ -20,6 +20,13 @@ ok()
 	fi
 }
 
+# It ran, and said nothing it should not; the kernel's notes on the CPU's bugs
+# are `WARNING: See ...`.
+quiet()
+{
+	grep -q '^cleave guest: Linux' $out && ! grep -qE 'WARNING: [^S]|BUG:|Call Trace|Oops|FAILED' $out
+}
+
 set -- "$CLEAVE_GUESTS"/*/vmlinuz
 echo "1..$(($# * 4))"
 for kernel; do
@@ -32,5 +39,5 @@ for kernel; do
 	ok "$release powers off with status 0 (it was $rc)" [ $rc = 0 ]
 	ok "$release boots to user space" grep -q "^cleave guest: Linux $release, up" $out
 	ok "$release runs its programs" grep -q "^cleave guest: all is well" $out
-	ok "$release does not complain" sh -c "! grep -qE 'WARNING:|BUG:|Call Trace|Oops|FAILED' $out"
+	ok "$release does not complain" quiet
 done

@@ -61,7 +61,7 @@ module_build()
 	[ -d "$headers" ] || headers=/lib/modules/${dir##*/}/build
 	mkdir -p "$dir"
 	find "$dir" -xtype l -delete
-	for src in Kbuild uapi kmod/Kbuild $(cd "$top" && find kmod -name '*.[chS]'); do
+	for src in Kbuild uapi kmod/Kbuild $(cd "$top" && find kmod -name '*.[chS]' ! -name '*.mod.c'); do
 		mkdir -p "$dir/$(dirname "$src")"
 		[ -e "$dir/$src" ] || ln -s "$top/$src" "$dir/$src" || return
 	done
