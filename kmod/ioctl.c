@@ -216,7 +216,7 @@ static long dispatch(const struct clv_ioctl *table, size_t n, struct clv_vm *vm,
 		return -EIO;
 	ksize = _IOC_SIZE(row->cmd);
 	if (!ksize)
-		return uarg ? -EINVAL : call_row(row, vm, vcpu, NULL);
+		return call_row(row, vm, vcpu, NULL);
 
 	buf = kvzalloc(ksize, GFP_KERNEL_ACCOUNT);
 	if (!buf)

@@ -152,8 +152,13 @@ static enum ready get_ready(struct clv_vcpu *vcpu, int *ret)
 		*ret = -EIO;
 		return READY_LEAVE;
 	}
-	if (signal_pending(current) || clv_work_needs_user()) {
+	if (signal_pending(current)) {
 		*ret = -EINTR;
+		return READY_LEAVE;
+	}
+	if (clv_work_needs_user()) {
+		/* Done on the way to user mode, which is not reached. */
+		*ret = restart_syscall();
 		return READY_LEAVE;
 	}
 	cond_resched();
