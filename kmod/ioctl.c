@@ -37,6 +37,13 @@ static_assert(sizeof(struct cleave_msrs) == 8 + 16 * CLEAVE_MAX_MSRS);
 static_assert(sizeof(struct cleave_lapic_access) == 16);
 static_assert(sizeof(struct cleave_run) == 1008);
 
+/* The rows call by void pointers; each function knows what they are. */
+#define ROW_FN(fn)							\
+static long fn##_row(void *object, void *arg)				\
+{									\
+	return fn(object, arg);						\
+}
+
 static long dev_info(void *unused, void *arg)
 {
 	return clv_info(arg);
@@ -58,15 +65,8 @@ static const struct clv_ioctl dev_table[] = {
 	{ CLEAVE_CREATE_VM, 0, dev_create_vm },
 };
 
-static long vm_create_vcpu(void *vm, void *arg)
-{
-	return clv_vcpu_create(vm, arg);
-}
-
-static long vm_set_slot(void *vm, void *arg)
-{
-	return clv_mem_set_slot(vm, arg);
-}
+ROW_FN(clv_vcpu_create)
+ROW_FN(clv_mem_set_slot)
 
 static long vm_msi(void *vm, void *arg)
 {
@@ -76,54 +76,23 @@ static long vm_msi(void *vm, void *arg)
 }
 
 static const struct clv_ioctl vm_table[] = {
-	{ CLEAVE_CREATE_VCPU, ROW_VM_LOCK, vm_create_vcpu },
-	{ CLEAVE_SET_SLOT, ROW_VM_LOCK, vm_set_slot },
+	{ CLEAVE_CREATE_VCPU, ROW_VM_LOCK, clv_vcpu_create_row },
+	{ CLEAVE_SET_SLOT, ROW_VM_LOCK, clv_mem_set_slot_row },
 	{ CLEAVE_MSI, 0, vm_msi },
 };
+
+ROW_FN(clv_state_get)
+ROW_FN(clv_vcpu_set_state)
+ROW_FN(clv_fpu_get)
+ROW_FN(clv_fpu_set)
+ROW_FN(clv_vcpu_get_msrs)
+ROW_FN(clv_vcpu_set_msrs)
+ROW_FN(clv_vcpu_set_cpuid)
+ROW_FN(clv_lapic_access)
 
 static long vcpu_run(void *vcpu, void *unused)
 {
 	return clv_run(vcpu);
-}
-
-static long vcpu_get_state(void *vcpu, void *arg)
-{
-	return clv_state_get(vcpu, arg);
-}
-
-static long vcpu_set_state(void *vcpu, void *arg)
-{
-	return clv_vcpu_set_state(vcpu, arg);
-}
-
-static long vcpu_get_fpu(void *vcpu, void *arg)
-{
-	return clv_fpu_get(vcpu, arg);
-}
-
-static long vcpu_set_fpu(void *vcpu, void *arg)
-{
-	return clv_fpu_set(vcpu, arg);
-}
-
-static long vcpu_get_msrs(void *vcpu, void *arg)
-{
-	return clv_vcpu_msrs(vcpu, arg, false);
-}
-
-static long vcpu_set_msrs(void *vcpu, void *arg)
-{
-	return clv_vcpu_msrs(vcpu, arg, true);
-}
-
-static long vcpu_set_cpuid(void *vcpu, void *arg)
-{
-	return clv_vcpu_set_cpuid(vcpu, arg);
-}
-
-static long vcpu_lapic_access(void *vcpu, void *arg)
-{
-	return clv_lapic_access(vcpu, arg);
 }
 
 static long vcpu_kick(void *vcpu, void *unused)
@@ -143,14 +112,14 @@ static long vcpu_nmi(void *object, void *unused)
 
 static const struct clv_ioctl vcpu_table[] = {
 	{ CLEAVE_RUN, ROW_VCPU_LOCK, vcpu_run },
-	{ CLEAVE_GET_STATE, ROW_VCPU_LOCK, vcpu_get_state },
-	{ CLEAVE_SET_STATE, ROW_VCPU_LOCK, vcpu_set_state },
-	{ CLEAVE_GET_FPU, ROW_VCPU_LOCK, vcpu_get_fpu },
-	{ CLEAVE_SET_FPU, ROW_VCPU_LOCK, vcpu_set_fpu },
-	{ CLEAVE_GET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, vcpu_get_msrs },
-	{ CLEAVE_SET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, vcpu_set_msrs },
-	{ CLEAVE_SET_CPUID, ROW_VCPU_LOCK, vcpu_set_cpuid },
-	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, vcpu_lapic_access },
+	{ CLEAVE_GET_STATE, ROW_VCPU_LOCK, clv_state_get_row },
+	{ CLEAVE_SET_STATE, ROW_VCPU_LOCK, clv_vcpu_set_state_row },
+	{ CLEAVE_GET_FPU, ROW_VCPU_LOCK, clv_fpu_get_row },
+	{ CLEAVE_SET_FPU, ROW_VCPU_LOCK, clv_fpu_set_row },
+	{ CLEAVE_GET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, clv_vcpu_get_msrs_row },
+	{ CLEAVE_SET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, clv_vcpu_set_msrs_row },
+	{ CLEAVE_SET_CPUID, ROW_VCPU_LOCK, clv_vcpu_set_cpuid_row },
+	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, clv_lapic_access_row },
 	{ CLEAVE_KICK, 0, vcpu_kick },
 	{ CLEAVE_NMI, 0, vcpu_nmi },
 };
@@ -177,28 +146,21 @@ static int copy_out(void __user *user, size_t usize, const void *buf, size_t ksi
 	return 0;
 }
 
-/* The row's locks, in their order, around its function. */
+/* The row's lock around its function. */
 static long call_row(const struct clv_ioctl *row, struct clv_vm *vm, struct clv_vcpu *vcpu,
 		     void *arg)
 {
 	void *object = vcpu ? (void *)vcpu : vm;
+	struct mutex *lock = row->flags & ROW_VM_LOCK ? &vm->lock :
+			     row->flags & ROW_VCPU_LOCK ? &vcpu->mutex : NULL;
 	long ret;
 
-	if (row->flags & ROW_VM_LOCK) {
-		if (mutex_lock_killable(&vm->lock))
-			return -EINTR;
-		ret = row->fn(object, arg);
-		mutex_unlock(&vm->lock);
-		return ret;
-	}
-	if (row->flags & ROW_VCPU_LOCK) {
-		if (mutex_lock_interruptible(&vcpu->mutex))
-			return -EINTR;
-		ret = row->fn(object, arg);
-		mutex_unlock(&vcpu->mutex);
-		return ret;
-	}
-	return row->fn(object, arg);
+	if (lock && mutex_lock_interruptible(lock))
+		return -EINTR;
+	ret = row->fn(object, arg);
+	if (lock)
+		mutex_unlock(lock);
+	return ret;
 }
 
 static long dispatch(const struct clv_ioctl *table, size_t n, struct clv_vm *vm,

@@ -137,7 +137,7 @@ int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	return ret;
 }
 
-int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
+static int access_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 {
 	u32 count = m->count;
 
@@ -154,4 +154,14 @@ int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 			return -EINVAL;
 	}
 	return 0;
+}
+
+int clv_vcpu_get_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m)
+{
+	return access_msrs(vcpu, m, false);
+}
+
+int clv_vcpu_set_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m)
+{
+	return access_msrs(vcpu, m, true);
 }
