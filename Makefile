@@ -7,9 +7,10 @@ MAKEFLAGS += --no-print-directory
 
 # Headers to build the module against: the running kernel's, or the newest there are.
 KDIR ?= $(shell selftests/hosts/kdir.sh)
-KREL  = $(shell cat $(KDIR)/include/config/kernel.release)
 
 PREFIX	 ?= /usr/local
+# The kernel that the module was built for.
+KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
 HOST	 ?= svm
@@ -26,7 +27,9 @@ module:
 tool:
 	$(MAKE) -C userspace-tool
 
-install: all
+# Builds nothing, so that root leaves nothing of its own in the tree.
+install:
+	@[ -n "$(KREL)" ] && [ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
 	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
 	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
 	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
@@ -39,10 +42,10 @@ endif
 
 # The group stays: files may belong to it.
 uninstall:
-	rm -f $(MODDIR)/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
+	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 ifeq ($(DESTDIR),)
-	depmod $(KREL)
+	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif
 
 setup:

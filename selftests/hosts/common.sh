@@ -55,9 +55,11 @@ seconds_since()
 # do not undo each other. What make says is the output.
 module_build()
 {
-	local dir=$build/$1/$2 headers=/usr/src/linux-headers-$2 src
+	local dir=$build/$1/$2 headers=/usr/src/linux-headers-$2 src lock rc
 
 	shift 2
+	mkdir -p "$build"
+	exec {lock}>"$build/.lock" && flock "$lock"	# two builds in one clone
 	[ -d "$headers" ] || headers=/lib/modules/${dir##*/}/build
 	mkdir -p "$dir"
 	find "$dir" -xtype l -delete
@@ -66,6 +68,9 @@ module_build()
 		[ -e "$dir/$src" ] || ln -s "$top/$src" "$dir/$src" || return
 	done
 	make --no-print-directory -C "$headers" M="$dir" "$@" modules 2>&1
+	rc=$?
+	exec {lock}>&-
+	return $rc
 }
 
 # copy_libs TREE PROGRAM: the shared libraries of PROGRAM, at the same paths.

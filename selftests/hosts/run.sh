@@ -11,8 +11,11 @@ set -u
 . "$(dirname "$0")/common.sh"
 hosts=$top/selftests/hosts
 kind=${1-svm}
-overlay=$build/run
-log=$build/run.log
+mkdir -p "$build"
+work=$(mktemp -d "$build/run.XXXXXX") || exit 1
+trap 'rm -rf "$work"' EXIT
+overlay=$work/tree
+log=$work/log
 
 say()
 {
@@ -34,16 +37,14 @@ step()
 # As a build should be: silent, unless it fails.
 build_all()
 {
-	local out=$build/run-build.log
+	local out=$work/build.log
 
-	mkdir -p "$build"
 	{ module_build module "$kver" && make --no-print-directory -C "$top" tool; } >"$out" 2>&1 ||
 		{ tail -n 30 "$out" >&2; return 1; }
 }
 
 make_overlay()
 {
-	rm -rf "$overlay"
 	mkdir -p "$overlay"/{bin,guest} &&
 		cp "$hosts/run-guest" "$overlay/test" &&
 		cp "$build/module/$kver/kmod/cleave.ko" "$overlay/" &&
@@ -73,7 +74,7 @@ step setup "Debian packages, kernel and headers" "$hosts/setup.sh" "$kind"
 guest=$(release_of 6.1) || die "no kernel to boot"
 [ "$kind" = local ] && kver=$(uname -r) || kver=$guest
 step build "cleave.ko for Linux $kver, and cleave" build_all
-make_overlay || die "cannot make ${overlay#"$top"/}"
+make_overlay || die "cannot make the tree for the test host"
 if [ "$kind" = local ]; then
 	say host "this machine, Linux $kver"
 else
@@ -86,7 +87,8 @@ case $rc in
 0)	say done "the guest has powered itself off; $(seconds_since "$start") in all" ;;
 124)	say done "failed: the test host's messages are above" >&2 ;;
 *)	[ ! -s "$log" ] || {
-		echo "the test host's kernel said (all of it is in ${log#"$top"/}):"
+		cp "$log" "$build/run.log"
+		echo "the test host's kernel said (all of it is in build/run.log):"
 		tr -d '\r' <"$log" | sed '1,/test host: up/d; /test host: exit/,$d' | head -n 50
 	} >&2
 	say done "failed with status $rc" >&2 ;;
