@@ -95,23 +95,15 @@ static void free_area(u64 *pa)
 	*pa = 0;
 }
 
-/* What VMLOAD and VMSAVE switch is the guest's own: reads and writes do not exit. */
+/* Two bits an MSR, set to exit; the second vector is that of c0000000. */
 static void msrpm_fill(u8 *map)
 {
-	static const u32 free[] = {
-		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK, MSR_KERNEL_GS_BASE,
-		MSR_FS_BASE, MSR_GS_BASE, MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP,
-		MSR_IA32_SYSENTER_EIP,
-	};
-	int i;
+	const struct svm_msr *m;
 
 	memset(map, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	/* Two bits an MSR; the second vector is that of c0000000. */
-	for (i = 0; i < ARRAY_SIZE(free); i++) {
-		u32 nr = free[i] & 0x1fff;
-
-		map[(free[i] & 0xc0000000 ? 0x800 : 0) + nr / 4] &= ~(3 << (nr % 4 * 2));
-	}
+	for (m = svm_msrs; m->index; m++)
+		map[(m->index >> 30 ? 0x800 : 0) + (m->index & 0x1fff) / 4] &=
+			~(3 << (m->index % 4 * 2));
 }
 
 static void svm_exit(void)

@@ -91,6 +91,7 @@ static void cpu_prepare(struct svm_vcpu *svm, struct svm_cpu *cpu)
 static bool dr_enter(struct svm_vcpu *svm)
 {
 	const u64 *db = svm->vcpu.debug.db;
+	int i;
 
 	if (svm->dr_free && !--svm->dr_free)
 		svm_intercept_dr(svm, true);
@@ -98,24 +99,18 @@ static bool dr_enter(struct svm_vcpu *svm)
 		return false;
 	if (hw_breakpoint_active())
 		set_debugreg(0, 7);
-	set_debugreg(db[0], 0);
-	set_debugreg(db[1], 1);
-	set_debugreg(db[2], 2);
-	set_debugreg(db[3], 3);
+	for (i = 0; i < 4; i++)
+		set_debugreg(db[i], i);
 	return true;
 }
 
 /* An exit leaves DR7 with all breakpoints off and DR6 the guest's. */
 static void dr_leave(struct svm_vcpu *svm, bool loaded)
 {
-	u64 *db = svm->vcpu.debug.db;
+	int i;
 
-	if (loaded) {
-		get_debugreg(db[0], 0);
-		get_debugreg(db[1], 1);
-		get_debugreg(db[2], 2);
-		get_debugreg(db[3], 3);
-	}
+	for (i = 0; loaded && i < 4; i++)
+		get_debugreg(svm->vcpu.debug.db[i], i);
 	if (svm->vmcb->save.dr6 != DR6_QUIET)
 		set_debugreg(DR6_QUIET, 6);
 	if (hw_breakpoint_active())
@@ -550,46 +545,6 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 	}
 }
 
-/* Exits that every guest has often, and all with one meaning. True: it was one. */
-static bool decode_common(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
-{
-	switch (code) {
-	case SVM_EXIT_INTR:
-	case SVM_EXIT_NMI:
-	case SVM_EXIT_SMI:
-	case SVM_EXIT_INIT:
-		exit->kind = CLV_X_HOST;
-		return true;
-	case SVM_EXIT_NPF:
-		decode_npf(vcpu, exit);
-		return true;
-	case SVM_EXIT_IOIO:
-		decode_io(vcpu, exit);
-		return true;
-	case SVM_EXIT_MSR:
-		if (exit->raw_info[0] & 1)
-			decode_insn(vcpu, exit, CLV_X_WRMSR, SVM_OP_WRMSR);
-		else
-			decode_insn(vcpu, exit, CLV_X_RDMSR, SVM_OP_RDMSR);
-		return true;
-	case SVM_EXIT_CPUID:
-		decode_insn(vcpu, exit, CLV_X_CPUID, SVM_OP_CPUID);
-		return true;
-	case SVM_EXIT_HLT:
-		decode_insn(vcpu, exit, CLV_X_HLT, SVM_OP_HLT);
-		return true;
-	case SVM_EXIT_VMMCALL:
-		decode_insn(vcpu, exit, CLV_X_HYPERCALL, SVM_OP_VMMCALL);
-		return true;
-	case SVM_EXIT_VINTR:
-		svm_set_window(vcpu, to_svm(vcpu)->windows & ~CLV_WINDOW_INT);
-		exit->kind = CLV_X_WINDOW;
-		return true;
-	default:
-		return false;
-	}
-}
-
 /* The NMI handler is at its IRET: the mask ends behind it. */
 static void decode_iret(struct svm_vcpu *svm, struct clv_exit *exit)
 {
@@ -599,51 +554,50 @@ static void decode_iret(struct svm_vcpu *svm, struct clv_exit *exit)
 	exit->kind = CLV_X_RESUME;
 }
 
-static void decode_rare(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
+/* Exits by an instruction that is then behind the guest, and its opcode. */
+static const struct {
+	u8 kind;
+	u32 opcode;
+} insn_exits[SVM_EXIT_RDPRU + 1] = {
+	[SVM_EXIT_CPUID] = { CLV_X_CPUID, SVM_OP_CPUID },
+	[SVM_EXIT_INVD] = { CLV_X_SKIP, SVM_OP_WBINVD },
+	[SVM_EXIT_PAUSE] = { CLV_X_SKIP, SVM_OP_PAUSE },
+	[SVM_EXIT_HLT] = { CLV_X_HLT, SVM_OP_HLT },
+	[SVM_EXIT_VMMCALL] = { CLV_X_HYPERCALL, SVM_OP_VMMCALL },
+	[SVM_EXIT_WBINVD] = { CLV_X_SKIP, SVM_OP_WBINVD },
+	[SVM_EXIT_XSETBV] = { CLV_X_XSETBV, SVM_OP_XSETBV },
+};
+
+/* Exits with one meaning. What is not offered is #UD: SVM, MONITOR, RDPRU. */
+static void decode_simple(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 {
+	if (code < ARRAY_SIZE(insn_exits) && insn_exits[code].opcode) {
+		decode_insn(vcpu, exit, insn_exits[code].kind, insn_exits[code].opcode);
+		return;
+	}
 	switch (code) {
-	case SVM_EXIT_WBINVD:
-	case SVM_EXIT_INVD:
-		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_WBINVD);
-		break;
-	case SVM_EXIT_PAUSE:
-		decode_insn(vcpu, exit, CLV_X_SKIP, SVM_OP_PAUSE);
-		break;
-	case SVM_EXIT_XSETBV:
-		decode_insn(vcpu, exit, CLV_X_XSETBV, SVM_OP_XSETBV);
-		break;
-	case SVM_EXIT_IRET:
-		decode_iret(to_svm(vcpu), exit);
-		break;
+	case SVM_EXIT_INTR ... SVM_EXIT_INIT:
+		exit->kind = CLV_X_HOST;
+		return;
 	case SVM_EXIT_RDPMC:
 		exit->kind = CLV_X_GP;
-		break;
-	case SVM_EXIT_INVLPGA:
-	case SVM_EXIT_VMRUN:
-	case SVM_EXIT_VMLOAD:
-	case SVM_EXIT_VMSAVE:
-	case SVM_EXIT_STGI:
-	case SVM_EXIT_CLGI:
-	case SVM_EXIT_SKINIT:
-	case SVM_EXIT_RDTSCP:
-	case SVM_EXIT_MONITOR:
-	case SVM_EXIT_MWAIT:
-	case SVM_EXIT_MWAIT_COND:
-	case SVM_EXIT_RDPRU:
-		exit->kind = CLV_X_UD;
-		break;
+		return;
 	case SVM_EXIT_TASK_SWITCH:
 		exit->kind = CLV_X_TASK_SWITCH;
-		break;
+		return;
 	case SVM_EXIT_SHUTDOWN:
 		exit->kind = CLV_X_SHUTDOWN;
-		break;
+		return;
+	case SVM_EXIT_INVLPGA:
+	case SVM_EXIT_VMRUN ... SVM_EXIT_RDPRU:
+		exit->kind = CLV_X_UD;
+		return;
 	case (u32)SVM_EXIT_ERR:
 		exit->kind = CLV_X_REFUSED;
-		break;
+		return;
 	default:
 		exit->kind = CLV_X_UNHANDLED;
-		break;
+		return;
 	}
 }
 
@@ -662,17 +616,39 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	else
 		requeue(svm, c->exit_int_info, c->exit_int_info_err);
 
-	if (decode_common(vcpu, exit, code))
-		return;
-	if (code <= SVM_EXIT_WRITE_CR0 + 15) {
+	switch (code) {
+	case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
 		decode_cr(vcpu, exit, code);
-	} else if (code >= SVM_EXIT_READ_DR0 && code <= SVM_EXIT_WRITE_DR0 + 15) {
+		return;
+	case SVM_EXIT_READ_DR0 ... SVM_EXIT_WRITE_DR0 + 15:
 		svm->dr_free = DR_FREE_ENTRIES;
 		svm_intercept_dr(svm, false);
 		exit->kind = CLV_X_RESUME;
-	} else if (code >= SVM_EXIT_EXCP_BASE && code <= SVM_EXIT_LAST_EXCP) {
+		return;
+	case SVM_EXIT_EXCP_BASE ... SVM_EXIT_LAST_EXCP:
 		decode_exception(vcpu, exit, code - SVM_EXIT_EXCP_BASE);
-	} else {
-		decode_rare(vcpu, exit, code);
+		return;
+	case SVM_EXIT_VINTR:
+		svm_set_window(vcpu, svm->windows & ~CLV_WINDOW_INT);
+		exit->kind = CLV_X_WINDOW;
+		return;
+	case SVM_EXIT_IRET:
+		decode_iret(svm, exit);
+		return;
+	case SVM_EXIT_IOIO:
+		decode_io(vcpu, exit);
+		return;
+	case SVM_EXIT_MSR:
+		if (exit->raw_info[0] & 1)
+			decode_insn(vcpu, exit, CLV_X_WRMSR, SVM_OP_WRMSR);
+		else
+			decode_insn(vcpu, exit, CLV_X_RDMSR, SVM_OP_RDMSR);
+		return;
+	case SVM_EXIT_NPF:
+		decode_npf(vcpu, exit);
+		return;
+	default:
+		decode_simple(vcpu, exit, code);
+		return;
 	}
 }

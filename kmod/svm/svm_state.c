@@ -30,16 +30,21 @@ static void push_seg(struct vmcb_seg *v, const struct cleave_segment *s)
 		v->attrib &= ~SVM_SELECTOR_P_MASK;
 }
 
-static void pull_segs(struct cleave_sregs *s, const struct vmcb_save_area *v)
+/* The VMCB's registers in the order of struct cleave_sregs. */
+static const u16 seg_offset[] = {
+	offsetof(struct vmcb_save_area, cs), offsetof(struct vmcb_save_area, ds),
+	offsetof(struct vmcb_save_area, es), offsetof(struct vmcb_save_area, fs),
+	offsetof(struct vmcb_save_area, gs), offsetof(struct vmcb_save_area, ss),
+	offsetof(struct vmcb_save_area, tr), offsetof(struct vmcb_save_area, ldtr),
+};
+
+static void pull_segs(struct cleave_sregs *s, struct vmcb_save_area *v)
 {
-	pull_seg(&s->cs, &v->cs);
-	pull_seg(&s->ds, &v->ds);
-	pull_seg(&s->es, &v->es);
-	pull_seg(&s->fs, &v->fs);
-	pull_seg(&s->gs, &v->gs);
-	pull_seg(&s->ss, &v->ss);
-	pull_seg(&s->tr, &v->tr);
-	pull_seg(&s->ldt, &v->ldtr);
+	struct cleave_segment *seg = &s->cs;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(seg_offset); i++)
+		pull_seg(&seg[i], (void *)v + seg_offset[i]);
 	/* CS.G may be missing, TR not be marked busy, SS.DPL is CPL's alone. */
 	if (s->cs.limit > 0xfffff)
 		s->cs.ar |= CLEAVE_AR_G;
@@ -54,16 +59,12 @@ static void pull_segs(struct cleave_sregs *s, const struct vmcb_save_area *v)
 static void push_segs(struct svm_vcpu *svm)
 {
 	const struct cleave_sregs *s = &svm->vcpu.sregs;
+	const struct cleave_segment *seg = &s->cs;
 	struct vmcb_save_area *v = &svm->vmcb->save;
+	int i;
 
-	push_seg(&v->cs, &s->cs);
-	push_seg(&v->ds, &s->ds);
-	push_seg(&v->es, &s->es);
-	push_seg(&v->fs, &s->fs);
-	push_seg(&v->gs, &s->gs);
-	push_seg(&v->ss, &s->ss);
-	push_seg(&v->tr, &s->tr);
-	push_seg(&v->ldtr, &s->ldt);
+	for (i = 0; i < ARRAY_SIZE(seg_offset); i++)
+		push_seg((void *)v + seg_offset[i], &seg[i]);
 	v->cpl = (s->ss.ar & CLEAVE_AR_DPL) >> 5;
 	v->gdtr.base = s->gdt.base;
 	v->gdtr.limit = s->gdt.limit;
@@ -98,7 +99,7 @@ static void push_crs(struct svm_vcpu *svm)
 void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	const struct vmcb_save_area *v = &svm->vmcb->save;
+	struct vmcb_save_area *v = &svm->vmcb->save;
 
 	if (groups & CLV_REG_RIP)
 		vcpu->regs.rip = v->rip;
@@ -144,62 +145,55 @@ void svm_regs_push(struct clv_vcpu *vcpu, u32 groups)
 	}
 }
 
-/* Those that VMLOAD and VMSAVE carry; the guest reaches them without an exit. */
-static u64 *vmcb_msr(struct vmcb_save_area *v, u32 msr)
+const struct svm_msr svm_msrs[] = {
+	{ MSR_STAR, offsetof(struct vmcb_save_area, star) },
+	{ MSR_LSTAR, offsetof(struct vmcb_save_area, lstar) },
+	{ MSR_CSTAR, offsetof(struct vmcb_save_area, cstar) },
+	{ MSR_SYSCALL_MASK, offsetof(struct vmcb_save_area, sfmask) },
+	{ MSR_KERNEL_GS_BASE, offsetof(struct vmcb_save_area, kernel_gs_base) },
+	{ MSR_IA32_SYSENTER_CS, offsetof(struct vmcb_save_area, sysenter_cs) },
+	{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmcb_save_area, sysenter_esp) },
+	{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmcb_save_area, sysenter_eip) },
+	{ MSR_FS_BASE, offsetof(struct vmcb_save_area, fs.base) },
+	{ MSR_GS_BASE, offsetof(struct vmcb_save_area, gs.base) },
+	{}
+};
+
+/* FS and GS bases are cached with the segments; the rest is in the VMCB alone. */
+static u64 *msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
-	switch (msr) {
-	case MSR_STAR:
-		return &v->star;
-	case MSR_LSTAR:
-		return &v->lstar;
-	case MSR_CSTAR:
-		return &v->cstar;
-	case MSR_SYSCALL_MASK:
-		return &v->sfmask;
-	case MSR_KERNEL_GS_BASE:
-		return &v->kernel_gs_base;
-	case MSR_IA32_SYSENTER_CS:
-		return &v->sysenter_cs;
-	case MSR_IA32_SYSENTER_ESP:
-		return &v->sysenter_esp;
-	case MSR_IA32_SYSENTER_EIP:
-		return &v->sysenter_eip;
-	default:
-		return NULL;
-	}
+	const struct svm_msr *m;
+
+	if (msr == MSR_FS_BASE)
+		return &vcpu->sregs.fs.base;
+	if (msr == MSR_GS_BASE)
+		return &vcpu->sregs.gs.base;
+	for (m = svm_msrs; m->index; m++)
+		if (m->index == msr)
+			return (void *)&to_svm(vcpu)->vmcb->save + m->offset;
+	return NULL;
 }
 
 int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 {
-	const u64 *field;
+	const u64 *field = msr_field(vcpu, msr);
 
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
-		clv_regs_need(vcpu, CLV_REG_SEGS);
-		*val = msr == MSR_FS_BASE ? vcpu->sregs.fs.base : vcpu->sregs.gs.base;
-		return 0;
-	}
-	field = vmcb_msr(&to_svm(vcpu)->vmcb->save, msr);
 	if (!field)
 		return -ENOENT;
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
+		clv_regs_need(vcpu, CLV_REG_SEGS);
 	*val = *field;
 	return 0;
 }
 
 int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 {
-	u64 *field;
+	u64 *field = msr_field(vcpu, msr);
 
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
-		clv_regs_touch(vcpu, CLV_REG_SEGS);
-		if (msr == MSR_FS_BASE)
-			vcpu->sregs.fs.base = val;
-		else
-			vcpu->sregs.gs.base = val;
-		return 0;
-	}
-	field = vmcb_msr(&to_svm(vcpu)->vmcb->save, msr);
 	if (!field)
 		return -ENOENT;
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
+		clv_regs_touch(vcpu, CLV_REG_SEGS);
 	*field = val;
 	return 0;
 }

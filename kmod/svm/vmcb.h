@@ -115,7 +115,16 @@ bool svm_nmi_masked_get(struct clv_vcpu *vcpu);
 void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked);
 void svm_tlb_flush(struct clv_vcpu *vcpu);
 
-/* svm_state.c */
+/*
+ * svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, reads and
+ * writes do not exit. Ends with index 0.
+ */
+struct svm_msr {
+	u32 index;
+	u32 offset;	/* in struct vmcb_save_area */
+};
+
+extern const struct svm_msr svm_msrs[];
 void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups);
 void svm_regs_push(struct clv_vcpu *vcpu, u32 groups);
 int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);

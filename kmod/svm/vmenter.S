@@ -15,13 +15,6 @@
 #define R_RSI	48
 #define R_RDI	56
 #define R_R8	64
-#define R_R9	72
-#define R_R10	80
-#define R_R11	88
-#define R_R12	96
-#define R_R13	104
-#define R_R14	112
-#define R_R15	120
 
 /* The stack while the guest runs. */
 #define S_REGS		0
@@ -84,14 +77,11 @@ SYM_FUNC_START(svm_vmenter)
 	mov	R_RBX(%rdi), %rbx
 	mov	R_RBP(%rdi), %rbp
 	mov	R_RSI(%rdi), %rsi
-	mov	R_R8(%rdi), %r8
-	mov	R_R9(%rdi), %r9
-	mov	R_R10(%rdi), %r10
-	mov	R_R11(%rdi), %r11
-	mov	R_R12(%rdi), %r12
-	mov	R_R13(%rdi), %r13
-	mov	R_R14(%rdi), %r14
-	mov	R_R15(%rdi), %r15
+.set off, R_R8
+.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	off(%rdi), %r\n
+.set off, off + 8
+.endr
 	mov	R_RDI(%rdi), %rdi
 
 	VM_CLEAR_CPU_BUFFERS
@@ -105,14 +95,11 @@ SYM_FUNC_START(svm_vmenter)
 	mov	%rbp, R_RBP(%rax)
 	mov	%rsi, R_RSI(%rax)
 	mov	%rdi, R_RDI(%rax)
-	mov	%r8, R_R8(%rax)
-	mov	%r9, R_R9(%rax)
-	mov	%r10, R_R10(%rax)
-	mov	%r11, R_R11(%rax)
-	mov	%r12, R_R12(%rax)
-	mov	%r13, R_R13(%rax)
-	mov	%r14, R_R14(%rax)
-	mov	%r15, R_R15(%rax)
+.set off, R_R8
+.irp n, 8, 9, 10, 11, 12, 13, 14, 15
+	mov	%r\n, off(%rax)
+.set off, off + 8
+.endr
 
 	mov	S_VMCB(%rsp), %rax
 	vmsave	%rax
@@ -133,20 +120,9 @@ SYM_FUNC_START(svm_vmenter)
 	CLV_UNTRAIN_RET_VM
 
 	/* Nothing of the guest stays in a register that code may speculate with. */
-	xor	%ecx, %ecx
-	xor	%edx, %edx
-	xor	%ebx, %ebx
-	xor	%ebp, %ebp
-	xor	%esi, %esi
-	xor	%edi, %edi
-	xor	%r8d, %r8d
-	xor	%r9d, %r9d
-	xor	%r10d, %r10d
-	xor	%r11d, %r11d
-	xor	%r12d, %r12d
-	xor	%r13d, %r13d
-	xor	%r14d, %r14d
-	xor	%r15d, %r15d
+.irp r, ecx, edx, ebx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor	%\r, %\r
+.endr
 
 	cli
 	stgi
