@@ -84,9 +84,10 @@ struct clv_exit {
  * struct clv_backend - one vendor
  * @name: "vmx" or "svm"
  * @vendor: CLEAVE_VENDOR_*
- * @cpu_feature: X86_FEATURE_* without which @probe is not asked
  * @s2_format: of its stage-2 tables
- * @probe: can this host do it? 0, or -EOPNOTSUPP with the reason in *why
+ * @probe: can this host do it? 0; -ENODEV: another vendor's CPU; -EOPNOTSUPP,
+ *	with the reason in *why. Asks the CPU itself: the kernel clears its
+ *	feature bits where the firmware has disabled them
  * @init: allocates what each possible CPU needs; module load
  * @exit: frees it
  * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on
@@ -124,7 +125,6 @@ struct clv_exit {
 struct clv_backend {
 	const char *name;
 	u32 vendor;
-	u32 cpu_feature;
 	const struct clv_s2_format *s2_format;
 
 	int (*probe)(const char **why);

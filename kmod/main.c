@@ -2,7 +2,6 @@
 /* cleave: module load and unload. The chain of what is set up, and nothing else. */
 #include <linux/miscdevice.h>
 #include <linux/module.h>
-#include <asm/cpufeature.h>
 #include "backend.h"
 
 const struct clv_backend *clv_backend;
@@ -21,17 +20,14 @@ static struct miscdevice clv_misc = {
 static int choose_backend(void)
 {
 	const char *why = "this CPU has neither AMD-V nor VT-x";
-	int i, ret = -EOPNOTSUPP;
+	int i, ret = -ENODEV;
 
-	for (i = 0; i < ARRAY_SIZE(backends); i++) {
-		if (!boot_cpu_has(backends[i]->cpu_feature))
-			continue;
+	for (i = 0; i < ARRAY_SIZE(backends) && ret == -ENODEV; i++) {
 		ret = backends[i]->probe(&why);
-		if (!ret) {
-			clv_backend = backends[i];
-			return 0;
-		}
+		clv_backend = backends[i];
 	}
+	if (!ret)
+		return 0;
 	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);
 	return ret;
 }

@@ -37,9 +37,6 @@ static const char *no_svm(void)
 {
 	u64 vm_cr;
 
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
-	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
-		return "this CPU is not AMD's";
 	if (cc_platform_has(CC_ATTR_GUEST_MEM_ENCRYPT))
 		return "this machine is an encrypted (SEV) guest, which cannot be a host";
 	if (cpuid_eax(0x80000000) < SVM_CPUID_FUNC || !(cpuid_ecx(0x80000001) & BIT(2)))
@@ -57,8 +54,12 @@ static const char *no_svm(void)
 
 static int svm_probe(const char **why)
 {
-	const char *reason = no_svm();
+	const char *reason;
 
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
+		return -ENODEV;
+	reason = no_svm();
 	if (!reason)
 		return 0;
 	*why = reason;
@@ -326,7 +327,6 @@ static void svm_tsc_offset(struct clv_vcpu *vcpu, u64 offset)
 const struct clv_backend clv_svm_backend = {
 	.name = "svm",
 	.vendor = CLEAVE_VENDOR_SVM,
-	.cpu_feature = X86_FEATURE_SVM,
 	.s2_format = &clv_s2_npt,
 	.probe = svm_probe,
 	.init = svm_init,
