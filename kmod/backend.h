@@ -44,6 +44,7 @@ enum clv_exit_kind {
  * @next_rip: behind it, truncated to the code size; 0 if not known
  * @gpa: CLV_X_STAGE2
  * @gva: CLV_X_STAGE2, if @gva_valid
+ * @gva_valid: the CPU gave it
  * @access: CLV_X_STAGE2: CLV_S2_R, W or X, the access that faulted
  * @walk: CLV_X_STAGE2: it was the guest's page walk, not its data
  * @io: CLV_X_IO

@@ -107,7 +107,7 @@ struct cleave_cpuid {
 /* struct cleave_create_vm.flags */
 #define CLEAVE_VM_EXIT_HLT		(1ULL << 0)	/* HLT exits instead of waiting */
 #define CLEAVE_VM_EXIT_MSR		(1ULL << 1)	/* unknown MSRs exit instead of #GP */
-#define CLEAVE_VM_EXIT_HYPERCALL	(1ULL << 2)	/* unknown hypercalls exit instead of -ENOSYS */
+#define CLEAVE_VM_EXIT_HYPERCALL	(1ULL << 2)	/* unknown hypercalls exit, not -ENOSYS */
 
 /**
  * struct cleave_create_vm - argument of CLEAVE_CREATE_VM
@@ -196,7 +196,22 @@ struct cleave_msi {
 
 /**
  * struct cleave_regs - general-purpose registers, in their encoding's order
- * @rax: and so on
+ * @rax: number 0
+ * @rcx: number 1
+ * @rdx: number 2
+ * @rbx: number 3
+ * @rsp: number 4
+ * @rbp: number 5
+ * @rsi: number 6
+ * @rdi: number 7
+ * @r8: number 8
+ * @r9: number 9
+ * @r10: number 10
+ * @r11: number 11
+ * @r12: number 12
+ * @r13: number 13
+ * @r14: number 14
+ * @r15: number 15
  * @rip: instruction pointer (offset in CS)
  * @rflags: flags; bit 1 is always set
  */
@@ -247,9 +262,20 @@ struct cleave_dtable {
 
 /**
  * struct cleave_sregs - segments, tables and control registers
- * @cs: and so on, segment registers
- * @gdt: and @idt, descriptor tables
- * @cr0: and so on, control registers as the guest sees them
+ * @cs: code
+ * @ds: data
+ * @es: extra
+ * @fs: FS
+ * @gs: GS
+ * @ss: stack
+ * @tr: task register
+ * @ldt: LDTR
+ * @gdt: GDTR
+ * @idt: IDTR
+ * @cr0: control registers, as the guest sees them
+ * @cr2: page-fault address
+ * @cr3: root of the guest's page tables
+ * @cr4: more control bits
  * @cr8: task priority, 0 to 15
  * @efer: IA32_EFER as the guest sees it
  * @apic_base: IA32_APIC_BASE
@@ -290,7 +316,7 @@ struct cleave_xcrs {
 
 /* struct cleave_event.flags */
 #define CLEAVE_EVENT_ERROR	(1U << 0)	/* @error_code is pushed */
-#define CLEAVE_EVENT_PAYLOAD	(1U << 1)	/* @payload goes to CR2 (#PF) or DR6 (#DB) at delivery */
+#define CLEAVE_EVENT_PAYLOAD	(1U << 1)	/* @payload: to CR2 (#PF) or DR6 (#DB) */
 
 /**
  * struct cleave_event - one event to deliver
@@ -481,9 +507,9 @@ struct cleave_lapic_access {
 /* struct cleave_run.io.flags, .mmio.flags, .msr.flags, .fault.flags */
 #define CLEAVE_ACCESS_WRITE	(1U << 0)	/* OUT, store, WRMSR */
 #define CLEAVE_ACCESS_FETCH	(1U << 1)	/* instruction fetch */
-#define CLEAVE_ACCESS_STRING	(1U << 2)	/* INS, OUTS: RIP at it, carry it out as CLEAVE_EXIT_INSN */
+#define CLEAVE_ACCESS_STRING	(1U << 2)	/* INS, OUTS: as CLEAVE_EXIT_INSN, RIP at it */
 #define CLEAVE_ACCESS_READONLY	(1U << 3)	/* store to a CLEAVE_SLOT_READONLY slot */
-#define CLEAVE_ACCESS_WALK	(1U << 4)	/* of the guest's own page tables, not of its data */
+#define CLEAVE_ACCESS_WALK	(1U << 4)	/* of the guest's page tables, not data */
 
 /**
  * struct cleave_run - page 0 of a vCPU fd's mmap(), shared with the module
@@ -507,6 +533,7 @@ struct cleave_lapic_access {
  * @eoi: CLEAVE_EXIT_EOI
  * @fault: CLEAVE_EXIT_FAULT
  * @refused: CLEAVE_EXIT_REFUSED
+ * @padding: room for exits to come
  *
  * Both sides may write it at any time: the module reads every field once and
  * trusts none of them twice. regs are valid at every exit; sregs too at
