@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+#include "host.h"
+
+void nap_us(unsigned int us)
+{
+	struct timespec ts = { .tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000 };
+
+	nanosleep(&ts, NULL);
+}
+
+int file_write(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+long file_number(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	long n = -1;
+
+	if (f && fscanf(f, "%ld", &n) != 1)
+		n = -1;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+long mem_available_kib(void)
+{
+	char line[128];
+	long kib = -1;
+	FILE *f = fopen("/proc/meminfo", "re");
+
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "MemAvailable: %ld", &kib) == 1)
+			break;
+	if (f)
+		fclose(f);
+	return kib;
+}
+
+bool module_there(void)
+{
+	return !access("/sys/module/cleave/refcnt", F_OK);
+}
+
+long module_refs(void)
+{
+	return file_number("/sys/module/cleave/refcnt");
+}
+
+int module_load(void)
+{
+	const char *path = getenv("CLEAVE_KO");
+	int fd = open(path ? path : "/cleave.ko", O_RDONLY | O_CLOEXEC), ret;
+
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret;
+}
+
+int module_unload(void)
+{
+	return syscall(SYS_delete_module, "cleave", O_NONBLOCK) ? -errno : 0;
+}
+
+int cpu_set_online(int cpu, bool online)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/sys/devices/system/cpu/cpu%d/online", cpu);
+	return file_write(path, online ? "1" : "0");
+}
+
+void thread_pin(unsigned long thread, int cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	pthread_setaffinity_np(thread, sizeof(set), &set);
+}
+
+void vm_create_shared(struct vm *vm, size_t ram, uint64_t flags)
+{
+	vm_create(vm, 0, flags);
+	vm->ram_size = ram;
+	vm->ram = mmap(NULL, ram, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (vm->ram == MAP_FAILED || vm_slot(vm, 0, 0, 0, ram, vm->ram))
+		DIE("slot 0 of %zu shared bytes refused", ram);
+}
+
+static int lapic_access(struct vcpu *vcpu, uint32_t offset, uint32_t write, uint32_t *val)
+{
+	struct cleave_lapic_access a = { .offset = offset, .write = write, .value = *val };
+	int ret = xioctl(vcpu->fd, CLEAVE_LAPIC_ACCESS, &a);
+
+	*val = a.value;
+	return ret;
+}
+
+int lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t val)
+{
+	return lapic_access(vcpu, offset, 1, &val);
+}
+
+int lapic_read(struct vcpu *vcpu, uint32_t offset, uint32_t *val)
+{
+	*val = 0;
+	return lapic_access(vcpu, offset, 0, val);
+}
+
+bool cpuid_offered(uint32_t leaf, int reg, int bit)
+{
+	struct cleave_cpuid *c = calloc(1, sizeof(*c));
+	int dev = dev_open();
+	bool found = false;
+
+	MUST(ioctl(dev, CLEAVE_GET_CPUID, c));
+	close(dev);
+	for (uint32_t i = 0; i < c->count; i++)
+		if (c->entries[i].leaf == leaf && c->entries[i].subleaf == 0)
+			found = (&c->entries[i].eax)[reg] >> bit & 1;
+	free(c);
+	return found;
+}
+
+GUEST(guest_tick, 64,
+	"push %rax\n\tpush %rcx\n\tpush %rdx\n\t"
+	"rdtsc\n\tshl $32, %rdx\n\tor %rdx, %rax\n\t"
+	"mov %rax, " S(GPA_DATA) "+" S(TICK_TSC) "\n\t"
+	"lock incq " S(GPA_DATA) "+" S(TICK_COUNT) "\n\t"
+	"xor %eax, %eax\n\txor %edx, %edx\n\tmov $0x80b, %ecx\n\twrmsr\n\t"
+	"pop %rdx\n\tpop %rcx\n\tpop %rax\n\tiretq\n\t");
+
+void tick_prepare(struct vm *vm, uint8_t vector)
+{
+	GUEST_LOAD(vm, GPA_TICK, guest_tick);
+	vm_gate(vm, vector, GPA_TICK, 0, 0);
+}

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What tests need of the host: the module itself, sysfs, and waiting for
+ * something with a limit. And guest code that several tests share.
+ */
+#ifndef SELFTESTS_HOST_H
+#define SELFTESTS_HOST_H
+
+#include "guest.h"
+
+#define MS	1000000ull		/* in ns */
+#define SEC	1000000000ull
+
+/* Waits at most ms milliseconds; is the condition true then? */
+#define WAIT_FOR(cond, ms) ({						\
+	uint64_t until_ = now_ns() + (ms) * MS;				\
+	while (!(cond) && now_ns() < until_)				\
+		nap_us(200);						\
+	!!(cond); })
+
+void nap_us(unsigned int us);
+int file_write(const char *path, const char *text);	/* 0 or -errno */
+long file_number(const char *path);			/* -1: none there */
+long mem_available_kib(void);
+
+/* The module; -errno as the kernel says. */
+bool module_there(void);
+long module_refs(void);
+int module_load(void);			/* from $CLEAVE_KO, or /cleave.ko */
+int module_unload(void);
+
+int cpu_set_online(int cpu, bool online);	/* 0 or -errno */
+void thread_pin(unsigned long thread, int cpu);
+
+/* Like vm_create(), with memory that children share. */
+void vm_create_shared(struct vm *vm, size_t ram, uint64_t flags);
+
+int lapic_write(struct vcpu *vcpu, uint32_t offset, uint32_t val);
+int lapic_read(struct vcpu *vcpu, uint32_t offset, uint32_t *val);
+bool cpuid_offered(uint32_t leaf, int reg, int bit);	/* reg: 0 EAX to 3 EDX */
+
+/*
+ * A handler in long mode, x2APIC mode, that counts in VM_DATA 0 and writes the
+ * TSC to VM_DATA 8.
+ */
+#define GPA_TICK	0x7f000
+#define TICK_COUNT	0
+#define TICK_TSC	8
+void tick_prepare(struct vm *vm, uint8_t vector);
+
+/* Messages to local APICs, by vm_msi(). */
+#define MSI_ADDRESS(id)		(0xfee00000u | (uint32_t)(id) << 12)
+#define MSI_NMI			0x400
+#define MSI_INIT		0x500
+#define MSI_SIPI		0x600
+#define MSI_LEVEL		0xc000		/* level-triggered, asserted */
+
+#endif
