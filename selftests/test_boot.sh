@@ -33,7 +33,7 @@ for kernel; do
 	release=${kernel%/vmlinuz}
 	release=${release##*/}
 	cleave run --kernel "$kernel" --initrd "$CLEAVE_GUESTS/initramfs" --memory 512M \
-		--append "console=ttyS0 loglevel=5 cleave.auto" </dev/null >$out 2>&1
+		--append "console=ttyS0 loglevel=5 panic=-1 cleave.auto" </dev/null >$out 2>&1
 	rc=$?
 	sed 's/^/# /' $out
 	ok "$release powers off with status 0 (it was $rc)" [ $rc = 0 ]
