@@ -271,6 +271,7 @@ static int machine_slots(struct machine *m)
 static int machine_vcpu(struct machine *m)
 {
 	struct cleave_cpuid cpuid = { 0 };
+	struct cleave_msrs msrs = { 0 };
 	int ret;
 
 	m->vcpu = cleave_create_vcpu(m->vm, 0);
@@ -286,7 +287,12 @@ static int machine_vcpu(struct machine *m)
 	ret = cleave_set_cpuid(m->vcpu, &cpuid);
 	if (ret < 0)
 		return module_failed(ret, "CLEAVE_SET_CPUID");
-	return 0;
+	/* IA32_MTRR_DEF_TYPE: enabled, write-back, as firmware leaves it. */
+	msrs.count = 1;
+	msrs.entries[0].index = 0x2ff;
+	msrs.entries[0].value = 0xc06;
+	ret = cleave_set_msrs(m->vcpu, &msrs);
+	return ret < 0 ? module_failed(ret, "CLEAVE_SET_MSRS") : 0;
 }
 
 int machine_create(struct machine *m, const struct run_args *args)
