@@ -46,11 +46,17 @@ void clv_tsc_push(struct clv_vcpu *vcpu)
 static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 {
 	u64 delta = val - (clv_guest_tsc(vcpu->vm) + vcpu->tsc_adjust);
+	struct clv_vm *vm = vcpu->vm;
+	u32 i;
 
-	if (host)
-		WRITE_ONCE(vcpu->vm->tsc_offset, vcpu->vm->tsc_offset + delta);
-	else
+	if (!host) {
 		vcpu->tsc_adjust += delta;
+		clv_lapic_tsc_changed(vcpu);
+		return;
+	}
+	WRITE_ONCE(vm->tsc_offset, vm->tsc_offset + delta);
+	clv_for_each_vcpu(i, vcpu, vm)
+		clv_lapic_tsc_changed(vcpu);
 }
 
 /* Each byte of val is one of the memory types in the set. */
@@ -312,6 +318,8 @@ static int write_field(struct clv_vcpu *vcpu, u32 msr, u64 *field, u64 val, bool
 	if (!field_ok(vcpu, msr, &val, host))
 		return -EINVAL;
 	*field = val;
+	if (msr == MSR_IA32_TSC_ADJUST)
+		clv_lapic_tsc_changed(vcpu);
 	return 0;
 }
 

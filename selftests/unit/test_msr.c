@@ -82,6 +82,10 @@ int clv_lapic_msr_set(struct clv_vcpu *v, u32 msr, u64 val)
 	return val >> 32 ? -EINVAL : 0;
 }
 
+void clv_lapic_tsc_changed(struct clv_vcpu *v)
+{
+}
+
 u64 clv_lapic_base_get(struct clv_vcpu *v)
 {
 	return apic_base;
