@@ -57,8 +57,6 @@ struct clv_lapic {
 
 static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level);
 
-/* ---- registers ------------------------------------------------------------ */
-
 static u32 reg(const struct clv_lapic *l, u32 off)
 {
 	return READ_ONCE(l->regs[off >> 4]);
@@ -132,8 +130,6 @@ static void recheck(struct clv_vcpu *vcpu)
 	if (clv_lapic_pending(vcpu) >= 0)
 		set_bit(CLV_REQ_EVENT, &vcpu->requests);
 }
-
-/* ---- taking interrupts ------------------------------------------------------ */
 
 /* Of the vCPU's own sources: those that are edge-triggered and fixed. */
 static void lvt_fire(struct clv_vcpu *vcpu, u32 off)
@@ -226,8 +222,6 @@ int clv_lapic_take_eoi(struct clv_vcpu *vcpu)
 	l->nr_eoi--;
 	return vector;
 }
-
-/* ---- sending ------------------------------------------------------------------ */
 
 struct msg {
 	u32 dest;
@@ -392,8 +386,6 @@ int clv_lapic_msi(struct clv_vm *vm, u64 address, u32 data)
 	return send_msg(vm, NULL, &m);
 }
 
-/* ---- timer ---------------------------------------------------------------------- */
-
 static u32 timer_mode(const struct clv_lapic *l)
 {
 	return reg(l, APIC_LVTT) & TIMER_MODE;
@@ -550,72 +542,73 @@ static void tdcr_write(struct clv_vcpu *vcpu, u32 val)
 	timer_run(vcpu);
 }
 
-/* ---- access ------------------------------------------------------------------------ */
+#define LVT_MASK	(APIC_LVT_MASKED | APIC_VECTOR_MASK)
+#define LINT_MASK	(LVT_MASK | APIC_MODE_MASK | APIC_LVT_LEVEL_TRIGGER | APIC_INPUT_POLARITY)
+#define ICR_MASK	(APIC_DEST_ALLBUT | APIC_INT_LEVELTRIG | APIC_INT_ASSERT | \
+			 APIC_DEST_LOGICAL | APIC_MODE_MASK | APIC_VECTOR_MASK)
 
-#define R(off)		BIT_ULL((off) >> 4)
-#define R8(off)		(0xffULL << ((off) >> 4))
-#define LVTS		(R(APIC_LVTT) | R(APIC_LVTTHMR) | R(APIC_LVTPC) | \
-			 R(APIC_LVT0) | R(APIC_LVT1) | R(APIC_LVTERR))
+/* How a register is reached: as an MSR (table 11-6), in the page (table 11-1). */
+#define MSR_R		BIT(0)
+#define MSR_W		BIT(1)
+#define PAGE_R		BIT(2)
+#define PAGE_W		BIT(3)
+#define BOTH_R		(MSR_R | PAGE_R)
+#define BOTH_RW		(BOTH_R | MSR_W | PAGE_W)
 
-/* Table 11-6: who can be read and written as an MSR, and in the page. */
-#define MSR_READ	(R(APIC_ID) | R(APIC_LVR) | R(APIC_TASKPRI) | R(APIC_PROCPRI) | \
-			 R(APIC_LDR) | R(APIC_SPIV) | R8(APIC_ISR) | R8(APIC_TMR) | \
-			 R8(APIC_IRR) | R(APIC_ESR) | R(APIC_ICR) | LVTS | \
-			 R(APIC_TMICT) | R(APIC_TMCCT) | R(APIC_TDCR))
-#define MSR_WRITE	(R(APIC_TASKPRI) | R(APIC_EOI) | R(APIC_SPIV) | R(APIC_ESR) | \
-			 R(APIC_ICR) | LVTS | R(APIC_TMICT) | R(APIC_TDCR) | \
-			 R(APIC_SELF_IPI))
-/* Table 11-1; the arbitration and remote read registers read as 0. */
-#define PAGE_READ	(MSR_READ | R(APIC_ARBPRI) | R(APIC_EOI) | R(APIC_RRR) | \
-			 R(APIC_DFR) | R(APIC_ICR2))
-#define PAGE_WRITE	((MSR_WRITE & ~R(APIC_SELF_IPI)) | R(APIC_LDR) | R(APIC_DFR) | \
-			 R(APIC_ICR2))
+static const struct lapic_reg {
+	u8 access;
+	u32 writable;		/* the bits that software can set */
+	u32 shown;		/* other bits that a read may show */
+} lapic_regs[64] = {
+#define REG(off, ...)	[(off) >> 4] = { __VA_ARGS__ }
+#define REG8(off, ...)	[(off) >> 4 ... ((off) >> 4) + 7] = { __VA_ARGS__ }
+	REG(APIC_ID, BOTH_R, 0, U32_MAX),
+	REG(APIC_LVR, BOTH_R, 0, U32_MAX),
+	REG(APIC_TASKPRI, BOTH_RW, 0xff),
+	REG(APIC_ARBPRI, PAGE_R),		/* reads as 0, as RRR */
+	REG(APIC_PROCPRI, BOTH_R, 0, 0xff),
+	REG(APIC_EOI, MSR_W | PAGE_R | PAGE_W),
+	REG(APIC_RRR, PAGE_R),
+	REG(APIC_LDR, BOTH_R | PAGE_W, 0xff000000, U32_MAX),
+	REG(APIC_DFR, PAGE_R | PAGE_W, 0xf0000000, U32_MAX),
+	REG(APIC_SPIV, BOTH_RW,
+	    APIC_SPIV_FOCUS_DISABLED | APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK),
+	REG8(APIC_ISR, BOTH_R, 0, U32_MAX),
+	REG8(APIC_TMR, BOTH_R, 0, U32_MAX),
+	REG8(APIC_IRR, BOTH_R, 0, U32_MAX),
+	REG(APIC_ESR, BOTH_RW, 0, 0xff),
+	REG(APIC_ICR, BOTH_RW, ICR_MASK),
+	REG(APIC_ICR2, PAGE_R | PAGE_W, 0xff000000),
+	REG(APIC_LVTT, BOTH_RW, LVT_MASK | TIMER_MODE),
+	REG(APIC_LVTTHMR, BOTH_RW, LVT_MASK | APIC_MODE_MASK),
+	REG(APIC_LVTPC, BOTH_RW, LVT_MASK | APIC_MODE_MASK),
+	REG(APIC_LVT0, BOTH_RW, LINT_MASK),
+	REG(APIC_LVT1, BOTH_RW, LINT_MASK),
+	REG(APIC_LVTERR, BOTH_RW, LVT_MASK),
+	REG(APIC_TMICT, BOTH_RW, U32_MAX),
+	REG(APIC_TMCCT, BOTH_R, 0, U32_MAX),
+	REG(APIC_TDCR, BOTH_RW, 0xb),
+	REG(APIC_SELF_IPI, MSR_W, 0xff),
+};
 
-/* The bits that software can set. */
+static bool is_lvt(u32 off)
+{
+	return off >= APIC_LVTT && off <= APIC_LVTERR;
+}
+
 static u32 write_mask(const struct clv_vcpu *vcpu, u32 off)
 {
-	switch (off) {
-	case APIC_TASKPRI:
-	case APIC_SELF_IPI:
-		return 0xff;
-	case APIC_LDR:
-	case APIC_ICR2:
-		return 0xff000000;
-	case APIC_DFR:
-		return 0xf0000000;
-	case APIC_SPIV:
-		return APIC_SPIV_FOCUS_DISABLED | APIC_SPIV_APIC_ENABLED | APIC_VECTOR_MASK;
-	case APIC_ICR:
-		return APIC_DEST_ALLBUT | APIC_INT_LEVELTRIG | APIC_INT_ASSERT |
-		       APIC_DEST_LOGICAL | APIC_MODE_MASK | APIC_VECTOR_MASK;
-	case APIC_LVTT:
-		return APIC_LVT_TIMER_PERIODIC | APIC_LVT_MASKED | APIC_VECTOR_MASK |
-		       (vcpu->caps.tsc_deadline ? APIC_LVT_TIMER_TSCDEADLINE : 0);
-	case APIC_LVTTHMR:
-	case APIC_LVTPC:
-		return APIC_LVT_MASKED | APIC_MODE_MASK | APIC_VECTOR_MASK;
-	case APIC_LVT0:
-	case APIC_LVT1:
-		return APIC_LVT_MASKED | APIC_LVT_LEVEL_TRIGGER | APIC_INPUT_POLARITY |
-		       APIC_MODE_MASK | APIC_VECTOR_MASK;
-	case APIC_LVTERR:
-		return APIC_LVT_MASKED | APIC_VECTOR_MASK;
-	case APIC_TMICT:
-		return U32_MAX;
-	case APIC_TDCR:
-		return 0xb;
-	default:
-		return 0;
-	}
+	u32 mask = lapic_regs[off >> 4].writable;
+
+	return off == APIC_LVTT && !vcpu->caps.tsc_deadline ?
+	       mask & ~APIC_LVT_TIMER_TSCDEADLINE : mask;
 }
 
 /* Read-only bits within: written values do not count, nor fault. */
 static u32 ignored_mask(u32 off)
 {
-	if (!(LVTS & R(off)))
-		return 0;
-	return APIC_SEND_PENDING | (off == APIC_LVT0 || off == APIC_LVT1 ?
-				    APIC_LVT_REMOTE_IRR : 0);
+	return is_lvt(off) ? APIC_SEND_PENDING |
+	       (off == APIC_LVT0 || off == APIC_LVT1 ? APIC_LVT_REMOTE_IRR : 0) : 0;
 }
 
 static u32 bits_read(const unsigned long *bits, u32 i)
@@ -623,7 +616,7 @@ static u32 bits_read(const unsigned long *bits, u32 i)
 	return READ_ONCE(bits[i / 2]) >> (i % 2 * 32);
 }
 
-/* off is in PAGE_READ. */
+/* off can be read in the page. */
 static u32 reg_read(struct clv_vcpu *vcpu, u32 off)
 {
 	struct clv_lapic *l = vcpu->lapic;
@@ -664,7 +657,7 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val, u32 dest)
 {
 	struct clv_lapic *l = vcpu->lapic;
 
-	if ((LVTS & R(off)) && !(reg(l, APIC_SPIV) & APIC_SPIV_APIC_ENABLED))
+	if (is_lvt(off) && !(reg(l, APIC_SPIV) & APIC_SPIV_APIC_ENABLED))
 		val |= APIC_LVT_MASKED;
 	switch (off) {
 	case APIC_TASKPRI:
@@ -706,6 +699,12 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val, u32 dest)
 	}
 }
 
+static bool has_msr(const struct clv_lapic *l, u32 msr, u8 access)
+{
+	return is_x2apic(l) && msr >= X2APIC_MSR && msr <= X2APIC_MSR + 0x3f &&
+	       (lapic_regs[msr - X2APIC_MSR].access & access);
+}
+
 int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 {
 	struct clv_lapic *l = vcpu->lapic;
@@ -719,7 +718,7 @@ int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 		*val = l->tsc_deadline;
 		return 0;
 	}
-	if (!is_x2apic(l) || msr < X2APIC_MSR || msr > X2APIC_MSR + 0x3f || !(MSR_READ & R(off)))
+	if (!has_msr(l, msr, MSR_R))
 		return -EINVAL;
 	*val = reg_read(vcpu, off);
 	if (off == APIC_ICR)
@@ -743,7 +742,7 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 		}
 		return 0;
 	}
-	if (!is_x2apic(l) || msr < X2APIC_MSR || msr > X2APIC_MSR + 0x3f || !(MSR_WRITE & R(off)))
+	if (!has_msr(l, msr, MSR_W))
 		return -EINVAL;
 	/* 11.12.1.3: reserved bits are #GP, the timer mode 3 is taken as one. */
 	mask = write_mask(vcpu, off);
@@ -771,13 +770,13 @@ int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a)
 	if (!is_enabled(l) || is_x2apic(l))
 		return -ENXIO;
 	clv_lapic_timer_sync(vcpu);
-	if (off >= 0x400 || !(PAGE_READ & R(off))) {
+	if (off >= 0x400 || !(lapic_regs[off >> 4].access & PAGE_R)) {
 		set_error(vcpu, APIC_ESR_ILLREGA);
 		if (!a->write)
 			a->value = 0;
 	} else if (!a->write) {
 		a->value = reg_read(vcpu, off);
-	} else if (PAGE_WRITE & R(off)) {
+	} else if (lapic_regs[off >> 4].access & PAGE_W) {
 		val = a->value & write_mask(vcpu, off);
 		/* Nothing faults here: the reserved timer mode becomes one-shot. */
 		if (off == APIC_LVTT && (val & TIMER_MODE) == TIMER_MODE)
@@ -797,8 +796,6 @@ void clv_lapic_cr8_set(struct clv_vcpu *vcpu, u64 cr8)
 	reg_put(vcpu->lapic, APIC_TASKPRI, (cr8 & 0xf) << 4);
 	recheck(vcpu);
 }
-
-/* ---- life and state ------------------------------------------------------------------ */
 
 /* 11.4.7.1. v held, or nobody else has the vCPU yet. */
 static void regs_reset(struct clv_vcpu *vcpu)
@@ -908,7 +905,7 @@ void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *st)
 	clv_lapic_timer_sync(vcpu);
 	memset(st, 0, sizeof(*st));
 	for (off = 0; off < 0x400; off += 0x10) {
-		if (PAGE_READ & R(off))
+		if (lapic_regs[off >> 4].access & PAGE_R)
 			st->regs[off / 4] = reg_read(vcpu, off);
 	}
 	st->icr_high = l->icr_high;
@@ -920,27 +917,13 @@ void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *st)
 /* The bits that a register can ever show. */
 static u32 state_mask(const struct clv_vcpu *vcpu, u32 off)
 {
-	switch (off) {
-	case APIC_ID:
-	case APIC_LVR:
-	case APIC_LDR:
-	case APIC_DFR:
-	case APIC_TMCCT:
-		return U32_MAX;
-	case APIC_ISR:
-	case APIC_TMR:
-	case APIC_IRR:
+	const struct lapic_reg *r = &lapic_regs[off >> 4];
+
+	if (!(r->access & PAGE_R))
+		return 0;
+	if (off == APIC_ISR || off == APIC_TMR || off == APIC_IRR)
 		return 0xffff0000;	/* no vectors below 16 */
-	case APIC_ISR + 0x10 ... APIC_ISR + 0x70:
-	case APIC_TMR + 0x10 ... APIC_TMR + 0x70:
-	case APIC_IRR + 0x10 ... APIC_IRR + 0x70:
-		return U32_MAX;
-	case APIC_PROCPRI:
-	case APIC_ESR:
-		return 0xff;
-	default:
-		return PAGE_READ & R(off) ? write_mask(vcpu, off) : 0;
-	}
+	return r->shown | write_mask(vcpu, off);
 }
 
 /*
@@ -994,7 +977,7 @@ void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *st)
 	lockdep_assert_held(&vcpu->mutex);
 	regs_reset(vcpu);
 	for (off = 0; off < 0x400; off += 0x10) {
-		if (PAGE_WRITE & R(off))
+		if (lapic_regs[off >> 4].access & PAGE_W)
 			reg_put(l, off, st->regs[off / 4]);
 	}
 	/* In the form of x2APIC mode it follows from the id. */
