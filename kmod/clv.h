@@ -125,6 +125,8 @@ struct clv_vcpu {
 	struct cleave_debug debug;
 	u32 avail;			/* CLV_REG_*: the copy here is right */
 	u32 dirty;			/* CLV_REG_*: it must go to the CPU before entry */
+	u64 pdpte[4];			/* with CLV_REG_CRS, while PAE paging is in use */
+	bool pdptes_stale;		/* pdpte[] is to be read from guest memory before entry */
 	u64 spec_ctrl;			/* IA32_SPEC_CTRL as the guest wrote it */
 	u64 tsc_aux;
 	u64 pat;
@@ -179,7 +181,7 @@ struct clv_vcpu {
 		u8 maxphyaddr;
 		u8 linear_bits;		/* 48, or 57 with LA57 */
 		bool x2apic, tsc_deadline, rdtscp, tsc_aux, tsc_adjust, mce, mtrr;
-		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd;
+		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd, invpcid;
 	} caps;
 
 	/* counters for people (v) */
@@ -251,6 +253,7 @@ int clv_host_get(void);			/* first VM: on; may sleep */
 void clv_host_put(void);		/* last VM: off */
 bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
 bool clv_host_rebooting(void);
+void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ended */
 extern bool clv_rebooting;		/* the same, for vmenter.S */
 
 /* ---- vm.c, vcpu.c -------------------------------------------------------- */
@@ -322,6 +325,7 @@ void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
 /* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
 int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 		  const struct cleave_sregs *s);
+void clv_pdptes_load(struct clv_vcpu *vcpu);	/* may sleep */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
 int clv_cr0_write(struct clv_vcpu *vcpu, u64 val);

@@ -357,6 +357,7 @@ static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 	c->mtrr = has(t, X86_FEATURE_MTRR);
 	c->tsc_adjust = has(t, X86_FEATURE_TSC_ADJUST);
 	c->flush_l1d = has(t, X86_FEATURE_FLUSH_L1D);
+	c->invpcid = has(t, X86_FEATURE_INVPCID);
 	c->arch_caps = has(t, X86_FEATURE_ARCH_CAPABILITIES);
 	c->amd = vendor == 0x68747541 || vendor == 0x6f677948;	/* "Auth", "Hygo" */
 }

@@ -6,6 +6,8 @@
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
 #include <linux/reboot.h>
+#include <asm/mce.h>
+#include <asm/ptrace.h>
 #include <asm/reboot.h>
 #include "backend.h"
 #include "compat.h"
@@ -22,6 +24,16 @@ bool clv_rebooting;
 bool clv_host_rebooting(void)
 {
 	return READ_ONCE(clv_rebooting);
+}
+
+/* The host's handler, as if it had struck user space. */
+void clv_host_machine_check(void)
+{
+#ifdef CONFIG_X86_MCE
+	struct pt_regs regs = { .cs = __USER_CS, .flags = X86_EFLAGS_IF };
+
+	do_machine_check(&regs);
+#endif
 }
 
 bool clv_host_cpu_enabled(void)

@@ -21,18 +21,31 @@ static void put(struct clv_vcpu *vcpu)
 	clv_backend->vcpu_put(vcpu);
 }
 
+/*
+ * Where virtualization is off there is no VMCS to read: on a CPU that comes or
+ * goes, which this thread is not on for long, or while the host goes down.
+ */
 void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 {
-	if (vcpu->loaded) {
-		clv_backend->regs_pull(vcpu, groups);
-	} else {
+	bool loaded = vcpu->loaded;
+
+	if (!loaded) {
 		preempt_disable();
+		while (!clv_host_cpu_enabled()) {
+			preempt_enable();
+			if (clv_host_rebooting() || fatal_signal_pending(current))
+				return;
+			schedule_timeout_killable(1);
+			preempt_disable();
+		}
 		load(vcpu);
-		clv_backend->regs_pull(vcpu, groups);
+	}
+	clv_backend->regs_pull(vcpu, groups);
+	vcpu->avail |= groups;
+	if (!loaded) {
 		put(vcpu);
 		preempt_enable();
 	}
-	vcpu->avail |= groups;
 }
 
 void clv_vcpu_kick(struct clv_vcpu *vcpu)
@@ -215,7 +228,13 @@ static void flush_if_asked(struct clv_vcpu *vcpu)
 /* One entry and exit. False: called off. The only caller of backend->enter(). */
 static bool enter_once(struct clv_vcpu *vcpu)
 {
+	if (unlikely(vcpu->pdptes_stale))
+		clv_pdptes_load(vcpu);
 	preempt_disable();
+	if (unlikely(!clv_host_cpu_enabled())) {
+		preempt_enable();
+		return false;
+	}
 	load(vcpu);
 	clv_tsc_sync(vcpu);
 	clv_events_deliver(vcpu);

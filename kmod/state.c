@@ -21,6 +21,7 @@
 #define CR4_FLUSH	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | \
 			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define RFLAGS_RESERVED	(~0ULL << 22 | BIT(15) | BIT(5) | BIT(3))
+#define PDPTE_RESERVED	0x1e6ULL
 #define DR6_WRITABLE	0xe00fULL
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_WRITABLE	0xffff23ffULL
@@ -262,6 +263,7 @@ static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
 	vcpu->sregs.cr0 |= X86_CR0_ET;
 	vcpu->avail |= CLV_REG_SEGS | CLV_REG_CRS;
 	vcpu->dirty |= CLV_REG_SEGS | CLV_REG_CRS;
+	vcpu->pdptes_stale = true;	/* the guest's memory may come later */
 	vcpu->flush_guest = true;
 }
 
@@ -452,6 +454,38 @@ static void update_lma(struct clv_vcpu *vcpu)
 		s->efer |= EFER_LMA;
 }
 
+/*
+ * PAE paging outside long mode: what the CPU does with the four PDPTEs when a
+ * control register is written (SDM vol. 3A 4.4.1). What is not memory holds none.
+ */
+static int pdptes_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
+{
+	u64 reserved = ~0ULL << vcpu->caps.maxphyaddr | PDPTE_RESERVED;
+	u64 pdpte[4];
+	int i;
+
+	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || (vcpu->sregs.efer & EFER_LME))
+		return 0;
+	if (clv_mem_read(vcpu->vm, cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+		memset(pdpte, 0, sizeof(pdpte));
+	for (i = 0; i < 4; i++)
+		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+			return -EINVAL;
+	memcpy(vcpu->pdpte, pdpte, sizeof(pdpte));
+	return 0;
+}
+
+/* After user space has set the registers: those it set wrong are not present. */
+void clv_pdptes_load(struct clv_vcpu *vcpu)
+{
+	const struct cleave_sregs *s = &vcpu->sregs;
+
+	vcpu->pdptes_stale = false;
+	clv_regs_touch(vcpu, CLV_REG_CRS);
+	if (pdptes_take(vcpu, s->cr0, s->cr3, s->cr4))
+		memset(vcpu->pdpte, 0, sizeof(vcpu->pdpte));
+}
+
 int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
 {
 	struct cleave_sregs *s = &vcpu->sregs;
@@ -472,6 +506,8 @@ int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
 			return -EINVAL;
 		vcpu->flush_guest = true;
 	}
+	if (pdptes_take(vcpu, val, s->cr3, s->cr4))
+		return -EINVAL;
 	s->cr0 = (val & CR0_BITS) | X86_CR0_ET;
 	update_lma(vcpu);
 	vcpu->dirty |= CLV_REG_CRS;
@@ -489,7 +525,7 @@ int clv_cr3_write(struct clv_vcpu *vcpu, u64 val)
 	}
 	if (!clv_code64(vcpu))
 		val = (u32)val;
-	if (!cr3_ok(vcpu, val))
+	if (!cr3_ok(vcpu, val) || pdptes_take(vcpu, vcpu->sregs.cr0, val, vcpu->sregs.cr4))
 		return -EINVAL;
 	vcpu->sregs.cr3 = val;
 	vcpu->flush_guest |= !keep;
@@ -511,6 +547,8 @@ int clv_cr4_write(struct clv_vcpu *vcpu, u64 val)
 	if (lma && (!(val & X86_CR4_PAE) || (changed & X86_CR4_LA57)))
 		return -EINVAL;
 	if ((changed & val & X86_CR4_PCIDE) && (!lma || (s->cr3 & 0xfff)))
+		return -EINVAL;
+	if (pdptes_take(vcpu, s->cr0, s->cr3, val))
 		return -EINVAL;
 	s->cr4 = val;
 	vcpu->dirty |= CLV_REG_CRS;

@@ -3,7 +3,6 @@
 #include <linux/kvm_host.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
-#include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
@@ -150,16 +149,6 @@ static void step_end(struct svm_vcpu *svm)
 		vmcb->save.rflags &= ~(u64)X86_EFLAGS_TF;
 }
 
-/* The event of a machine check is the host's: as if it had struck user space. */
-static void host_machine_check(void)
-{
-#ifdef CONFIG_X86_MCE
-	struct pt_regs regs = { .cs = __USER_CS, .flags = X86_EFLAGS_IF };
-
-	do_machine_check(&regs);
-#endif
-}
-
 static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec, u32 host_spec)
 {
 	int ret;
@@ -188,7 +177,7 @@ static void after_guest(struct svm_vcpu *svm)
 		svm->nmi_iret = false;
 	}
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)
-		host_machine_check();
+		clv_host_machine_check();
 	vcpu->regs.rax = s->rax;
 	vcpu->regs.rsp = s->rsp;
 	vcpu->regs.rip = s->rip;
