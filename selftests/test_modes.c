@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Real, protected, PAE, compatibility and long mode, and the guest's own ways between them. */
 #define _GNU_SOURCE
+#include <cpuid.h>
 #include <sys/ioctl.h>
 #include "kselftest_harness.h"
 #include "guest.h"
@@ -413,8 +414,12 @@ static void cr_try(struct __test_metadata *_metadata, FIXTURE_DATA(modes) *self,
 TEST_F(modes, control_registers)
 {
 	uint64_t cr0 = CR0_PE | CR0_ET | CR0_NE | CR0_PG;
-	uint64_t cr4 = CR4_PAE | CR4_OSFXSR;
+	uint64_t cr4 = CR4_PAE | CR4_OSFXSR, some = 0x9c;		/* TSD DE PSE PGE */
+	unsigned int eax, ebx, ecx, edx;
 
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (edx & 2)
+		some |= 3;						/* VME PVI */
 	cr_try(_metadata, self, false, cr0, true);
 	cr_try(_metadata, self, false, cr0 | CR0_MP | CR0_TS | CR0_WP | CR0_AM | CR0_EM, true);
 	cr_try(_metadata, self, false, cr0 | 3u << 29, true);		/* NW, CD */
@@ -425,7 +430,7 @@ TEST_F(modes, control_registers)
 	cr_try(_metadata, self, false, cr0 | 1ull << 32, false);
 	cr_try(_metadata, self, false, cr0 | 1ull << 63, false);
 	cr_try(_metadata, self, true, cr4, true);
-	cr_try(_metadata, self, true, cr4 | 0x9f, true);		/* VME PVI TSD DE PSE PGE */
+	cr_try(_metadata, self, true, cr4 | some, true);
 	cr_try(_metadata, self, true, cr4 & ~CR4_PAE, false);
 	cr_try(_metadata, self, true, cr4 | CR4_VMXE, false);
 	cr_try(_metadata, self, true, cr4 | 1u << 15, false);
