@@ -186,17 +186,18 @@ static enum ready get_ready(struct clv_vcpu *vcpu, int *ret)
 		return READY_LEAVE;
 	}
 	clv_lapic_timer_sync(vcpu);
+	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu))
+		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
 	switch (vcpu->mp_state) {
 	case CLEAVE_MP_HALTED:
-		if (!clv_has_wake_event(vcpu))
-			break;
-		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
-		fallthrough;
 	case CLEAVE_MP_RUNNABLE:
-		if (!vcpu->want_window || !clv_interrupt_allowed(vcpu))
+		if (vcpu->want_window && clv_interrupt_allowed(vcpu)) {
+			clv_exit_to_user(vcpu, CLEAVE_EXIT_WINDOW, NULL);
+			return READY_LEAVE;
+		}
+		if (vcpu->mp_state == CLEAVE_MP_RUNNABLE)
 			return READY_ENTER;
-		clv_exit_to_user(vcpu, CLEAVE_EXIT_WINDOW, NULL);
-		return READY_LEAVE;
+		break;
 	case CLEAVE_MP_SHUTDOWN:
 		clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, NULL);
 		return READY_LEAVE;
