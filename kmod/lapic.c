@@ -305,6 +305,8 @@ static int deliver(struct clv_vcpu *vcpu, const struct msg *m)
 		clv_vcpu_request(vcpu, CLV_REQ_INIT);
 		return 1;
 	case APIC_DM_STARTUP:
+		if (test_bit(CLV_REQ_SIPI, &vcpu->requests))
+			return 1;	/* the first one starts it */
 		WRITE_ONCE(vcpu->sipi_vector, m->vector);
 		smp_mb__before_atomic(); /* the request shows the vector */
 		clv_vcpu_request(vcpu, CLV_REQ_SIPI);
