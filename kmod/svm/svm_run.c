@@ -7,6 +7,7 @@
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
 #include <asm/trapnr.h>
+#include "../compat.h"
 #include "insn.h"
 #include "vmcb.h"
 
@@ -126,7 +127,13 @@ static void step_begin(struct svm_vcpu *svm)
 	struct vmcb *vmcb = svm->vmcb;
 	bool shadow = vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 
-	if (vmcb->control.event_inj || (svm->nmi_masked ? !svm->nmi_iret : !shadow))
+	if (vmcb->control.event_inj) {
+		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
+		if (!svm->nmi_masked)
+			clv_send_reschedule(smp_processor_id());
+		return;
+	}
+	if (svm->nmi_masked ? !svm->nmi_iret : !shadow)
 		return;
 	svm->stepping = true;
 	svm->step_tf = vmcb->save.rflags & X86_EFLAGS_TF;
