@@ -143,7 +143,7 @@ TEST_F(timer, periodic)
 	/* It goes on by itself, and ends with an initial count of 0. */
 	wait_ms(&self->v, self->khz, 100);
 	n = TICKS();
-	EXPECT_GT(n, 45);
+	EXPECT_GT(n, 40);
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_TMICT, 0));
 	wait_ms(&self->v, self->khz, 1);
 	n = TICKS();
@@ -396,7 +396,7 @@ TEST_F(timer, period_is_clamped)
 			most = st.lapic.timer_left;
 	}
 	/* What is left of a period was never more than 1 ns, were it one. */
-	EXPECT_GT(most, 5000);
+	EXPECT_GT(most, 100);
 	LOAD(work_under_ticks);
 	arguments(&self->v, VECTOR | MODE_PERIODIC, 1, DIVIDE_BY_1, 20000);
 	at = now_ns();
