@@ -52,7 +52,6 @@ enum clv_exit_kind {
  * @event: CLV_X_EXCEPTION
  * @insn_len: bytes in @insn
  * @insn: its first bytes, if the CPU gave them
- * @error: -errno for CLV_FAIL
  */
 struct clv_exit {
 	enum clv_exit_kind kind;
@@ -78,7 +77,6 @@ struct clv_exit {
 	struct cleave_event event;
 	u8 insn_len;
 	u8 insn[15];
-	int error;
 };
 
 /**

@@ -82,6 +82,11 @@ struct clv_vm {
 #define CLV_WINDOW_INT	BIT(0)
 #define CLV_WINDOW_NMI	BIT(1)
 
+/* Exceptions that push an error code in protected mode (SDM vol. 3A table 6-1). */
+#define CLV_ERROR_CODE_VECTORS	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
+				 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
+				 BIT(X86_TRAP_AC))
+
 /* ---- vCPU --------------------------------------------------------------- */
 
 /* Groups of cached registers: bits of clv_vcpu.avail and .dirty. */
@@ -309,13 +314,12 @@ void clv_vm_flush_tlb(struct clv_vm *vm);
 enum clv_next {
 	CLV_RESUME,		/* enter again */
 	CLV_TO_USER,		/* the run page is filled, CLEAVE_RUN returns 0 */
-	CLV_FAIL,		/* CLEAVE_RUN returns exit->error */
 };
 
 enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void clv_complete_pending(struct clv_vcpu *vcpu);
-/* exit may be NULL */
-void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
+/* CLV_TO_USER; exit may be NULL */
+enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
 
 /* ---- state.c: get, set, check guest registers ----------------------------- */
 
@@ -338,8 +342,7 @@ int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);
 
 void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void clv_events_take_nmis(struct clv_vcpu *vcpu);
-void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);
-void clv_queue_exception_err(struct clv_vcpu *vcpu, u8 vector, u32 error);
+void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if any: 0 */
 /* Before entry: injects one event, or asks for a window. */
 void clv_events_deliver(struct clv_vcpu *vcpu);
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);

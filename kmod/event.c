@@ -12,50 +12,35 @@
 #define DR6_PAYLOAD	0xe00fULL	/* and BD, BS, BT */
 #define DR7_GD		BIT(13)
 
-/* Exceptions that push an error code in protected mode (SDM vol. 3A table 6-1). */
-#define ERROR_CODE_VECTORS	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
-				 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
-				 BIT(X86_TRAP_AC))
+/* Of the second class in SDM vol. 3A table 6-4; page faults are the third. */
+#define CONTRIBUTORY	(BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
+			 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP))
 
-enum exc_class { EXC_BENIGN, EXC_CONTRIBUTORY, EXC_PAGE_FAULT };
+/* All others are faults, and push RFLAGS with RF set (SDM vol. 3B 17.3.1.1). */
+#define NO_FAULTS	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_BP) | BIT(X86_TRAP_OF) | \
+			 BIT(X86_TRAP_DF) | BIT(X86_TRAP_MC))
 
-/* SDM vol. 3A table 6-4 */
-static enum exc_class exc_class(u8 vector)
+/* SDM vol. 3A table 6-5 */
+static bool is_double_fault(u8 first, u8 second)
 {
-	switch (vector) {
-	case X86_TRAP_PF:
-		return EXC_PAGE_FAULT;
-	case X86_TRAP_DE:
-	case X86_TRAP_TS:
-	case X86_TRAP_NP:
-	case X86_TRAP_SS:
-	case X86_TRAP_GP:
-		return EXC_CONTRIBUTORY;
-	default:
-		return EXC_BENIGN;
-	}
+	if (first == X86_TRAP_PF)
+		return BIT(second) & (CONTRIBUTORY | BIT(X86_TRAP_PF));
+	return (BIT(first) & CONTRIBUTORY) && (BIT(second) & CONTRIBUTORY);
 }
 
-/* Faults push RFLAGS with RF set; traps and aborts do not (SDM vol. 3B 17.3.1.1). */
-static bool exc_is_fault(const struct cleave_event *ev)
+static struct cleave_event exception(u8 vector)
 {
-	switch (ev->vector) {
-	case X86_TRAP_DB:
-	case X86_TRAP_BP:
-	case X86_TRAP_OF:
-	case X86_TRAP_DF:
-	case X86_TRAP_MC:
-		return false;
-	default:
-		return true;
-	}
+	return (struct cleave_event) {
+		.type = CLEAVE_EVENT_EXCEPTION,
+		.vector = vector,
+		.flags = BIT(vector) & CLV_ERROR_CODE_VECTORS ? CLEAVE_EVENT_ERROR : 0,
+	};
 }
 
-/* SDM vol. 3A table 6-5: the second exception while the first is delivered. */
-static void queue(struct clv_vcpu *vcpu, const struct cleave_event *ev)
+void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 {
 	struct cleave_event *first = &vcpu->injected;
-	enum exc_class a, b;
+	u8 vector;
 
 	if (first->type != CLEAVE_EVENT_EXCEPTION)
 		first = &vcpu->exception;
@@ -63,50 +48,22 @@ static void queue(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 		vcpu->exception = *ev;
 		return;
 	}
-	if (first->vector == X86_TRAP_DF) {
-		memset(first, 0, sizeof(*first));
+	/* While the first was delivered. Which else comes again when its instruction does. */
+	vector = first->vector;
+	memset(first, 0, sizeof(*first));
+	if (vector == X86_TRAP_DF)
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
-		return;
-	}
-	a = exc_class(first->vector);
-	b = exc_class(ev->vector);
-	if ((a == EXC_CONTRIBUTORY && b == EXC_CONTRIBUTORY) ||
-	    (a == EXC_PAGE_FAULT && b != EXC_BENIGN)) {
-		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
-		vcpu->exception = (struct cleave_event) {
-			.type = CLEAVE_EVENT_EXCEPTION,
-			.vector = X86_TRAP_DF,
-			.flags = CLEAVE_EVENT_ERROR,
-		};
-		return;
-	}
-	/* Serially: the first comes again when its instruction runs again. */
-	memset(&vcpu->injected, 0, sizeof(vcpu->injected));
-	vcpu->exception = *ev;
-}
-
-void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
-{
-	queue(vcpu, ev);
+	else if (is_double_fault(vector, ev->vector))
+		vcpu->exception = exception(X86_TRAP_DF);
+	else
+		vcpu->exception = *ev;
 }
 
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector)
 {
-	struct cleave_event ev = { .type = CLEAVE_EVENT_EXCEPTION, .vector = vector };
+	struct cleave_event ev = exception(vector);
 
-	queue(vcpu, &ev);
-}
-
-void clv_queue_exception_err(struct clv_vcpu *vcpu, u8 vector, u32 error)
-{
-	struct cleave_event ev = {
-		.type = CLEAVE_EVENT_EXCEPTION,
-		.vector = vector,
-		.flags = CLEAVE_EVENT_ERROR,
-		.error_code = error,
-	};
-
-	queue(vcpu, &ev);
+	clv_queue_event(vcpu, &ev);
 }
 
 /* What the event changes besides RIP and the stack, when it goes in. */
@@ -125,7 +82,7 @@ static void apply_payload(struct clv_vcpu *vcpu, struct cleave_event *ev)
 		ev->flags &= ~CLEAVE_EVENT_PAYLOAD;
 		ev->payload = 0;
 	}
-	if (exc_is_fault(ev)) {
+	if (!(BIT(ev->vector) & NO_FAULTS)) {
 		clv_regs_touch(vcpu, CLV_REG_RFLAGS);
 		vcpu->regs.rflags |= X86_EFLAGS_RF;
 	}
@@ -138,38 +95,49 @@ bool clv_interrupt_allowed(struct clv_vcpu *vcpu)
 	       !(clv_backend->blocked(vcpu) & CLV_BLOCK_INT);
 }
 
+/* The vector of the interrupt that goes next, or -1. */
+static int next_vector(struct clv_vcpu *vcpu)
+{
+	return vcpu->extint ? vcpu->extint_vector : clv_lapic_pending(vcpu);
+}
+
+/* Which of NMI and interrupt waits and can go in: CLEAVE_EVENT_*. */
+static u8 ready_event(struct clv_vcpu *vcpu)
+{
+	int vector = next_vector(vcpu);
+	u32 blocked;
+
+	if (!vcpu->nmi_pending && vector < 0)
+		return CLEAVE_EVENT_NONE;
+	blocked = clv_backend->blocked(vcpu);
+	if (vcpu->nmi_pending && !(blocked & CLV_BLOCK_NMI))
+		return CLEAVE_EVENT_NMI;
+	return vector >= 0 && !(blocked & CLV_BLOCK_INT) ? CLEAVE_EVENT_INTERRUPT :
+							   CLEAVE_EVENT_NONE;
+}
+
 static void choose(struct clv_vcpu *vcpu)
 {
-	u32 blocked;
-	int vector;
+	struct cleave_event *ev = &vcpu->injected;
 
 	if (vcpu->exception.type) {
-		vcpu->injected = vcpu->exception;
+		*ev = vcpu->exception;
 		memset(&vcpu->exception, 0, sizeof(vcpu->exception));
-		apply_payload(vcpu, &vcpu->injected);
+		apply_payload(vcpu, ev);
 		return;
 	}
-	if (!vcpu->nmi_pending && !vcpu->extint && clv_lapic_pending(vcpu) < 0)
-		return;
-	blocked = clv_backend->blocked(vcpu);
-	if (vcpu->nmi_pending && !(blocked & CLV_BLOCK_NMI)) {
+	ev->type = ready_event(vcpu);
+	if (ev->type == CLEAVE_EVENT_NMI) {
+		ev->vector = X86_TRAP_NMI;
 		vcpu->nmi_pending--;
-		vcpu->injected.type = CLEAVE_EVENT_NMI;
-		vcpu->injected.vector = X86_TRAP_NMI;
 		clv_backend->nmi_masked_set(vcpu, true);
-		return;
+	} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
+		ev->vector = next_vector(vcpu);
+		if (vcpu->extint)
+			vcpu->extint = 0;
+		else
+			clv_lapic_ack(vcpu, ev->vector);
 	}
-	if (blocked & CLV_BLOCK_INT)
-		return;
-	vector = vcpu->extint ? vcpu->extint_vector : clv_lapic_pending(vcpu);
-	if (vector < 0)
-		return;
-	if (vcpu->extint)
-		vcpu->extint = 0;
-	else
-		clv_lapic_ack(vcpu, vector);
-	vcpu->injected.type = CLEAVE_EVENT_INTERRUPT;
-	vcpu->injected.vector = vector;
 }
 
 /*
@@ -183,7 +151,7 @@ static void inject(struct clv_vcpu *vcpu)
 	if (ev.type == CLEAVE_EVENT_EXCEPTION) {
 		clv_regs_need(vcpu, CLV_REG_CRS);
 		ev.flags = 0;
-		if ((vcpu->sregs.cr0 & X86_CR0_PE) && (ERROR_CODE_VECTORS & BIT(ev.vector)))
+		if ((vcpu->sregs.cr0 & X86_CR0_PE) && (CLV_ERROR_CODE_VECTORS & BIT(ev.vector)))
 			ev.flags = CLEAVE_EVENT_ERROR;
 	}
 	clv_backend->inject(vcpu, &ev);
@@ -202,7 +170,7 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	inject(vcpu);
 	if (vcpu->nmi_pending)
 		windows |= CLV_WINDOW_NMI;
-	if (vcpu->want_window || vcpu->extint || clv_lapic_pending(vcpu) >= 0)
+	if (vcpu->want_window || next_vector(vcpu) >= 0)
 		windows |= CLV_WINDOW_INT;
 	clv_backend->set_window(vcpu, windows);
 }
@@ -217,15 +185,7 @@ void clv_events_take_nmis(struct clv_vcpu *vcpu)
 
 bool clv_has_wake_event(struct clv_vcpu *vcpu)
 {
-	u32 blocked;
-
-	if (vcpu->injected.type || vcpu->exception.type)
-		return true;
-	if (!vcpu->nmi_pending && !vcpu->extint && clv_lapic_pending(vcpu) < 0)
-		return false;
-	blocked = clv_backend->blocked(vcpu);
-	return (vcpu->nmi_pending && !(blocked & CLV_BLOCK_NMI)) ||
-	       ((vcpu->extint || clv_lapic_pending(vcpu) >= 0) && !(blocked & CLV_BLOCK_INT));
+	return vcpu->injected.type || vcpu->exception.type || ready_event(vcpu);
 }
 
 void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev)
@@ -245,51 +205,35 @@ void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev)
  * SDM vol. 3C 27.2.1.3, APM vol. 2 15.20: what a CPU refuses to inject, and
  * #MC and vectors without an exception, which no CPU would have on its way.
  */
-static int check_event(const struct cleave_event *ev)
+static bool event_ok(const struct cleave_event *ev)
 {
-	bool error = ev->flags & CLEAVE_EVENT_ERROR;
+	bool error = ev->flags & CLEAVE_EVENT_ERROR, payload = ev->flags & CLEAVE_EVENT_PAYLOAD;
 
 	if (ev->reserved || (ev->flags & ~(CLEAVE_EVENT_ERROR | CLEAVE_EVENT_PAYLOAD)))
-		return -EINVAL;
-	switch (ev->type) {
-	case CLEAVE_EVENT_NONE:
-		return ev->vector || ev->flags || ev->error_code || ev->payload ? -EINVAL : 0;
-	case CLEAVE_EVENT_INTERRUPT:
-		return ev->flags || ev->error_code || ev->payload ? -EINVAL : 0;
-	case CLEAVE_EVENT_NMI:
-		return ev->vector != X86_TRAP_NMI || ev->flags || ev->error_code || ev->payload ?
-		       -EINVAL : 0;
-	case CLEAVE_EVENT_EXCEPTION:
-		if (ev->vector > 31 || ev->vector == X86_TRAP_NMI)
-			return -EINVAL;
-		if (error && !(ERROR_CODE_VECTORS & BIT(ev->vector)))
-			return -EINVAL;
-		if (error ? ev->error_code >> 16 : ev->error_code)
-			return -EINVAL;
-		if ((ev->flags & CLEAVE_EVENT_PAYLOAD) && ev->vector != X86_TRAP_PF &&
-		    ev->vector != X86_TRAP_DB)
-			return -EINVAL;
-		if (!(ev->flags & CLEAVE_EVENT_PAYLOAD) && ev->payload)
-			return -EINVAL;
-		if (ev->vector == X86_TRAP_DB && (ev->payload & ~DR6_PAYLOAD))
-			return -EINVAL;
-		return 0;
-	default:
-		return -EINVAL;
-	}
+		return false;
+	if (ev->type != CLEAVE_EVENT_EXCEPTION)
+		return !ev->flags && !ev->error_code && !ev->payload &&
+		       (ev->type == CLEAVE_EVENT_INTERRUPT ||
+			(ev->type == CLEAVE_EVENT_NMI && ev->vector == X86_TRAP_NMI) ||
+			(ev->type == CLEAVE_EVENT_NONE && !ev->vector));
+	if (ev->vector > 31 || ev->vector == X86_TRAP_NMI)
+		return false;
+	if (error && !(CLV_ERROR_CODE_VECTORS & BIT(ev->vector)))
+		return false;
+	if (payload && ev->vector != X86_TRAP_PF && ev->vector != X86_TRAP_DB)
+		return false;
+	if (ev->vector == X86_TRAP_DB && (ev->payload & ~DR6_PAYLOAD))
+		return false;
+	return ev->error_code <= (error ? U16_MAX : 0) && (payload || !ev->payload);
 }
 
 int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev)
 {
-	if (check_event(&ev->injected) || check_event(&ev->exception))
-		return -EINVAL;
-	if (ev->exception.type != CLEAVE_EVENT_NONE &&
-	    ev->exception.type != CLEAVE_EVENT_EXCEPTION)
-		return -EINVAL;
-	if (ev->nmi_pending > 2 || ev->nmi_masked > 1 || ev->extint > 1 ||
-	    (ev->shadow & ~(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)))
-		return -EINVAL;
-	if (ev->reserved[0] || ev->reserved[1] || ev->reserved[2])
+	if (!event_ok(&ev->injected) || !event_ok(&ev->exception) ||
+	    (ev->exception.type && ev->exception.type != CLEAVE_EVENT_EXCEPTION) ||
+	    ev->nmi_pending > 2 || ev->nmi_masked > 1 || ev->extint > 1 ||
+	    (ev->shadow & ~(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)) ||
+	    ev->reserved[0] || ev->reserved[1] || ev->reserved[2])
 		return -EINVAL;
 	return 0;
 }

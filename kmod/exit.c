@@ -5,33 +5,53 @@
  * writer of the run page.
  */
 #include <linux/kvm_para.h>
+#include <asm/debugreg.h>
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 #include "backend.h"
 
-#define DR6_BS	BIT(14)
-
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
-static void skip(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+static void skip(struct clv_vcpu *vcpu, u64 next_rip)
 {
 	clv_regs_touch(vcpu, CLV_REG_RFLAGS);
 	vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
-	clv_set_rip(vcpu, exit->next_rip);
+	clv_set_rip(vcpu, next_rip);
 	clv_backend->shadow_set(vcpu, 0);
-	if (vcpu->regs.rflags & X86_EFLAGS_TF) {
-		struct cleave_event ev = {
-			.type = CLEAVE_EVENT_EXCEPTION,
-			.vector = X86_TRAP_DB,
-			.flags = CLEAVE_EVENT_PAYLOAD,
-			.payload = DR6_BS,
-		};
+	if (vcpu->regs.rflags & X86_EFLAGS_TF)
+		clv_queue_event(vcpu, &(struct cleave_event) {
+			.type = CLEAVE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
+			.flags = CLEAVE_EVENT_PAYLOAD, .payload = DR_STEP });
+}
 
-		clv_queue_event(vcpu, &ev);
-	}
+/* The instruction is done, or was #GP(0). */
+static enum clv_next skip_or_gp(struct clv_vcpu *vcpu, u64 next_rip, bool gp)
+{
+	if (gp)
+		clv_queue_exception(vcpu, X86_TRAP_GP);
+	else
+		skip(vcpu, next_rip);
+	return CLV_RESUME;
+}
+
+static enum clv_next undefined(struct clv_vcpu *vcpu)
+{
+	clv_queue_exception(vcpu, X86_TRAP_UD);
+	return CLV_RESUME;
+}
+
+static u64 edx_eax(struct clv_vcpu *vcpu)
+{
+	return vcpu->regs.rdx << 32 | (u32)vcpu->regs.rax;
+}
+
+static void set_edx_eax(struct clv_vcpu *vcpu, u64 val)
+{
+	vcpu->regs.rax = (u32)val;
+	vcpu->regs.rdx = val >> 32;
 }
 
 /* Fills the run page's common part. The kind's own part is written before. */
-void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit)
+enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit)
 {
 	struct cleave_run *run = vcpu->run;
 	u64 valid = CLEAVE_REGS | (READ_ONCE(run->want) & CLEAVE_SREGS);
@@ -45,23 +65,11 @@ void clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *ex
 		clv_sregs_get(vcpu, &run->sregs);
 	run->valid = valid;
 	run->window = clv_interrupt_allowed(vcpu);
-	if (exit) {
-		run->raw_reason = exit->raw_reason;
-		run->raw_info[0] = exit->raw_info[0];
-		run->raw_info[1] = exit->raw_info[1];
-		run->rip = exit->rip;
-	} else {
-		run->raw_reason = 0;
-		run->raw_info[0] = 0;
-		run->raw_info[1] = 0;
-		run->rip = vcpu->regs.rip;
-	}
+	run->raw_reason = exit ? exit->raw_reason : 0;
+	run->raw_info[0] = exit ? exit->raw_info[0] : 0;
+	run->raw_info[1] = exit ? exit->raw_info[1] : 0;
+	run->rip = exit ? exit->rip : vcpu->regs.rip;
 	run->exit = kind;
-}
-
-static enum clv_next to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit)
-{
-	clv_exit_to_user(vcpu, kind, exit);
 	return CLV_TO_USER;
 }
 
@@ -74,15 +82,15 @@ static enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit
 	vcpu->regs.rbx = ebx;
 	vcpu->regs.rcx = ecx;
 	vcpu->regs.rdx = edx;
-	skip(vcpu, exit);
+	skip(vcpu, exit->next_rip);
 	return CLV_RESUME;
 }
 
 static enum clv_next do_hlt(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	skip(vcpu, exit);
+	skip(vcpu, exit->next_rip);
 	if (vcpu->vm->flags & CLEAVE_VM_EXIT_HLT)
-		return to_user(vcpu, CLEAVE_EXIT_HLT, exit);
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_HLT, exit);
 	WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_HALTED);
 	return CLV_RESUME;
 }
@@ -99,7 +107,7 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 		run->io.flags = CLEAVE_ACCESS_WRITE;
 	if (exit->io.string) {
 		run->io.flags |= CLEAVE_ACCESS_STRING;
-		return to_user(vcpu, CLEAVE_EXIT_IO, exit);
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
 	}
 	if (exit->io.in) {
 		vcpu->pending = CLV_PENDING_IN;
@@ -107,8 +115,8 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	} else {
 		run->io.data = vcpu->regs.rax & mask;
 	}
-	skip(vcpu, exit);
-	return to_user(vcpu, CLEAVE_EXIT_IO, exit);
+	skip(vcpu, exit->next_rip);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
 }
 
 static enum clv_next msr_to_user(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
@@ -119,11 +127,11 @@ static enum clv_next msr_to_user(struct clv_vcpu *vcpu, const struct clv_exit *e
 	run->msr.index = vcpu->regs.rcx;
 	if (write) {
 		run->msr.flags = CLEAVE_ACCESS_WRITE;
-		run->msr.data = (vcpu->regs.rdx << 32) | (u32)vcpu->regs.rax;
+		run->msr.data = edx_eax(vcpu);
 	}
 	vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
 	vcpu->pending_rip = exit->next_rip;
-	return to_user(vcpu, CLEAVE_EXIT_MSR, exit);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
 }
 
 static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
@@ -132,22 +140,13 @@ static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, 
 	u64 val = 0;
 	int ret;
 
-	if (write)
-		ret = clv_msr_set(vcpu, msr, (vcpu->regs.rdx << 32) | (u32)vcpu->regs.rax, false);
-	else
-		ret = clv_msr_get(vcpu, msr, &val, false);
+	ret = write ? clv_msr_set(vcpu, msr, edx_eax(vcpu), false) :
+		      clv_msr_get(vcpu, msr, &val, false);
 	if (ret == -ENOENT && (vcpu->vm->flags & CLEAVE_VM_EXIT_MSR))
 		return msr_to_user(vcpu, exit, write);
-	if (ret) {
-		clv_queue_exception_err(vcpu, X86_TRAP_GP, 0);
-		return CLV_RESUME;
-	}
-	if (!write) {
-		vcpu->regs.rax = (u32)val;
-		vcpu->regs.rdx = val >> 32;
-	}
-	skip(vcpu, exit);
-	return CLV_RESUME;
+	if (!ret && !write)
+		set_edx_eax(vcpu, val);
+	return skip_or_gp(vcpu, exit->next_rip, ret);
 }
 
 /* Number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX, as on KVM. */
@@ -156,13 +155,9 @@ static enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *
 	struct cleave_run *run = vcpu->run;
 	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U;
 
-	skip(vcpu, exit);
-	if (clv_cpl(vcpu)) {
-		vcpu->regs.rax = -KVM_EPERM & mask;
-		return CLV_RESUME;
-	}
-	if (!(vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL)) {
-		vcpu->regs.rax = -KVM_ENOSYS & mask;
+	skip(vcpu, exit->next_rip);
+	if (clv_cpl(vcpu) || !(vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL)) {
+		vcpu->regs.rax = (clv_cpl(vcpu) ? -KVM_EPERM : -KVM_ENOSYS) & mask;
 		return CLV_RESUME;
 	}
 	run->hypercall.nr = vcpu->regs.rax & mask;
@@ -170,47 +165,32 @@ static enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *
 	run->hypercall.args[1] = vcpu->regs.rcx & mask;
 	run->hypercall.args[2] = vcpu->regs.rdx & mask;
 	run->hypercall.args[3] = vcpu->regs.rsi & mask;
-	return to_user(vcpu, CLEAVE_EXIT_HYPERCALL, exit);
-}
-
-static u64 *gpr(struct clv_vcpu *vcpu, u8 nr)
-{
-	return (u64 *)&vcpu->regs + (nr & 15);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_HYPERCALL, exit);
 }
 
 static enum clv_next do_cr_write(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	int ret;
+	u64 val = exit->cr.value;
 
 	switch (exit->cr.nr) {
 	case 0:
-		ret = clv_cr0_write(vcpu, exit->cr.value);
-		break;
+		return skip_or_gp(vcpu, exit->next_rip, clv_cr0_write(vcpu, val));
 	case 3:
-		ret = clv_cr3_write(vcpu, exit->cr.value);
-		break;
+		return skip_or_gp(vcpu, exit->next_rip, clv_cr3_write(vcpu, val));
 	case 4:
-		ret = clv_cr4_write(vcpu, exit->cr.value);
-		break;
+		return skip_or_gp(vcpu, exit->next_rip, clv_cr4_write(vcpu, val));
 	case 8:
-		ret = exit->cr.value & ~0xfULL ? -EINVAL : 0;
-		if (!ret)
-			clv_lapic_cr8_set(vcpu, exit->cr.value);
-		break;
+		if (val <= 0xf)
+			clv_lapic_cr8_set(vcpu, val);
+		return skip_or_gp(vcpu, exit->next_rip, val > 0xf);
 	default:
-		clv_queue_exception(vcpu, X86_TRAP_UD);
-		return CLV_RESUME;
+		return undefined(vcpu);
 	}
-	if (ret)
-		clv_queue_exception_err(vcpu, X86_TRAP_GP, 0);
-	else
-		skip(vcpu, exit);
-	return CLV_RESUME;
 }
 
 static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	u64 val;
+	u64 *gpr = (u64 *)&vcpu->regs + (exit->cr.gpr & 15), val;
 
 	clv_regs_need(vcpu, CLV_REG_CRS | CLV_REG_RSP);
 	switch (exit->cr.nr) {
@@ -227,28 +207,22 @@ static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *ex
 		val = clv_lapic_cr8_get(vcpu);
 		break;
 	default:
-		clv_queue_exception(vcpu, X86_TRAP_UD);
-		return CLV_RESUME;
+		return undefined(vcpu);
 	}
-	*gpr(vcpu, exit->cr.gpr) = clv_code64(vcpu) ? val : (u32)val;
-	if ((exit->cr.gpr & 15) == 4)
+	*gpr = clv_code64(vcpu) ? val : (u32)val;
+	if (gpr == &vcpu->regs.rsp)
 		vcpu->dirty |= CLV_REG_RSP;
-	skip(vcpu, exit);
+	skip(vcpu, exit->next_rip);
 	return CLV_RESUME;
 }
 
 static enum clv_next do_xsetbv(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	u64 val = (vcpu->regs.rdx << 32) | (u32)vcpu->regs.rax;
-
 	clv_regs_need(vcpu, CLV_REG_CRS);
 	if (!(vcpu->sregs.cr4 & X86_CR4_OSXSAVE))
-		clv_queue_exception(vcpu, X86_TRAP_UD);
-	else if (clv_cpl(vcpu) || (u32)vcpu->regs.rcx || clv_xcr0_write(vcpu, val))
-		clv_queue_exception_err(vcpu, X86_TRAP_GP, 0);
-	else
-		skip(vcpu, exit);
-	return CLV_RESUME;
+		return undefined(vcpu);
+	return skip_or_gp(vcpu, exit->next_rip, clv_cpl(vcpu) || (u32)vcpu->regs.rcx ||
+						clv_xcr0_write(vcpu, edx_eax(vcpu)));
 }
 
 static void fill_mmio(struct clv_vcpu *vcpu, const struct clv_exit *exit, u32 flags)
@@ -287,7 +261,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 		fallthrough;
 	case CLV_FAULT_MMIO:
 		fill_mmio(vcpu, exit, flags);
-		return to_user(vcpu, CLEAVE_EXIT_MMIO, exit);
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MMIO, exit);
 	case CLV_FAULT_HOST:
 		break;
 	}
@@ -296,7 +270,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 	run->fault.hva = hva;
 	run->fault.flags = flags;
 	run->fault.error = -err;
-	return to_user(vcpu, CLEAVE_EXIT_FAULT, exit);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_FAULT, exit);
 }
 
 static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *exit)
@@ -309,7 +283,7 @@ static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *ex
 		strscpy(rule, "refused by a rule that this module does not check", sizeof(rule));
 	memcpy(run->refused.rule, rule, sizeof(rule));
 	run->refused.value = value;
-	return to_user(vcpu, CLEAVE_EXIT_REFUSED, exit);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_REFUSED, exit);
 }
 
 enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
@@ -344,63 +318,43 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		clv_queue_event(vcpu, &exit->event);
 		return CLV_RESUME;
 	case CLV_X_SKIP:
-		skip(vcpu, exit);
-		return CLV_RESUME;
-	case CLV_X_UD:
-		clv_queue_exception(vcpu, X86_TRAP_UD);
-		return CLV_RESUME;
 	case CLV_X_GP:
-		clv_queue_exception_err(vcpu, X86_TRAP_GP, 0);
-		return CLV_RESUME;
+		return skip_or_gp(vcpu, exit->next_rip, exit->kind == CLV_X_GP);
+	case CLV_X_UD:
+		return undefined(vcpu);
 	case CLV_X_INSN:
 		fill_mmio(vcpu, exit, access_flags(exit));
-		return to_user(vcpu, CLEAVE_EXIT_INSN, exit);
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
 	case CLV_X_SHUTDOWN:
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
-		return to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
 	case CLV_X_REFUSED:
 		return do_refused(vcpu, exit);
 	case CLV_X_TASK_SWITCH:
 	case CLV_X_UNHANDLED:
 		break;
 	}
-	return to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);
 }
 
 /* What the last exit left for user space to fill in. */
 void clv_complete_pending(struct clv_vcpu *vcpu)
 {
 	struct cleave_run *run = vcpu->run;
-	struct clv_exit exit = { .next_rip = vcpu->pending_rip };
 	enum clv_pending pending = vcpu->pending;
-	u64 data;
+	u64 mask, error;
 
 	vcpu->pending = CLV_PENDING_NONE;
-	switch (pending) {
-	case CLV_PENDING_NONE:
-		return;
-	case CLV_PENDING_IN:
-		data = READ_ONCE(run->io.data);
+	if (pending == CLV_PENDING_IN) {
 		/* A 32-bit result clears the upper half, a smaller one keeps the rest. */
+		mask = GENMASK_ULL(vcpu->pending_size * 8 - 1, 0);
 		if (vcpu->pending_size == 4)
-			vcpu->regs.rax = (u32)data;
-		else if (vcpu->pending_size == 2)
-			vcpu->regs.rax = (vcpu->regs.rax & ~0xffffULL) | (u16)data;
-		else
-			vcpu->regs.rax = (vcpu->regs.rax & ~0xffULL) | (u8)data;
-		return;
-	case CLV_PENDING_RDMSR:
-	case CLV_PENDING_WRMSR:
-		if (READ_ONCE(run->msr.error)) {
-			clv_queue_exception_err(vcpu, X86_TRAP_GP, 0);
-			return;
-		}
-		if (pending == CLV_PENDING_RDMSR) {
-			data = READ_ONCE(run->msr.data);
-			vcpu->regs.rax = (u32)data;
-			vcpu->regs.rdx = data >> 32;
-		}
-		skip(vcpu, &exit);
-		return;
+			vcpu->regs.rax = 0;
+		vcpu->regs.rax = (vcpu->regs.rax & ~mask) | (READ_ONCE(run->io.data) & mask);
+	} else if (pending != CLV_PENDING_NONE) {
+		error = READ_ONCE(run->msr.error);
+		if (pending == CLV_PENDING_RDMSR && !error)
+			set_edx_eax(vcpu, READ_ONCE(run->msr.data));
+		skip_or_gp(vcpu, vcpu->pending_rip, error);
 	}
 }

@@ -296,14 +296,8 @@ static int loop(struct clv_vcpu *vcpu)
 		memset(&exit, 0, sizeof(exit));
 		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
 		clv_backend->decode_exit(vcpu, &exit);
-		switch (clv_handle_exit(vcpu, &exit)) {
-		case CLV_RESUME:
-			break;
-		case CLV_TO_USER:
+		if (clv_handle_exit(vcpu, &exit) == CLV_TO_USER)
 			return 0;
-		case CLV_FAIL:
-			return exit.error;
-		}
 	}
 }
 

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * cleave: just enough of an instruction to know how long an intercepted one
- * is and which register it names, for CPUs without next-RIP save and decode
- * assists. No decoder: what is not listed here is refused. Also built in user
- * space by the unit tests.
+ * cleave: how long an intercepted instruction is and which register it names,
+ * for CPUs without next-RIP save and decode assists. No decoder: what is not
+ * listed here is refused. Also built in user space by the unit tests.
  */
 #ifndef CLV_SVM_INSN_H
 #define CLV_SVM_INSN_H
 
 #include <linux/types.h>
 
-#define SVM_INSN_MAX	15
+#define SVM_INSN_MAX	15U
 
 /*
  * svm_insn.opcode: the bytes behind the prefixes, as a number. Of the group
  * 0f 01 the third byte is part of it if it names no memory.
  */
-#define SVM_OP_PAUSE		0x90		/* with .rep */
+#define SVM_OP_PAUSE		0x90
 #define SVM_OP_HLT		0xf4
 #define SVM_OP_CLTS		0x0f06
 #define SVM_OP_INVD		0x0f08
@@ -39,16 +38,12 @@
  * struct svm_insn - what svm_insn_parse() found
  * @opcode: SVM_OP_*
  * @len: bytes, prefixes included
- * @reg: ModRM.reg with REX.R: the control register of MOV CR
  * @rm: ModRM.rm with REX.B: the general register, in the order of the encoding
- * @rep: prefix f3
  */
 struct svm_insn {
 	u32 opcode;
 	u8 len;
-	u8 reg;
 	u8 rm;
-	bool rep;
 };
 
 /*

@@ -13,7 +13,6 @@
 #include <asm/debugreg.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
-#include <asm/trapnr.h>
 #include "vmcb.h"
 
 #define VM_CR_SVMDIS	BIT_ULL(4)	/* APM vol. 2 15.30.1 */
@@ -54,23 +53,19 @@ static const char *no_svm(void)
 
 static int svm_probe(const char **why)
 {
-	const char *reason;
-
 	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
 	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
 		return -ENODEV;
-	reason = no_svm();
-	if (!reason)
-		return 0;
-	*why = reason;
-	return -EOPNOTSUPP;
+	*why = no_svm();
+	return *why ? -EOPNOTSUPP : 0;
 }
 
 /*
- * A page for a VMCB or a save area. Not at a 2 MiB boundary: hosts with SNP
- * take a fault there (AMD erratum on RMP checks of such pages).
+ * A page for a VMCB or a save area: its address for the CPU, or 0. Not at a
+ * 2 MiB boundary: hosts with SNP take a fault there (AMD erratum on RMP checks
+ * of such pages).
  */
-static struct page *alloc_page_unaligned(gfp_t gfp)
+static u64 alloc_area(gfp_t gfp)
 {
 	struct page *page = alloc_page(gfp | __GFP_ZERO), *other;
 
@@ -79,21 +74,13 @@ static struct page *alloc_page_unaligned(gfp_t gfp)
 		__free_page(page);
 		page = other;
 	}
-	return page;
+	return page ? __sme_pa(page_address(page)) : 0;
 }
 
-static u64 alloc_area(void)
+static void free_area(u64 pa)
 {
-	struct page *page = alloc_page_unaligned(GFP_KERNEL);
-
-	return page ? __sme_set(page_to_pfn(page) << PAGE_SHIFT) : 0;
-}
-
-static void free_area(u64 *pa)
-{
-	if (*pa)
-		__free_page(pfn_to_page(__sme_clr(*pa) >> PAGE_SHIFT));
-	*pa = 0;
+	if (pa)
+		free_page((unsigned long)__va(__sme_clr(pa)));
 }
 
 /* Two bits an MSR, set to exit; the second vector is that of c0000000. */
@@ -112,8 +99,8 @@ static void svm_exit(void)
 	int cpu;
 
 	for_each_possible_cpu(cpu) {
-		free_area(&per_cpu(svm_cpu, cpu).hsave_pa);
-		free_area(&per_cpu(svm_cpu, cpu).host_pa);
+		free_area(per_cpu(svm_cpu, cpu).hsave_pa);
+		free_area(per_cpu(svm_cpu, cpu).host_pa);
 	}
 	free_pages((unsigned long)iopm, IOPM_ORDER);
 	free_pages((unsigned long)msrpm, MSRPM_ORDER);
@@ -123,13 +110,10 @@ static int svm_init(void)
 {
 	int cpu;
 
+	/* vmenter.S goes through them in this order. */
 	BUILD_BUG_ON(offsetof(struct cleave_regs, rcx) != 8 ||
-		     offsetof(struct cleave_regs, rdx) != 16 ||
-		     offsetof(struct cleave_regs, rbx) != 24 ||
-		     offsetof(struct cleave_regs, rbp) != 40 ||
-		     offsetof(struct cleave_regs, rsi) != 48 ||
+		     offsetof(struct cleave_regs, rsp) != 32 ||
 		     offsetof(struct cleave_regs, rdi) != 56 ||
-		     offsetof(struct cleave_regs, r8) != 64 ||
 		     offsetof(struct cleave_regs, r15) != 120);
 	iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
 	msrpm = (void *)__get_free_pages(GFP_KERNEL, MSRPM_ORDER);
@@ -140,8 +124,8 @@ static int svm_init(void)
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpu, cpu);
 
-		c->hsave_pa = alloc_area();
-		c->host_pa = alloc_area();
+		c->hsave_pa = alloc_area(GFP_KERNEL);
+		c->host_pa = alloc_area(GFP_KERNEL);
 		if (!c->hsave_pa || !c->host_pa)
 			goto nomem;
 	}
@@ -210,17 +194,15 @@ static void svm_vm_destroy(struct clv_vm *vm)
 static struct clv_vcpu *svm_vcpu_alloc(struct clv_vm *vm)
 {
 	struct svm_vcpu *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
-	struct page *page;
 
 	if (!svm)
 		return NULL;
-	page = alloc_page_unaligned(GFP_KERNEL_ACCOUNT);
-	if (!page) {
+	svm->vmcb_pa = alloc_area(GFP_KERNEL_ACCOUNT);
+	if (!svm->vmcb_pa) {
 		kfree(svm);
 		return NULL;
 	}
-	svm->vmcb = page_address(page);
-	svm->vmcb_pa = __sme_set(page_to_pfn(page) << PAGE_SHIFT);
+	svm->vmcb = __va(__sme_clr(svm->vmcb_pa));
 	svm->uid = atomic64_inc_return(&last_uid);
 	svm->cpu = -1;
 	return &svm->vcpu;
@@ -230,22 +212,14 @@ static void svm_vcpu_free(struct clv_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	free_page((unsigned long)svm->vmcb);
+	free_area(svm->vmcb_pa);
 	kfree(svm);
 }
 
-/*
- * Always: #DB and #AC, which a guest can raise without end inside the CPU
- * while it delivers them, #MC, which is the host's, and #GP, which hidden
- * instructions raise where they should #UD.
- */
 static void intercepts_init(struct svm_vcpu *svm)
 {
 	static const u8 always[] = {
-		INTERCEPT_CR0_WRITE, INTERCEPT_CR4_WRITE, INTERCEPT_CR8_READ,
-		INTERCEPT_CR8_WRITE,
-		SVM_FIRST_EXCEPTION + X86_TRAP_DB, SVM_FIRST_EXCEPTION + X86_TRAP_AC,
-		SVM_FIRST_EXCEPTION + X86_TRAP_MC, SVM_FIRST_EXCEPTION + X86_TRAP_GP,
+		INTERCEPT_CR0_WRITE, INTERCEPT_CR4_WRITE, INTERCEPT_CR8_READ, INTERCEPT_CR8_WRITE,
 		INTERCEPT_INTR, INTERCEPT_NMI, INTERCEPT_SMI, INTERCEPT_INIT,
 		INTERCEPT_RDPMC, INTERCEPT_CPUID, INTERCEPT_INVD, INTERCEPT_HLT,
 		INTERCEPT_INVLPGA, INTERCEPT_IOIO_PROT, INTERCEPT_MSR_PROT,
@@ -257,9 +231,9 @@ static void intercepts_init(struct svm_vcpu *svm)
 	};
 	int i;
 
-	memset(svm->vmcb->control.intercepts, 0, sizeof(svm->vmcb->control.intercepts));
 	for (i = 0; i < ARRAY_SIZE(always); i++)
 		svm_intercept(svm, always[i], true);
+	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = SVM_EXCEPTIONS;
 	svm_intercept_dr(svm, true);
 	svm_intercept(svm, INTERCEPT_PAUSE, boot_cpu_has(X86_FEATURE_PAUSEFILTER));
 	svm_intercept(svm, INTERCEPT_RDTSCP, !svm->vcpu.caps.rdtscp);

@@ -4,7 +4,6 @@
 #include <linux/string.h>
 #include <asm/msr-index.h>
 #include <asm/processor-flags.h>
-#include <asm/trapnr.h>
 #include "vmcb.h"
 
 #define CR4_DEFINED	0xf71fffULL	/* APM vol. 2 3.1.3 */

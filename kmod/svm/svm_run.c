@@ -6,7 +6,6 @@
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
-#include <asm/trapnr.h>
 #include "../compat.h"
 #include "insn.h"
 #include "vmcb.h"
@@ -15,24 +14,10 @@
 #define DR_FREE_ENTRIES	64
 
 /* Bits of DR6 that #DB sets; the rest is 1, or other CPUs' (APM vol. 2 13.1.1.3). */
-#define DR6_EVENTS	0xe00fULL
-#define DR6_QUIET	0xffff0ff0ULL
-#define DR7_ENABLED	0xffULL
+#define DR6_EVENTS	((u64)(DR6_BD | DR6_BS | DR6_BT | DR_TRAP_BITS))
 
 /* Intercepted during a step. INT3 and INTO are not: RIP would be at them. */
 #define STEP_EXCEPTIONS	(~(u32)(BIT(X86_TRAP_BP) | BIT(X86_TRAP_OF)))
-
-#define ERROR_CODE_VECTORS	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
-				 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
-				 BIT(X86_TRAP_AC))
-
-/* EXITINFO1 of an NPF, APM vol. 2 15.25.6 */
-#define NPF_WRITE	BIT_ULL(1)
-#define NPF_RESERVED	BIT_ULL(3)
-#define NPF_FETCH	BIT_ULL(4)
-#define NPF_WALK	BIT_ULL(33)
-
-/* ---- before and behind the guest ---------------------------------------- */
 
 /* A new ASID where the old one is void. Used-up ASIDs start a new generation. */
 static void asid_update(struct svm_vcpu *svm, struct svm_cpu *cpu)
@@ -95,7 +80,7 @@ static bool dr_enter(struct svm_vcpu *svm)
 
 	if (svm->dr_free && !--svm->dr_free)
 		svm_intercept_dr(svm, true);
-	if (!svm->dr_free && !(svm->vmcb->save.dr7 & DR7_ENABLED))
+	if (!svm->dr_free && !(svm->vmcb->save.dr7 & DR7_BP_EN_MASK))
 		return false;
 	if (hw_breakpoint_active())
 		set_debugreg(0, 7);
@@ -111,8 +96,8 @@ static void dr_leave(struct svm_vcpu *svm, bool loaded)
 
 	for (i = 0; loaded && i < 4; i++)
 		get_debugreg(svm->vcpu.debug.db[i], i);
-	if (svm->vmcb->save.dr6 != DR6_QUIET)
-		set_debugreg(DR6_QUIET, 6);
+	if (svm->vmcb->save.dr6 != DR6_RESERVED)
+		set_debugreg(DR6_RESERVED, 6);
 	if (hw_breakpoint_active())
 		hw_breakpoint_restore();
 }
@@ -127,6 +112,9 @@ static void step_begin(struct svm_vcpu *svm)
 	struct vmcb *vmcb = svm->vmcb;
 	bool shadow = vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 
+	svm->stepping = false;
+	if (!(svm->windows & CLV_WINDOW_NMI))
+		return;
 	if (vmcb->control.event_inj) {
 		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
 		if (!svm->nmi_masked)
@@ -138,22 +126,27 @@ static void step_begin(struct svm_vcpu *svm)
 	svm->stepping = true;
 	svm->step_tf = vmcb->save.rflags & X86_EFLAGS_TF;
 	svm->step_dr6 = vmcb->save.dr6;
-	svm->step_exceptions = vmcb->control.intercepts[INTERCEPT_EXCEPTION];
 	vmcb->control.intercepts[INTERCEPT_EXCEPTION] = STEP_EXCEPTIONS;
 	vmcb->save.rflags |= X86_EFLAGS_TF;
 	svm_dirty(svm, CLEAN_INTERCEPTS);
 }
 
-/* A finished IRET has loaded RFLAGS whole; any other way TF is still ours. */
+/* A finished IRET ends the NMI's mask. It has loaded RFLAGS whole; else TF is still ours. */
 static void step_end(struct svm_vcpu *svm)
 {
 	struct vmcb *vmcb = svm->vmcb;
 	bool iret_done = svm->nmi_iret && vmcb->save.rip != svm->iret_rip;
 
-	vmcb->control.intercepts[INTERCEPT_EXCEPTION] = svm->step_exceptions;
-	svm_dirty(svm, CLEAN_INTERCEPTS);
-	if (!svm->step_tf && !iret_done)
-		vmcb->save.rflags &= ~(u64)X86_EFLAGS_TF;
+	if (svm->stepping) {
+		vmcb->control.intercepts[INTERCEPT_EXCEPTION] = SVM_EXCEPTIONS;
+		svm_dirty(svm, CLEAN_INTERCEPTS);
+		if (!svm->step_tf && !iret_done)
+			vmcb->save.rflags &= ~(u64)X86_EFLAGS_TF;
+	}
+	if (iret_done) {
+		svm->nmi_masked = false;
+		svm->nmi_iret = false;
+	}
 }
 
 static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec, u32 host_spec)
@@ -167,7 +160,7 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	return ret;
 }
 
-static void after_guest(struct svm_vcpu *svm)
+static void after_guest(struct svm_vcpu *svm, bool entered)
 {
 	struct clv_vcpu *vcpu = &svm->vcpu;
 	struct vmcb_control_area *c = &svm->vmcb->control;
@@ -177,12 +170,7 @@ static void after_guest(struct svm_vcpu *svm)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, svm->host_debugctl);
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
-	if (svm->stepping)
-		step_end(svm);
-	if (svm->nmi_iret && s->rip != svm->iret_rip) {
-		svm->nmi_masked = false;
-		svm->nmi_iret = false;
-	}
+	step_end(svm);
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)
 		clv_host_machine_check();
 	vcpu->regs.rax = s->rax;
@@ -191,13 +179,15 @@ static void after_guest(struct svm_vcpu *svm)
 	vcpu->regs.rflags = s->rflags;
 	vcpu->avail = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
 	c->event_inj = 0;
-	if (c->exit_code != (u32)SVM_EXIT_ERR) {
+	if (entered) {
 		c->tlb_ctl = TLB_CONTROL_DO_NOTHING;
 		c->clean = static_cpu_has(X86_FEATURE_VMCBCLEAN) ? CLEAN_ALL : 0;
 	} else {
-		/* Not entered: the flush is still due, and nothing is cached. */
+		/* The flush and the event are still due, and nothing is cached. */
 		svm->asid_gen = 0;
 		c->clean = 0;
+		c->exit_int_info = svm->injected;
+		c->exit_int_info_err = svm->injected_error;
 	}
 }
 
@@ -205,58 +195,42 @@ void svm_enter(struct clv_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);
-	struct vmcb *vmcb = svm->vmcb;
+	struct vmcb_control_area *c = &svm->vmcb->control;
 	u32 host_spec = 0, guest_spec = 0;
-	bool dr;
+	bool dr, entered;
 
 	cpu_prepare(svm, cpu);
-	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) &&
-	    !static_cpu_has(X86_FEATURE_V_SPEC_CTRL)) {
+	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !static_cpu_has(X86_FEATURE_V_SPEC_CTRL)) {
 		host_spec = this_cpu_read(x86_spec_ctrl_current);
 		guest_spec = vcpu->spec_ctrl;
 	}
-	svm->stepping = false;
-	if (svm->windows & CLV_WINDOW_NMI)
-		step_begin(svm);
-	vmcb->save.rax = vcpu->regs.rax;
-	svm->injected = vmcb->control.event_inj;
-	svm->injected_error = vmcb->control.event_inj_err;
-	svm->entry_rip = vmcb->save.rip;
+	step_begin(svm);
+	svm->vmcb->save.rax = vcpu->regs.rax;
+	svm->injected = c->event_inj;
+	svm->injected_error = c->event_inj_err;
+	svm->entry_rip = svm->vmcb->save.rip;
 	dr = dr_enter(svm);
 
-	if (enter_guest(svm, cpu->host_pa, guest_spec, host_spec)) {
-		/* The loop sees that the host goes down before it enters again. */
-		vmcb->control.exit_code = SVM_EXIT_INTR;
-		vmcb->control.exit_int_info = svm->injected;
-		vmcb->control.exit_int_info_err = svm->injected_error;
-	}
+	entered = !enter_guest(svm, cpu->host_pa, guest_spec, host_spec);
+	/* The loop sees that the host goes down before it enters again. */
+	if (!entered)
+		c->exit_code = SVM_EXIT_INTR;
 	dr_leave(svm, dr);
-	after_guest(svm);
+	after_guest(svm, entered && c->exit_code != (u32)SVM_EXIT_ERR);
 }
-
-/* ---- events -------------------------------------------------------------- */
 
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 {
+	static const u32 types[] = {
+		[CLEAVE_EVENT_INTERRUPT] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR,
+		[CLEAVE_EVENT_NMI] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI,
+		[CLEAVE_EVENT_EXCEPTION] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT,
+	};
 	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
-	u32 inj = 0;
 
-	switch (ev->type) {
-	case CLEAVE_EVENT_INTERRUPT:
-		inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR | ev->vector;
-		break;
-	case CLEAVE_EVENT_NMI:
-		inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI | X86_TRAP_NMI;
-		break;
-	case CLEAVE_EVENT_EXCEPTION:
-		inj = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT | ev->vector;
-		if (ev->flags & CLEAVE_EVENT_ERROR)
-			inj |= SVM_EVTINJ_VALID_ERR;
-		break;
-	default:
-		break;
-	}
-	c->event_inj = inj;
+	c->event_inj = types[ev->type] | ev->vector;
+	if (ev->flags & CLEAVE_EVENT_ERROR)
+		c->event_inj |= SVM_EVTINJ_VALID_ERR;
 	c->event_inj_err = ev->error_code;
 }
 
@@ -316,116 +290,97 @@ void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
  */
 static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 {
+	static const u8 types[] = {
+		[SVM_EXITINTINFO_TYPE_INTR >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_INTERRUPT,
+		[SVM_EXITINTINFO_TYPE_NMI >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_NMI,
+		[SVM_EXITINTINFO_TYPE_EXEPT >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_EXCEPTION,
+	};
+	u32 type = (info & SVM_EXITINTINFO_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT;
 	struct cleave_event *ev = &svm->vcpu.injected;
+	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
 	bool ours = info == svm->injected && svm->vmcb->save.rip == svm->entry_rip;
 
-	if (!(info & SVM_EXITINTINFO_VALID))
+	if (!(info & SVM_EXITINTINFO_VALID) || type >= ARRAY_SIZE(types) || !types[type])
 		return;
-	ev->vector = info & SVM_EXITINTINFO_VEC_MASK;
-	switch (info & SVM_EXITINTINFO_TYPE_MASK) {
-	case SVM_EXITINTINFO_TYPE_INTR:
-		ev->type = CLEAVE_EVENT_INTERRUPT;
+	if (types[type] == CLEAVE_EVENT_EXCEPTION && !ours &&
+	    (vector == X86_TRAP_BP || vector == X86_TRAP_OF))
 		return;
-	case SVM_EXITINTINFO_TYPE_NMI:
-		ev->type = CLEAVE_EVENT_NMI;
-		return;
-	case SVM_EXITINTINFO_TYPE_EXEPT:
-		if (!ours && (ev->vector == X86_TRAP_BP || ev->vector == X86_TRAP_OF))
-			break;
-		ev->type = CLEAVE_EVENT_EXCEPTION;
-		if (info & SVM_EXITINTINFO_VALID_ERR) {
-			ev->flags = CLEAVE_EVENT_ERROR;
-			ev->error_code = error;
-		}
-		return;
-	default:
-		break;
+	ev->type = types[type];
+	ev->vector = vector;
+	if (info & SVM_EXITINTINFO_VALID_ERR) {
+		ev->flags = CLEAVE_EVENT_ERROR;
+		ev->error_code = error;
 	}
-	memset(ev, 0, sizeof(*ev));
 }
 
-/* ---- what it was --------------------------------------------------------- */
-
-/* The instruction at RIP from its bytes. False: exit->kind says what instead. */
-static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_insn *in)
+/* As wide as the guest's code: 64 or 32 bits. */
+static u64 narrow(struct clv_vcpu *vcpu, u64 val)
 {
-	u8 buf[SVM_INSN_MAX];
-	int n = svm_fetch(vcpu, buf);
-
-	if (n > 0 && svm_insn_parse(buf, n, svm_code64(&to_svm(vcpu)->vmcb->save), in))
-		return true;
-	/* Unmapped by another vCPU since: the guest shall fault on it itself. */
-	exit->kind = n == -EFAULT ? CLV_X_RESUME : CLV_X_INSN;
-	return false;
+	return svm_code64(vcpu) ? val : (u32)val;
 }
 
-static void set_next_rip(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 next)
+static u64 gpr_value(struct clv_vcpu *vcpu, u8 gpr)
 {
-	exit->next_rip = svm_code64(&to_svm(vcpu)->vmcb->save) ? next : (u32)next;
+	return narrow(vcpu, ((u64 *)&vcpu->regs)[gpr & 15]);
 }
 
 /* The CPU's own next RIP, if it has one to give: zero by erratum at times. */
 static bool next_rip_saved(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
-	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
-
-	if (!static_cpu_has(X86_FEATURE_NRIPS) || !c->next_rip)
-		return false;
-	exit->next_rip = c->next_rip;
-	return true;
+	if (static_cpu_has(X86_FEATURE_NRIPS))
+		exit->next_rip = to_svm(vcpu)->vmcb->control.next_rip;
+	return exit->next_rip;
 }
 
-/* An exit by an instruction whose opcode is known and of which only the length counts. */
-static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit,
-			enum clv_exit_kind kind, u32 opcode)
+/* The instruction at RIP, and next_rip, from its bytes. False: exit->kind says what instead. */
+static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_insn *in)
+{
+	u8 buf[SVM_INSN_MAX];
+	int n = svm_fetch(vcpu, buf);
+
+	if (n > 0 && svm_insn_parse(buf, n, svm_code64(vcpu), in)) {
+		exit->next_rip = narrow(vcpu, exit->rip + in->len);
+		return true;
+	}
+	/* Unmapped by another vCPU since: the guest shall fault on it itself. */
+	exit->kind = n == -EFAULT ? CLV_X_RESUME : CLV_X_INSN;
+	return false;
+}
+
+/* With an opcode: an exit by that instruction, of which only the length counts. */
+static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 kind, u32 opcode)
 {
 	struct svm_insn in;
 
 	exit->kind = kind;
-	if (next_rip_saved(vcpu, exit) || !read_insn(vcpu, exit, &in))
+	if (!opcode || next_rip_saved(vcpu, exit) || !read_insn(vcpu, exit, &in))
 		return;
 	/* QEMU 7.2 gives an INVD the exit code of WBINVD. */
-	if (in.opcode == SVM_OP_INVD)
-		in.opcode = SVM_OP_WBINVD;
-	if (in.opcode == opcode)
-		set_next_rip(vcpu, exit, exit->rip + in.len);
-	else
+	if (in.opcode != opcode && !(in.opcode == SVM_OP_INVD && opcode == SVM_OP_WBINVD))
 		exit->kind = CLV_X_INSN;
-}
-
-static u64 gpr_value(struct clv_vcpu *vcpu, u8 gpr)
-{
-	u64 val = ((u64 *)&vcpu->regs)[gpr & 15];
-
-	return svm_code64(&to_svm(vcpu)->vmcb->save) ? val : (u32)val;
 }
 
 /* MOV CR, CLTS and LMSW by their bytes; SMSW and memory operands are for user space. */
 static void decode_cr_insn(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
+	bool write = exit->kind == CLV_X_CR_WRITE;
 	u64 cr0 = to_svm(vcpu)->cr0;
 	struct svm_insn in;
 
 	if (!read_insn(vcpu, exit, &in))
 		return;
-	if (!next_rip_saved(vcpu, exit))
-		set_next_rip(vcpu, exit, exit->rip + in.len);
 	exit->cr.gpr = in.rm;
-	if (in.opcode == SVM_OP_CR_READ && exit->kind == CLV_X_CR_READ) {
-		exit->cr.nr = in.reg;
-	} else if (in.opcode == SVM_OP_CR_WRITE && exit->kind == CLV_X_CR_WRITE) {
-		exit->cr.nr = in.reg;
-		exit->cr.value = gpr_value(vcpu, in.rm);
-	} else if (in.opcode == SVM_OP_CLTS && exit->kind == CLV_X_CR_WRITE) {
+	exit->cr.value = gpr_value(vcpu, in.rm);
+	if (in.opcode == (write ? SVM_OP_CR_WRITE : SVM_OP_CR_READ))
+		return;
+	if (write && in.opcode == SVM_OP_CLTS)
 		exit->cr.value = cr0 & ~(u64)X86_CR0_TS;
-	} else if ((in.opcode & ~7U) == SVM_OP_LMSW && exit->kind == CLV_X_CR_WRITE) {
+	else if (write && (in.opcode & ~7U) == SVM_OP_LMSW)
 		/* It can set PE but not clear it (APM vol. 3, LMSW). */
-		exit->cr.value = (cr0 & ~lmsw_bits) |
-				 (gpr_value(vcpu, in.rm) & (lmsw_bits | X86_CR0_PE));
-	} else {
+		exit->cr.value = (cr0 & ~lmsw_bits) | (exit->cr.value & (lmsw_bits | X86_CR0_PE));
+	else
 		exit->kind = CLV_X_INSN;
-	}
 }
 
 /* EXITINFO1 with decode assists: bit 63 for MOV CR, 3:0 its GPR (APM vol. 2 15.33.1). */
@@ -433,13 +388,13 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 {
 	exit->kind = code >= SVM_EXIT_WRITE_CR0 ? CLV_X_CR_WRITE : CLV_X_CR_READ;
 	exit->cr.nr = code & 15;
-	if (!static_cpu_has(X86_FEATURE_DECODEASSISTS) || !(exit->raw_info[0] & BIT_ULL(63)) ||
-	    !next_rip_saved(vcpu, exit)) {
+	if (static_cpu_has(X86_FEATURE_DECODEASSISTS) && (exit->raw_info[0] & BIT_ULL(63)) &&
+	    next_rip_saved(vcpu, exit)) {
+		exit->cr.gpr = exit->raw_info[0] & SVM_EXITINFO_REG_MASK;
+		exit->cr.value = gpr_value(vcpu, exit->cr.gpr);
+	} else {
 		decode_cr_insn(vcpu, exit);
-		return;
 	}
-	exit->cr.gpr = exit->raw_info[0] & SVM_EXITINFO_REG_MASK;
-	exit->cr.value = gpr_value(vcpu, exit->cr.gpr);
 }
 
 static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
@@ -451,28 +406,25 @@ static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->io.size = (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT;
 	exit->io.in = info & SVM_IOIO_TYPE_MASK;
 	exit->io.string = info & SVM_IOIO_STR_MASK;
-	set_next_rip(vcpu, exit, exit->raw_info[1]);
+	exit->next_rip = narrow(vcpu, exit->raw_info[1]);
 }
 
+/* EXITINFO1 is a page fault's error code and more, APM vol. 2 15.25.6. */
 static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	u64 info = exit->raw_info[0];
 
 	/* Reserved bits are set by nobody but us: a broken table. */
-	if (WARN_ON_ONCE(info & NPF_RESERVED)) {
+	if (WARN_ON_ONCE(info & PFERR_RSVD_MASK)) {
 		exit->kind = CLV_X_UNHANDLED;
 		return;
 	}
 	exit->kind = CLV_X_STAGE2;
 	exit->gpa = exit->raw_info[1];
-	exit->walk = info & NPF_WALK;
-	if (info & NPF_WRITE)
-		exit->access = CLV_S2_W;
-	else if ((info & NPF_FETCH) && !exit->walk)
-		exit->access = CLV_S2_X;
-	else
-		exit->access = CLV_S2_R;
+	exit->walk = info & PFERR_GUEST_PAGE_MASK;
+	exit->access = info & PFERR_WRITE_MASK ? CLV_S2_W :
+		       (info & PFERR_FETCH_MASK) && !exit->walk ? CLV_S2_X : CLV_S2_R;
 	if (static_cpu_has(X86_FEATURE_DECODEASSISTS)) {
 		exit->insn_len = min_t(u8, c->insn_len & 15, sizeof(exit->insn));
 		memcpy(exit->insn, c->insn_bytes, exit->insn_len);
@@ -510,92 +462,51 @@ static bool is_hidden_insn(struct clv_vcpu *vcpu)
 static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 vector)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
+	struct cleave_event *ev = &exit->event;
 
-	exit->kind = CLV_X_EXCEPTION;
-	exit->event.type = CLEAVE_EVENT_EXCEPTION;
-	exit->event.vector = vector;
-	if (BIT(vector) & ERROR_CODE_VECTORS) {
-		exit->event.flags = CLEAVE_EVENT_ERROR;
-		exit->event.error_code = exit->raw_info[0];
+	exit->kind = vector == X86_TRAP_MC ? CLV_X_MCE : CLV_X_EXCEPTION;
+	ev->type = CLEAVE_EVENT_EXCEPTION;
+	ev->vector = vector;
+	if (BIT(vector) & CLV_ERROR_CODE_VECTORS) {
+		ev->flags = CLEAVE_EVENT_ERROR;
+		ev->error_code = exit->raw_info[0];
 	}
-	switch (vector) {
-	case X86_TRAP_MC:
-		exit->kind = CLV_X_MCE;
-		return;
-	case X86_TRAP_GP:
-		if (!exit->event.error_code && is_hidden_insn(vcpu))
-			exit->kind = CLV_X_UD;
-		return;
-	case X86_TRAP_PF:	/* CR2 is not written yet (APM vol. 2 15.12.15) */
-		exit->event.flags |= CLEAVE_EVENT_PAYLOAD;
-		exit->event.payload = exit->raw_info[1];
-		return;
-	case X86_TRAP_DB:
-		if (is_our_step(svm)) {
+	if (vector == X86_TRAP_GP && !ev->error_code && is_hidden_insn(vcpu)) {
+		exit->kind = CLV_X_UD;
+	} else if (vector == X86_TRAP_PF) {	/* CR2 is not written yet (APM vol. 2 15.12.15) */
+		ev->flags |= CLEAVE_EVENT_PAYLOAD;
+		ev->payload = exit->raw_info[1];
+	} else if (vector == X86_TRAP_DB) {
+		if (is_our_step(svm))
 			exit->kind = CLV_X_WINDOW;
-			return;
-		}
-		exit->event.flags = CLEAVE_EVENT_PAYLOAD;
-		exit->event.payload = svm->vmcb->save.dr6 & DR6_EVENTS;
-		return;
+		ev->flags = CLEAVE_EVENT_PAYLOAD;
+		ev->payload = svm->vmcb->save.dr6 & DR6_EVENTS;
 	}
 }
 
-/* The NMI handler is at its IRET: the mask ends behind it. */
-static void decode_iret(struct svm_vcpu *svm, struct clv_exit *exit)
-{
-	svm->nmi_iret = true;
-	svm->iret_rip = exit->rip;
-	svm_intercept(svm, INTERCEPT_IRET, false);
-	exit->kind = CLV_X_RESUME;
-}
-
-/* Exits by an instruction that is then behind the guest, and its opcode. */
+/* Exits with one meaning, and the opcode of those whose instruction is then done with. */
 static const struct {
 	u8 kind;
 	u32 opcode;
-} insn_exits[SVM_EXIT_RDPRU + 1] = {
+} exits[SVM_EXIT_RDPRU + 1] = {
+	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = { CLV_X_HOST },
+	[SVM_EXIT_RDPMC] = { CLV_X_GP },
 	[SVM_EXIT_CPUID] = { CLV_X_CPUID, SVM_OP_CPUID },
-	[SVM_EXIT_INVD] = { CLV_X_SKIP, SVM_OP_WBINVD },
+	[SVM_EXIT_INVD] = { CLV_X_SKIP, SVM_OP_INVD },
 	[SVM_EXIT_PAUSE] = { CLV_X_SKIP, SVM_OP_PAUSE },
 	[SVM_EXIT_HLT] = { CLV_X_HLT, SVM_OP_HLT },
+	[SVM_EXIT_TASK_SWITCH] = { CLV_X_TASK_SWITCH },
+	[SVM_EXIT_SHUTDOWN] = { CLV_X_SHUTDOWN },
 	[SVM_EXIT_VMMCALL] = { CLV_X_HYPERCALL, SVM_OP_VMMCALL },
 	[SVM_EXIT_WBINVD] = { CLV_X_SKIP, SVM_OP_WBINVD },
 	[SVM_EXIT_XSETBV] = { CLV_X_XSETBV, SVM_OP_XSETBV },
+	/* Not offered. */
+	[SVM_EXIT_INVLPGA] = { CLV_X_UD },
+	[SVM_EXIT_VMRUN] = { CLV_X_UD },
+	[SVM_EXIT_VMLOAD ... SVM_EXIT_ICEBP] = { CLV_X_UD },
+	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_COND] = { CLV_X_UD },
+	[SVM_EXIT_RDPRU] = { CLV_X_UD },
 };
-
-/* Exits with one meaning. What is not offered is #UD: SVM, MONITOR, RDPRU. */
-static void decode_simple(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
-{
-	if (code < ARRAY_SIZE(insn_exits) && insn_exits[code].opcode) {
-		decode_insn(vcpu, exit, insn_exits[code].kind, insn_exits[code].opcode);
-		return;
-	}
-	switch (code) {
-	case SVM_EXIT_INTR ... SVM_EXIT_INIT:
-		exit->kind = CLV_X_HOST;
-		return;
-	case SVM_EXIT_RDPMC:
-		exit->kind = CLV_X_GP;
-		return;
-	case SVM_EXIT_TASK_SWITCH:
-		exit->kind = CLV_X_TASK_SWITCH;
-		return;
-	case SVM_EXIT_SHUTDOWN:
-		exit->kind = CLV_X_SHUTDOWN;
-		return;
-	case SVM_EXIT_INVLPGA:
-	case SVM_EXIT_VMRUN ... SVM_EXIT_RDPRU:
-		exit->kind = CLV_X_UD;
-		return;
-	case (u32)SVM_EXIT_ERR:
-		exit->kind = CLV_X_REFUSED;
-		return;
-	default:
-		exit->kind = CLV_X_UNHANDLED;
-		return;
-	}
-}
 
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
@@ -607,44 +518,49 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->raw_info[0] = c->exit_info_1;
 	exit->raw_info[1] = c->exit_info_2;
 	exit->rip = vcpu->regs.rip;
-	if (code == (u32)SVM_EXIT_ERR)
-		requeue(svm, svm->injected, svm->injected_error);
-	else
-		requeue(svm, c->exit_int_info, c->exit_int_info_err);
+	exit->kind = CLV_X_RESUME;
+	requeue(svm, c->exit_int_info, c->exit_int_info_err);
 
 	switch (code) {
 	case SVM_EXIT_READ_CR0 ... SVM_EXIT_WRITE_CR0 + 15:
 		decode_cr(vcpu, exit, code);
-		return;
+		break;
 	case SVM_EXIT_READ_DR0 ... SVM_EXIT_WRITE_DR0 + 15:
 		svm->dr_free = DR_FREE_ENTRIES;
 		svm_intercept_dr(svm, false);
-		exit->kind = CLV_X_RESUME;
-		return;
+		break;
 	case SVM_EXIT_EXCP_BASE ... SVM_EXIT_LAST_EXCP:
 		decode_exception(vcpu, exit, code - SVM_EXIT_EXCP_BASE);
-		return;
+		break;
 	case SVM_EXIT_VINTR:
 		svm_set_window(vcpu, svm->windows & ~CLV_WINDOW_INT);
 		exit->kind = CLV_X_WINDOW;
-		return;
-	case SVM_EXIT_IRET:
-		decode_iret(svm, exit);
-		return;
+		break;
+	case SVM_EXIT_IRET:	/* The NMI handler is at it: the mask ends behind it. */
+		svm->nmi_iret = true;
+		svm->iret_rip = exit->rip;
+		svm_intercept(svm, INTERCEPT_IRET, false);
+		break;
 	case SVM_EXIT_IOIO:
 		decode_io(vcpu, exit);
-		return;
+		break;
 	case SVM_EXIT_MSR:
 		if (exit->raw_info[0] & 1)
 			decode_insn(vcpu, exit, CLV_X_WRMSR, SVM_OP_WRMSR);
 		else
 			decode_insn(vcpu, exit, CLV_X_RDMSR, SVM_OP_RDMSR);
-		return;
+		break;
 	case SVM_EXIT_NPF:
 		decode_npf(vcpu, exit);
-		return;
+		break;
+	case (u32)SVM_EXIT_ERR:
+		exit->kind = CLV_X_REFUSED;
+		break;
 	default:
-		decode_simple(vcpu, exit, code);
-		return;
+		if (code < ARRAY_SIZE(exits) && exits[code].kind)
+			decode_insn(vcpu, exit, exits[code].kind, exits[code].opcode);
+		else
+			exit->kind = CLV_X_UNHANDLED;
+		break;
 	}
 }

@@ -30,12 +30,11 @@ static void push_seg(struct vmcb_seg *v, const struct cleave_segment *s)
 		v->attrib &= ~SVM_SELECTOR_P_MASK;
 }
 
-/* The VMCB's registers in the order of struct cleave_sregs. */
-static const u16 seg_offset[] = {
-	offsetof(struct vmcb_save_area, cs), offsetof(struct vmcb_save_area, ds),
-	offsetof(struct vmcb_save_area, es), offsetof(struct vmcb_save_area, fs),
-	offsetof(struct vmcb_save_area, gs), offsetof(struct vmcb_save_area, ss),
-	offsetof(struct vmcb_save_area, tr), offsetof(struct vmcb_save_area, ldtr),
+#define SAVE(field)	offsetof(struct vmcb_save_area, field)
+
+/* In the order of struct cleave_sregs. */
+static const u16 segs[] = {
+	SAVE(cs), SAVE(ds), SAVE(es), SAVE(fs), SAVE(gs), SAVE(ss), SAVE(tr), SAVE(ldtr),
 };
 
 static void pull_segs(struct cleave_sregs *s, struct vmcb_save_area *v)
@@ -43,8 +42,8 @@ static void pull_segs(struct cleave_sregs *s, struct vmcb_save_area *v)
 	struct cleave_segment *seg = &s->cs;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(seg_offset); i++)
-		pull_seg(&seg[i], (void *)v + seg_offset[i]);
+	for (i = 0; i < ARRAY_SIZE(segs); i++)
+		pull_seg(&seg[i], (void *)v + segs[i]);
 	/* CS.G may be missing, TR not be marked busy, SS.DPL is CPL's alone. */
 	if (s->cs.limit > 0xfffff)
 		s->cs.ar |= CLEAVE_AR_G;
@@ -63,8 +62,8 @@ static void push_segs(struct svm_vcpu *svm)
 	struct vmcb_save_area *v = &svm->vmcb->save;
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(seg_offset); i++)
-		push_seg((void *)v + seg_offset[i], &seg[i]);
+	for (i = 0; i < ARRAY_SIZE(segs); i++)
+		push_seg((void *)v + segs[i], &seg[i]);
 	v->cpl = (s->ss.ar & CLEAVE_AR_DPL) >> 5;
 	v->gdtr.base = s->gdt.base;
 	v->gdtr.limit = s->gdt.limit;
@@ -146,16 +145,11 @@ void svm_regs_push(struct clv_vcpu *vcpu, u32 groups)
 }
 
 const struct svm_msr svm_msrs[] = {
-	{ MSR_STAR, offsetof(struct vmcb_save_area, star) },
-	{ MSR_LSTAR, offsetof(struct vmcb_save_area, lstar) },
-	{ MSR_CSTAR, offsetof(struct vmcb_save_area, cstar) },
-	{ MSR_SYSCALL_MASK, offsetof(struct vmcb_save_area, sfmask) },
-	{ MSR_KERNEL_GS_BASE, offsetof(struct vmcb_save_area, kernel_gs_base) },
-	{ MSR_IA32_SYSENTER_CS, offsetof(struct vmcb_save_area, sysenter_cs) },
-	{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmcb_save_area, sysenter_esp) },
-	{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmcb_save_area, sysenter_eip) },
-	{ MSR_FS_BASE, offsetof(struct vmcb_save_area, fs.base) },
-	{ MSR_GS_BASE, offsetof(struct vmcb_save_area, gs.base) },
+	{ MSR_STAR, SAVE(star) }, { MSR_LSTAR, SAVE(lstar) }, { MSR_CSTAR, SAVE(cstar) },
+	{ MSR_SYSCALL_MASK, SAVE(sfmask) }, { MSR_KERNEL_GS_BASE, SAVE(kernel_gs_base) },
+	{ MSR_IA32_SYSENTER_CS, SAVE(sysenter_cs) }, { MSR_IA32_SYSENTER_ESP, SAVE(sysenter_esp) },
+	{ MSR_IA32_SYSENTER_EIP, SAVE(sysenter_eip) },
+	{ MSR_FS_BASE, SAVE(fs.base) }, { MSR_GS_BASE, SAVE(gs.base) },
 	{}
 };
 
@@ -164,10 +158,10 @@ static u64 *msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
 	const struct svm_msr *m;
 
-	if (msr == MSR_FS_BASE)
-		return &vcpu->sregs.fs.base;
-	if (msr == MSR_GS_BASE)
-		return &vcpu->sregs.gs.base;
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
+		clv_regs_need(vcpu, CLV_REG_SEGS);
+		return msr == MSR_FS_BASE ? &vcpu->sregs.fs.base : &vcpu->sregs.gs.base;
+	}
 	for (m = svm_msrs; m->index; m++)
 		if (m->index == msr)
 			return (void *)&to_svm(vcpu)->vmcb->save + m->offset;
@@ -180,8 +174,6 @@ int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 
 	if (!field)
 		return -ENOENT;
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
-		clv_regs_need(vcpu, CLV_REG_SEGS);
 	*val = *field;
 	return 0;
 }
@@ -193,7 +185,7 @@ int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 	if (!field)
 		return -ENOENT;
 	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
-		clv_regs_touch(vcpu, CLV_REG_SEGS);
+		vcpu->dirty |= CLV_REG_SEGS;
 	*field = val;
 	return 0;
 }

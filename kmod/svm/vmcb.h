@@ -9,6 +9,7 @@
 #include <linux/percpu.h>
 #include <asm/msr-index.h>
 #include <asm/svm.h>
+#include <asm/trapnr.h>
 #include "../backend.h"
 
 /* VMCB clean bits, APM vol. 2 15.15.3: set is unchanged since the last entry. */
@@ -24,7 +25,13 @@
 #define CLEAN_CR2		BIT(9)
 #define CLEAN_ALL		(BIT(10) - 1)
 
-#define SVM_FIRST_EXCEPTION	INTERCEPT_EXCEPTION_OFFSET
+/*
+ * Always intercepted: #DB and #AC, which a guest can raise without end inside
+ * the CPU while it delivers them, #MC, which is the host's, and #GP, which
+ * hidden instructions raise where they should #UD.
+ */
+#define SVM_EXCEPTIONS	((u32)(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | \
+			       BIT(X86_TRAP_GP)))
 
 /* One CPU's part: used on it alone, with preemption or IRQs off. */
 struct svm_cpu {
@@ -60,7 +67,6 @@ struct svm_vcpu {
 	bool stepping;
 	bool step_tf;		/* the guest had TF set itself */
 	u64 step_dr6;
-	u32 step_exceptions;	/* intercepts to go back to */
 
 	/* MOV DR is free for so many entries more, then trapped again. */
 	u32 dr_free;
@@ -96,8 +102,10 @@ static inline void svm_intercept_dr(struct svm_vcpu *svm, bool on)
 }
 
 /* Behind an exit, before anything is dirty: what clv_code64() says, without a pull. */
-static inline bool svm_code64(const struct vmcb_save_area *s)
+static inline bool svm_code64(struct clv_vcpu *vcpu)
 {
+	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
+
 	return (s->efer & EFER_LMA) && (s->cs.attrib & SVM_SELECTOR_L_MASK);
 }
 
@@ -115,10 +123,7 @@ bool svm_nmi_masked_get(struct clv_vcpu *vcpu);
 void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked);
 void svm_tlb_flush(struct clv_vcpu *vcpu);
 
-/*
- * svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, reads and
- * writes do not exit. Ends with index 0.
- */
+/* svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, no exit. Ends with index 0. */
 struct svm_msr {
 	u32 index;
 	u32 offset;	/* in struct vmcb_save_area */
@@ -136,7 +141,7 @@ void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
 bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
 
 /*
- * fetch.c: the bytes at CS:RIP, behind an exit. Returns how many were read, 1 to
+ * fetch.c: the bytes at CS:RIP, behind an exit. How many were read, 1 to
  * SVM_INSN_MAX; -EFAULT: a page fault for the guest; -ENOENT: not in a slot.
  */
 int svm_fetch(struct clv_vcpu *vcpu, u8 *buf);

@@ -7,21 +7,37 @@
 #include <asm/nospec-branch.h>
 #include "../compat.h"
 
-/* struct cleave_regs; svm.c checks them. RAX and RSP travel in the VMCB. */
-#define R_RCX	8
-#define R_RDX	16
-#define R_RBX	24
-#define R_RBP	40
-#define R_RSI	48
-#define R_RDI	56
-#define R_R8	64
-
 /* The stack while the guest runs. */
 #define S_REGS		0
 #define S_VMCB		8
 #define S_HOST		16
 #define S_GUEST_SPEC	24
 #define S_HOST_SPEC	32
+
+/* RCX to R15 from or to RAX's struct cleave_regs; RAX and RSP travel in the VMCB. */
+.macro GPRS op
+.set off, 8
+.irp r, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15
+.ifnc \r, rsp
+.ifc \op, load
+	mov	off(%rax), %\r
+.else
+	mov	%\r, off(%rax)
+.endif
+.endif
+.set off, off + 8
+.endr
+.endm
+
+.macro SWITCH_SPEC_CTRL from, to
+	mov	\to, %eax
+	cmp	\from, %eax
+	je	.Lsame\@
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	xor	%edx, %edx
+	wrmsr
+.Lsame\@:
+.endm
 
 .section .noinstr.text, "ax"
 
@@ -39,16 +55,9 @@
 SYM_FUNC_START(svm_vmenter)
 	push	%rbp
 	mov	%rsp, %rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
-	push	%r8
-	push	%rcx
-	push	%rdx
-	push	%rsi
-	push	%rdi
+.irp r, r15, r14, r13, r12, rbx, r8, rcx, rdx, rsi, rdi
+	push	%\r
+.endr
 
 .Lclgi:	clgi
 	sti
@@ -61,46 +70,18 @@ SYM_FUNC_START(svm_vmenter)
 	vmsave	%rax
 
 	/* No RET or indirect branch from here to VMRUN. */
-	cmp	%ecx, %r8d
-	je	.Lguest_spec_done
-	mov	%ecx, %eax
-	mov	$MSR_IA32_SPEC_CTRL, %ecx
-	xor	%edx, %edx
-	wrmsr
-.Lguest_spec_done:
-
-	mov	%rsi, %rax
+	SWITCH_SPEC_CTRL S_HOST_SPEC(%rsp), S_GUEST_SPEC(%rsp)
+	mov	S_VMCB(%rsp), %rax
 	vmload	%rax
-
-	mov	R_RCX(%rdi), %rcx
-	mov	R_RDX(%rdi), %rdx
-	mov	R_RBX(%rdi), %rbx
-	mov	R_RBP(%rdi), %rbp
-	mov	R_RSI(%rdi), %rsi
-.set off, R_R8
-.irp n, 8, 9, 10, 11, 12, 13, 14, 15
-	mov	off(%rdi), %r\n
-.set off, off + 8
-.endr
-	mov	R_RDI(%rdi), %rdi
-
+	mov	S_REGS(%rsp), %rax
+	GPRS load
+	mov	S_VMCB(%rsp), %rax
 	VM_CLEAR_CPU_BUFFERS
 	vmrun	%rax
 
 	/* RAX and RSP are the host's again, all else is the guest's. */
 	mov	S_REGS(%rsp), %rax
-	mov	%rcx, R_RCX(%rax)
-	mov	%rdx, R_RDX(%rax)
-	mov	%rbx, R_RBX(%rax)
-	mov	%rbp, R_RBP(%rax)
-	mov	%rsi, R_RSI(%rax)
-	mov	%rdi, R_RDI(%rax)
-.set off, R_R8
-.irp n, 8, 9, 10, 11, 12, 13, 14, 15
-	mov	%r\n, off(%rax)
-.set off, off + 8
-.endr
-
+	GPRS store
 	mov	S_VMCB(%rsp), %rax
 	vmsave	%rax
 	mov	S_HOST(%rsp), %rax
@@ -109,14 +90,7 @@ SYM_FUNC_START(svm_vmenter)
 	/* Before any RET. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
 
-	mov	S_HOST_SPEC(%rsp), %eax
-	cmp	S_GUEST_SPEC(%rsp), %eax
-	je	.Lhost_spec_done
-	mov	$MSR_IA32_SPEC_CTRL, %ecx
-	xor	%edx, %edx
-	wrmsr
-.Lhost_spec_done:
-
+	SWITCH_SPEC_CTRL S_GUEST_SPEC(%rsp), S_HOST_SPEC(%rsp)
 	CLV_UNTRAIN_RET_VM
 
 	/* Nothing of the guest stays in a register that code may speculate with. */
@@ -129,12 +103,9 @@ SYM_FUNC_START(svm_vmenter)
 	xor	%eax, %eax
 .Lout:
 	add	$40, %rsp
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+.irp r, rbx, r12, r13, r14, r15, rbp
+	pop	%\r
+.endr
 	RET
 
 	/*
