@@ -35,19 +35,12 @@ struct clv_cpuid_table;
 
 /* ---- VM ----------------------------------------------------------------- */
 
-/* A slot as the module keeps it: gfn, gfn + npages are in range and do not wrap. */
+/* gfn, gfn + npages are in range and do not wrap; no two overlap; zeros: not set. */
 struct clv_slot {
-	u32 id;
-	u32 flags;		/* CLEAVE_SLOT_* */
 	u64 gfn;
 	u64 npages;
 	unsigned long hva;
-};
-
-/* In no order, no two overlap. Replaced as a whole. */
-struct clv_slots {
-	u32 count;
-	struct clv_slot slot[];
+	u32 flags;		/* CLEAVE_SLOT_* */
 };
 
 struct clv_mm;			/* mem.c: the mmu notifier of one process */
@@ -62,7 +55,8 @@ struct clv_vm {
 	u32 nr_vcpus;			/* a: highest id + 1; written under l after vcpus[] */
 
 	struct clv_s2 s2;		/* stage-2 tables and their lock */
-	struct clv_slots *slots;	/* s; never NULL once created */
+	struct clv_slot slots[CLEAVE_MAX_SLOTS];	/* s, by number */
+	u32 nr_slots;			/* s: highest number ever set + 1 */
 	struct clv_mm *cmm;		/* c */
 	struct list_head cmm_node;	/* clv_mm's lock */
 	bool dead;			/* a: the mm is gone */
@@ -70,7 +64,6 @@ struct clv_vm {
 	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */
 	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
-	void *backend;			/* c: the vendor's part, or NULL */
 };
 
 /* ---- events ------------------------------------------------------------- */
@@ -360,20 +353,14 @@ int clv_mem_vm_create(struct clv_vm *vm);		/* notifier, empty slots, tables */
 void clv_mem_vm_destroy(struct clv_vm *vm);
 int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args);	/* l held */
 
-enum clv_fault_result {
-	CLV_FAULT_DONE,		/* mapped: enter again */
-	CLV_FAULT_RETRY,	/* look at signals, then enter again */
-	CLV_FAULT_MMIO,		/* no slot there */
-	CLV_FAULT_READONLY,	/* write to a read-only slot */
-	CLV_FAULT_HOST,		/* the host has no page: *hva, -*err */
-};
-
-/* A stage-2 fault; access is CLV_S2_R/W/X. May sleep. */
-enum clv_fault_result clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access,
-				    unsigned long *hva, int *err);
-/* Reads guest memory through its slot; 0, -EFAULT (host), -ENOENT (no slot). */
+/*
+ * A stage-2 fault; access is CLV_S2_R/W/X. May sleep. 0: mapped; -EAGAIN: enter
+ * again; -ENOENT: no slot there; -EROFS: write to a read-only slot; else what
+ * the host, which has no page at *hva, answered with.
+ */
+int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva);
+/* Reads within a page of guest memory; 0, -EFAULT (host), -ENOENT (no slot). May sleep. */
 int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
-int clv_mem_write(struct clv_vm *vm, u64 gpa, const void *buf, u32 len);
 
 /* ---- lapic.c --------------------------------------------------------------- */
 

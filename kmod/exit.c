@@ -250,20 +250,18 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 	struct cleave_run *run = vcpu->run;
 	unsigned long hva = 0;
 	u32 flags = access_flags(exit);
-	int err = 0;
+	int err = clv_mem_fault(vcpu, exit->gpa, exit->access, &hva);
 
-	switch (clv_mem_fault(vcpu, exit->gpa, exit->access, &hva, &err)) {
-	case CLV_FAULT_DONE:
-	case CLV_FAULT_RETRY:
+	switch (err) {
+	case 0:
+	case -EAGAIN:
 		return CLV_RESUME;
-	case CLV_FAULT_READONLY:
+	case -EROFS:
 		flags |= CLEAVE_ACCESS_READONLY;
 		fallthrough;
-	case CLV_FAULT_MMIO:
+	case -ENOENT:
 		fill_mmio(vcpu, exit, flags);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MMIO, exit);
-	case CLV_FAULT_HOST:
-		break;
 	}
 	memset(&run->fault, 0, sizeof(run->fault));
 	run->fault.gpa = exit->gpa;

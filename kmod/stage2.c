@@ -2,12 +2,11 @@
 /*
  * cleave: stage-2 page tables: create, map, unmap, protect, age.
  *
- * How entries change. Under the read side of s2->lock: nothing becomes a leaf
- * or a table, and a leaf gains permissions or loses its accessed bit. Under
- * the write side: leaves and tables go, and write permission is taken away.
- * So what was found under either side stays until the lock is dropped, and a
- * table can be walked without a reference. The CPU itself sets accessed and
- * dirty bits at any time, so every change is an atomic exchange.
+ * Under the read side of s2->lock entries become leaves or tables, and leaves
+ * gain permissions; all else needs the write side. So what was found under
+ * either side stays until the lock is dropped, and a table can be walked without
+ * a reference. The CPU itself sets accessed and dirty bits at any time, so every
+ * change is an atomic exchange.
  *
  * Large leaves are never split and tables never folded in place: clv_s2_map()
  * refuses with -EAGAIN, the caller unmaps and maps anew. Stage-2 tables hold
@@ -28,15 +27,12 @@
  * 5:3), and ignore PAT (bit 6): no device is passed through.
  */
 const struct clv_s2_format clv_s2_ept = {
-	.name = "EPT",
-	.addr_mask = S2_ADDR_MASK,
 	.present = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 	.bits_r = BIT_ULL(0),
 	.bits_w = BIT_ULL(1),
 	.bits_x = BIT_ULL(2),
 	.leaf = BIT_ULL(7),
 	.accessed = BIT_ULL(8),
-	.dirty = BIT_ULL(9),
 	.memtype = 6ULL << 3 | BIT_ULL(6),
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
@@ -46,20 +42,16 @@ const struct clv_s2_format clv_s2_ept = {
  * U/S is set on all levels. PAT entry 0 of the host is write-back.
  */
 const struct clv_s2_format clv_s2_npt = {
-	.name = "NPT",
-	.addr_mask = S2_ADDR_MASK,
 	.present = BIT_ULL(0),
 	.bits_r = BIT_ULL(0) | BIT_ULL(2),
 	.bits_w = BIT_ULL(1),
 	.bits_nx = BIT_ULL(63),
 	.leaf = BIT_ULL(7),
 	.accessed = BIT_ULL(5),
-	.dirty = BIT_ULL(6),
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
 
-/* ---- entries: these two and no other store one ---------------------------- */
-
+/* These two, and no other, store an entry. */
 static inline bool s2_cmpxchg(u64 *p, u64 *old, u64 new)
 {
 	return try_cmpxchg(p, old, new);
@@ -90,19 +82,14 @@ static inline bool s2_is_leaf(const struct clv_s2 *s2, u64 e, int level)
 	return level == CLV_S2_4K || (e & s2->fmt->leaf);
 }
 
-static inline u64 s2_addr(const struct clv_s2 *s2, u64 e)
+static inline u64 *s2_table(u64 e)
 {
-	return __sme_clr(e) & s2->fmt->addr_mask;
+	return __va(__sme_clr(e) & S2_ADDR_MASK);
 }
 
-static inline u64 *s2_table(const struct clv_s2 *s2, u64 e)
+static inline u64 s2_pfn(u64 e)
 {
-	return __va(s2_addr(s2, e));
-}
-
-static inline u64 s2_pfn(const struct clv_s2 *s2, u64 e)
-{
-	return s2_addr(s2, e) >> PAGE_SHIFT;
+	return (__sme_clr(e) & S2_ADDR_MASK) >> PAGE_SHIFT;
 }
 
 static u64 s2_grant(const struct clv_s2_format *fmt, u64 e, u32 prot)
@@ -124,19 +111,6 @@ static u64 s2_make_leaf(const struct clv_s2_format *fmt, u64 pfn, int level, u32
 	return s2_grant(fmt, e, prot);
 }
 
-static u32 s2_prot(const struct clv_s2_format *fmt, u64 e)
-{
-	u32 prot = CLV_S2_R;
-
-	if (e & fmt->bits_w)
-		prot |= CLV_S2_W;
-	if (fmt->bits_nx ? !(e & fmt->bits_nx) : !!(e & fmt->bits_x))
-		prot |= CLV_S2_X;
-	return prot;
-}
-
-/* ---- create, destroy, table pages ------------------------------------------ */
-
 static u64 *s2_page_alloc(void)
 {
 	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
@@ -150,9 +124,6 @@ static void s2_page_free(void *page)
 int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels,
 		  int max_leaf, bool ad)
 {
-	if (WARN_ON_ONCE(levels < 4 || levels > CLV_S2_MAX_LEVEL ||
-			 max_leaf < CLV_S2_4K || max_leaf > CLV_S2_1G))
-		return -EINVAL;
 	s2->root = s2_page_alloc();
 	if (!s2->root)
 		return -ENOMEM;
@@ -172,7 +143,7 @@ static void s2_destroy_table(struct clv_s2 *s2, u64 *table, int level)
 
 	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++)
 		if (s2_present(s2, table[i]) && !s2_is_leaf(s2, table[i], level))
-			s2_destroy_table(s2, s2_table(s2, table[i]), level - 1);
+			s2_destroy_table(s2, s2_table(table[i]), level - 1);
 	s2_page_free(table);
 	atomic_long_dec(&s2->tables);
 	if (level > CLV_S2_4K)
@@ -206,8 +177,6 @@ void clv_s2_cache_free(struct clv_s2_cache *c)
 		s2_page_free(c->page[--c->count]);
 }
 
-/* ---- map, look up ------------------------------------------------------------ */
-
 /*
  * The entry of a table at *p, which a page of the cache becomes if there is
  * none; or a leaf that is there. 0: there is nothing, and the cache is empty.
@@ -234,9 +203,9 @@ static u64 s2_fetch_table(struct clv_s2 *s2, u64 *p, struct clv_s2_cache *c)
 /* Does leaf e at this level already give gfn what the caller wants? */
 static bool s2_leaf_serves(struct clv_s2 *s2, u64 e, int level, u64 gfn, u64 pfn, u32 prot)
 {
-	u64 offset = gfn & (clv_s2_pages(level) - 1);
-
-	return s2_pfn(s2, e) + offset == pfn && !(prot & ~s2_prot(s2->fmt, e));
+	if (s2_pfn(e) + (gfn & (clv_s2_pages(level) - 1)) != pfn)
+		return false;
+	return s2_grant(s2->fmt, e, prot) == e;
 }
 
 int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c)
@@ -256,13 +225,13 @@ int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct 
 			return -ENOMEM;
 		if (s2_is_leaf(s2, e, l))
 			return s2_leaf_serves(s2, e, l, gfn, pfn, prot) ? 0 : -EAGAIN;
-		table = s2_table(s2, e);
+		table = s2_table(e);
 	}
 
 	p = &table[s2_index(gfn, level)];
 	e = READ_ONCE(*p);
 	do {
-		if (s2_present(s2, e) && (!s2_is_leaf(s2, e, level) || s2_pfn(s2, e) != pfn))
+		if (s2_present(s2, e) && (!s2_is_leaf(s2, e, level) || s2_pfn(e) != pfn))
 			return -EAGAIN;
 		new = s2_present(s2, e) ? s2_grant(s2->fmt, e, prot) :
 					  s2_make_leaf(s2->fmt, pfn, level, prot);
@@ -270,42 +239,10 @@ int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct 
 	return 0;
 }
 
-int clv_s2_lookup(struct clv_s2 *s2, u64 gfn, u64 *pfn, u32 *prot)
-{
-	u64 *table = s2->root;
-	int l;
-
-	lockdep_assert_held(&s2->lock);
-	if (gfn >= s2_limit(s2))
-		return 0;
-	for (l = s2->levels; l > 0; l--) {
-		u64 e = READ_ONCE(table[s2_index(gfn, l)]);
-
-		if (!s2_present(s2, e))
-			return 0;
-		if (s2_is_leaf(s2, e, l)) {
-			*pfn = s2_pfn(s2, e) + (gfn & (clv_s2_pages(l) - 1));
-			*prot = s2_prot(s2->fmt, e);
-			return l;
-		}
-		table = s2_table(s2, e);
-	}
-	return 0;
-}
-
-/* ---- ranges: unmap, protect, age --------------------------------------------- */
-
-enum s2_op {
-	S2_UNMAP,
-	S2_PROTECT,
-	S2_TEST_YOUNG,
-	S2_CLEAR_YOUNG,
-};
-
 struct s2_walk {
 	struct clv_s2 *s2;
-	enum s2_op op;
-	void **free;		/* S2_UNMAP: tables taken out */
+	enum clv_s2_op op;
+	void **free;		/* CLV_S2_UNMAP: tables taken out */
 	bool hit;		/* something was changed, or young */
 };
 
@@ -320,42 +257,20 @@ static bool s2_clear_bits(u64 *p, u64 e, u64 bits)
 
 static bool s2_do_leaf(struct s2_walk *w, u64 *p, u64 e)
 {
-	const struct clv_s2 *s2 = w->s2;
+	const struct clv_s2_format *fmt = w->s2->fmt;
 
 	switch (w->op) {
-	case S2_UNMAP:
+	case CLV_S2_UNMAP:
 		s2_xchg(p, 0);
 		return true;
-	case S2_PROTECT:
-		return s2_clear_bits(p, e, s2->fmt->bits_w);
-	case S2_TEST_YOUNG:
-		return !s2->ad || (e & s2->fmt->accessed);
-	case S2_CLEAR_YOUNG:
-		if (s2->ad)
-			return s2_clear_bits(p, e, s2->fmt->accessed);
-		s2_xchg(p, 0);
-		return true;
+	case CLV_S2_PROTECT:
+		return s2_clear_bits(p, e, fmt->bits_w);
+	case CLV_S2_TEST_YOUNG:
+		return !w->s2->ad || (e & fmt->accessed);
+	case CLV_S2_CLEAR_YOUNG:
+		return s2_clear_bits(p, e, fmt->accessed);
 	}
 	return false;
-}
-
-/*
- * Chains a table that was just taken out, and those below it, for
- * clv_s2_free_tables(). A CPU may walk them until the TLBs are flushed: the
- * link is page aligned, so entry 0 reads as not present in either format.
- */
-static void s2_collect(struct s2_walk *w, u64 *table, int level)
-{
-	int i;
-
-	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++) {
-		u64 e = READ_ONCE(table[i]);
-
-		if (s2_present(w->s2, e) && !s2_is_leaf(w->s2, e, level))
-			s2_collect(w, s2_table(w->s2, e), level - 1);
-	}
-	s2_xchg(&table[0], (u64)(unsigned long)*w->free);
-	*w->free = table;
 }
 
 static bool s2_empty(const struct clv_s2 *s2, const u64 *table)
@@ -370,26 +285,26 @@ static bool s2_empty(const struct clv_s2 *s2, const u64 *table)
 
 static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end);
 
-/* The table behind *p, an entry of @level, for [gfn, end), all below that entry. */
+/*
+ * The table behind *p, an entry of @level, for [gfn, end), all below that entry.
+ *
+ * One that unmapping has emptied, or takes whole, is chained for
+ * clv_s2_free_tables(). A CPU may walk it until the TLBs are flushed: the link
+ * is page aligned, so entry 0 reads as not present in either format.
+ */
 static void s2_walk_child(struct s2_walk *w, u64 *p, u64 e, int level, u64 gfn, u64 end)
 {
-	u64 *child = s2_table(w->s2, e);
-	bool hit = w->hit;
+	bool whole = w->op == CLV_S2_UNMAP && end - gfn == clv_s2_pages(level);
+	u64 *child = s2_table(e);
 
-	if (w->op != S2_UNMAP) {
+	/* The leaves of a table that goes whole go with it. */
+	if (!whole || level > CLV_S2_2M)
 		s2_walk_table(w, child, level - 1, gfn, end);
+	if (!whole && (w->op != CLV_S2_UNMAP || !s2_empty(w->s2, child)))
 		return;
-	}
-	if (end - gfn < clv_s2_pages(level)) {
-		w->hit = false;
-		s2_walk_table(w, child, level - 1, gfn, end);
-		if (!w->hit || !s2_empty(w->s2, child)) {
-			w->hit |= hit;
-			return;
-		}
-	}
 	s2_xchg(p, 0);
-	s2_collect(w, child, level - 1);
+	s2_xchg(&child[0], (u64)(unsigned long)*w->free);
+	*w->free = child;
 	w->hit = true;
 }
 
@@ -413,21 +328,15 @@ static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64
 	}
 }
 
-static bool s2_walk_range(struct clv_s2 *s2, enum s2_op op, u64 gfn, u64 n, void **free)
+bool clv_s2_range(struct clv_s2 *s2, enum clv_s2_op op, u64 gfn, u64 n, void **free)
 {
 	struct s2_walk w = { .s2 = s2, .op = op, .free = free };
 	u64 limit = s2_limit(s2);
 
-	if (gfn >= limit)
-		return false;
-	s2_walk_table(&w, s2->root, s2->levels, gfn, gfn + min(n, limit - gfn));
-	return w.hit;
-}
-
-bool clv_s2_unmap(struct clv_s2 *s2, u64 gfn, u64 n, void **free)
-{
 	lockdep_assert_held_write(&s2->lock);
-	return s2_walk_range(s2, S2_UNMAP, gfn, n, free);
+	if (gfn < limit)
+		s2_walk_table(&w, s2->root, s2->levels, gfn, gfn + min(n, limit - gfn));
+	return w.hit;
 }
 
 void clv_s2_free_tables(struct clv_s2 *s2, void **free)
@@ -439,18 +348,4 @@ void clv_s2_free_tables(struct clv_s2 *s2, void **free)
 		s2_page_free(table);
 		atomic_long_dec(&s2->tables);
 	}
-}
-
-bool clv_s2_write_protect(struct clv_s2 *s2, u64 gfn, u64 n)
-{
-	lockdep_assert_held_write(&s2->lock);
-	return s2_walk_range(s2, S2_PROTECT, gfn, n, NULL);
-}
-
-bool clv_s2_age(struct clv_s2 *s2, u64 gfn, u64 n, bool clear)
-{
-	lockdep_assert_held(&s2->lock);
-	if (clear && !s2->ad)
-		lockdep_assert_held_write(&s2->lock);
-	return s2_walk_range(s2, clear ? S2_CLEAR_YOUNG : S2_TEST_YOUNG, gfn, n, NULL);
 }

@@ -25,13 +25,11 @@
 
 /* One vendor's entry format: SDM vol. 3C 29.3.2 (EPT), APM vol. 2 15.25 (NPT). */
 struct clv_s2_format {
-	const char *name;
-	u64 addr_mask;		/* of an entry, before the C-bit or key ids are cut */
 	u64 present;		/* any of these set: present */
 	u64 bits_r, bits_w, bits_x;	/* what grants it */
 	u64 bits_nx;		/* what denies execution (NPT) */
 	u64 leaf;		/* large-page bit at levels 2 and 3 */
-	u64 accessed, dirty;
+	u64 accessed;
 	u64 memtype;		/* write-back, leaf entries (EPT memory type, ignore PAT) */
 	u64 table;		/* permission bits of an entry that points to a table */
 };
@@ -56,7 +54,7 @@ struct clv_s2_cache {
 };
 
 struct clv_s2 {
-	rwlock_t lock;		/* read: look and map; write: unmap, protect, free */
+	rwlock_t lock;		/* read: map; write: all else */
 	const struct clv_s2_format *fmt;
 	u64 *root;
 	u64 root_hpa;
@@ -80,23 +78,21 @@ void clv_s2_cache_free(struct clv_s2_cache *c);
  * caller maps smaller or unmaps. -ENOMEM: the cache ran empty.
  */
 int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c);
-/* Finds the leaf of gfn: level (0: none), pfn of gfn, prot. Either side held. */
-int clv_s2_lookup(struct clv_s2 *s2, u64 gfn, u64 *pfn, u32 *prot);
+
+enum clv_s2_op {
+	CLV_S2_UNMAP,		/* a larger leaf that reaches beyond goes whole */
+	CLV_S2_PROTECT,		/* takes write permission away */
+	CLV_S2_TEST_YOUNG,	/* was it accessed? without s2->ad all that is mapped was */
+	CLV_S2_CLEAR_YOUNG,	/* the same, and forgets it; with s2->ad only */
+};
+
 /*
- * Write side held. Removes what maps [gfn, gfn + n); a larger leaf that
- * reaches beyond goes whole. Returns true if the TLBs must be flushed, which
- * the caller does before it drops the lock; emptied tables go to *free and are
- * given back by clv_s2_free_tables() after the flush.
+ * On what maps [gfn, gfn + n), write side held. True: something was there to
+ * change, or accessed; after UNMAP and PROTECT the caller then flushes the TLBs
+ * before it drops the lock. Tables that UNMAP emptied go to *free, and are given
+ * back by clv_s2_free_tables() after the flush.
  */
-bool clv_s2_unmap(struct clv_s2 *s2, u64 gfn, u64 n, void **free);
+bool clv_s2_range(struct clv_s2 *s2, enum clv_s2_op op, u64 gfn, u64 n, void **free);
 void clv_s2_free_tables(struct clv_s2 *s2, void **free);
-/* Write side held. Takes away write permission; true: flush. */
-bool clv_s2_write_protect(struct clv_s2 *s2, u64 gfn, u64 n);
-/*
- * Either side held. Was any page accessed; clear: and forget it. Without
- * s2->ad all that is mapped counts as accessed, and clearing unmaps it: write
- * side held, and true means flush before the lock is dropped.
- */
-bool clv_s2_age(struct clv_s2 *s2, u64 gfn, u64 n, bool clear);
 
 #endif /* CLV_STAGE2_H */
