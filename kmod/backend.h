@@ -83,6 +83,7 @@ struct clv_exit {
  * struct clv_backend - one vendor
  * @name: "vmx" or "svm"
  * @vendor: CLEAVE_VENDOR_*
+ * @blocks_init: a CPU that is enabled ignores INIT
  * @s2_format: of its stage-2 tables
  * @probe: can this host do it? 0; -ENODEV: another vendor's CPU; -EOPNOTSUPP,
  *	with the reason in *why. Asks the CPU itself: the kernel clears its
@@ -92,8 +93,6 @@ struct clv_exit {
  * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on
  *	already, -EIO if the CPU refuses
  * @cpu_disable: undoes @cpu_enable; IRQs off, also from NMI on a crash
- * @vm_create: fills vm->backend, after vm->s2 is there; may be a no-op
- * @vm_destroy: undoes it
  * @vcpu_alloc: a zeroed struct that embeds struct clv_vcpu, with its VMCS or
  *	VMCB; NULL for -ENOMEM
  * @vcpu_free: undoes it; the vCPU is not loaded on any CPU
@@ -124,6 +123,7 @@ struct clv_exit {
 struct clv_backend {
 	const char *name;
 	u32 vendor;
+	bool blocks_init;
 	const struct clv_s2_format *s2_format;
 
 	int (*probe)(const char **why);
@@ -132,8 +132,6 @@ struct clv_backend {
 	int (*cpu_enable)(void);
 	void (*cpu_disable)(void);
 
-	int (*vm_create)(struct clv_vm *vm);
-	void (*vm_destroy)(struct clv_vm *vm);
 	struct clv_vcpu *(*vcpu_alloc)(struct clv_vm *vm);
 	void (*vcpu_free)(struct clv_vcpu *vcpu);
 	void (*vcpu_reset)(struct clv_vcpu *vcpu);

@@ -128,8 +128,10 @@ static struct notifier_block reboot_nb = {
 
 /*
  * On each CPU when the host crashes or restarts in an emergency, maybe from
- * an NMI: no locks. A CPU in VMX operation, or with GIF clear, ignores INIT
- * (SDM vol. 3C 24.8, APM vol. 2 15.17), which would hang the restart.
+ * an NMI: no locks. A CPU in VMX operation ignores INIT (SDM vol. 3C 24.8),
+ * which would hang the restart. On AMD-V only a clear GIF holds INIT off (APM
+ * vol. 2 15.17), and it is set again before anything can crash: no callback
+ * there, and so no wait for RCU when the last VM goes.
  */
 static void emergency_disable(void)
 {
@@ -145,7 +147,8 @@ static int enable_all(void)
 		return -EBUSY;
 	on_each_cpu(cpu_enable, &error, 1);
 	if (!atomic_read(&error)) {
-		cpu_emergency_register_virt_callback(emergency_disable);
+		if (clv_backend->blocks_init)
+			cpu_emergency_register_virt_callback(emergency_disable);
 		return 0;
 	}
 	on_each_cpu(cpu_disable, NULL, 1);
@@ -178,7 +181,8 @@ void clv_host_put(void)
 	cpus_read_lock();
 	mutex_lock(&host_lock);
 	if (!--users) {
-		cpu_emergency_unregister_virt_callback(emergency_disable);
+		if (clv_backend->blocks_init)
+			cpu_emergency_unregister_virt_callback(emergency_disable);
 		on_each_cpu(cpu_disable, NULL, 1);
 	}
 	mutex_unlock(&host_lock);

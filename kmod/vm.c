@@ -32,7 +32,6 @@ static void vm_destroy(struct clv_vm *vm)
 	 * The last file is gone: no vCPU runs, and no fd leads here. A notifier
 	 * still does, and looks at the vCPUs, until clv_mem_vm_destroy().
 	 */
-	clv_backend->vm_destroy(vm);
 	clv_mem_vm_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i])
@@ -80,15 +79,8 @@ static struct clv_vm *vm_alloc(u64 flags)
 	if (ret)
 		goto drop_mm;
 	ret = clv_mem_vm_create(vm);
-	if (ret)
-		goto host_put;
-	ret = clv_backend->vm_create(vm);
-	if (ret)
-		goto mem_destroy;
-	return vm;
-mem_destroy:
-	clv_mem_vm_destroy(vm);
-host_put:
+	if (!ret)
+		return vm;
 	clv_host_put();
 drop_mm:
 	mmdrop(vm->mm);

@@ -181,16 +181,6 @@ static void svm_cpu_disable(void)
 	wrmsrl(MSR_EFER, efer & ~(u64)EFER_SVME);
 }
 
-/* Nested paging has the host's number of levels (APM vol. 2 15.25.3). */
-static int svm_vm_create(struct clv_vm *vm)
-{
-	return WARN_ON_ONCE(vm->s2.levels != (pgtable_l5_enabled() ? 5 : 4)) ? -EINVAL : 0;
-}
-
-static void svm_vm_destroy(struct clv_vm *vm)
-{
-}
-
 static struct clv_vcpu *svm_vcpu_alloc(struct clv_vm *vm)
 {
 	struct svm_vcpu *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
@@ -307,8 +297,6 @@ const struct clv_backend clv_svm_backend = {
 	.exit = svm_exit,
 	.cpu_enable = svm_cpu_enable,
 	.cpu_disable = svm_cpu_disable,
-	.vm_create = svm_vm_create,
-	.vm_destroy = svm_vm_destroy,
 	.vcpu_alloc = svm_vcpu_alloc,
 	.vcpu_free = svm_vcpu_free,
 	.vcpu_reset = svm_vcpu_reset,

@@ -44,6 +44,11 @@ void clv_regs_pull(struct clv_vcpu *v, u32 groups)
 	v->avail |= groups;
 }
 
+int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
+{
+	return -ENOENT;
+}
+
 int clv_lapic_base_check(struct clv_vcpu *v, u64 base, bool host)
 {
 	return (base & ~0x900ULL) == 0xfee00000 ? 0 : -EINVAL;
