@@ -34,13 +34,6 @@
  * MOV elsewhere meanwhile can crash it. So guests here arm and disarm their
  * own, on one CPU, and what must do otherwise is skipped there.
  */
-static bool is_tcg(void)
-{
-	uint32_t eax = 0x40000000, ebx, ecx = 0, edx;
-
-	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
-	return ebx == 0x54474354 && ecx == 0x43544743;		/* TCGTCGTCGTCG */
-}
 
 /* R8 to R11 to DR0 to DR3, R13 to DR7. */
 #define ARM	"mov %r8, %dr0\n\tmov %r9, %dr1\n\tmov %r10, %dr2\n\tmov %r11, %dr3\n\tmov %r13, %dr7\n\t"
@@ -131,7 +124,7 @@ TEST_F(debug, read_and_write)
 {
 	static const uint64_t exits[] = { 0, 1, 70, 400 };
 	/* Types and lengths of breakpoints; and, where they can be, some of them enabled. */
-	const uint64_t dr7[] = { 0xf1110300, is_tcg() ? 0 : DR7_BP(0, WRITE, 3) | DR7_BP(3, ACCESS, 2) };
+	const uint64_t dr7[] = { 0xf1110300, emulated_by_tcg() ? 0 : DR7_BP(0, WRITE, 3) | DR7_BP(3, ACCESS, 2) };
 	struct cleave_state st;
 
 	for (int i = 0; i < 8; i++) {
@@ -305,7 +298,7 @@ TEST_F(debug, set_by_user_space_hit)
 {
 	const uint64_t db[] = { GPA_CODE + 1, 0, 0, 0x150000 };
 
-	if (is_tcg())
+	if (emulated_by_tcg())
 		SKIP(return, "the emulator does not load breakpoints at entry");
 	LOAD(unarmed);
 	arguments(&self->v, db, 0, 0, 0x150000);
@@ -357,7 +350,7 @@ TEST_F(debug, general_detect)
 	static const uint64_t db[4];
 	struct cleave_state st;
 
-	if (is_tcg())
+	if (emulated_by_tcg())
 		SKIP(return, "the emulator does not know DR7.GD");
 	LOAD(general_detect);
 	debug_set(&self->v, db, DR7_GD);
@@ -387,7 +380,7 @@ TEST(two_guests_in_turn)
 		regs_get(&v[i], &regs);
 		regs.r8 = 0x1000 + i;
 		regs.r9 = 0x2000 + i;
-		regs.r13 = DR7_FIXED | (i && !is_tcg() ? DR7_BP(0, WRITE, 0) : 0);
+		regs.r13 = DR7_FIXED | (i && !emulated_by_tcg() ? DR7_BP(0, WRITE, 0) : 0);
 		regs_set(&v[i], &regs);
 	}
 	for (int round = 0; round < 300; round++)
@@ -499,7 +492,7 @@ TEST_F(owner, both_watch)
 {
 	static const uint64_t db[] = { 0, COMMON, 0, 0 };
 
-	if (is_tcg())
+	if (emulated_by_tcg())
 		SKIP(return, "the emulator does not load breakpoints at entry");
 	debug_set(&self->v, db, DR7_BP(1, WRITE, 3));
 	for (int i = 0; i < 100; i++) {

@@ -86,6 +86,14 @@ int module_unload(void)
 	return syscall(SYS_delete_module, "cleave", O_NONBLOCK) ? -errno : 0;
 }
 
+bool emulated_by_tcg(void)
+{
+	uint32_t eax = 0x40000000, ebx, ecx = 0, edx;
+
+	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;	/* TCGTCGTCGTCG */
+}
+
 int cpu_set_online(int cpu, bool online)
 {
 	char path[64];

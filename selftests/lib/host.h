@@ -29,6 +29,9 @@ long module_refs(void);
 int module_load(void);			/* from $CLEAVE_KO, or /cleave.ko */
 int module_unload(void);
 
+/* The host is a machine of QEMU's own emulation, whose AMD-V has gaps. */
+bool emulated_by_tcg(void);
+
 int cpu_set_online(int cpu, bool online);	/* 0 or -errno */
 void thread_pin(unsigned long thread, int cpu);
 
