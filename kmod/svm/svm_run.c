@@ -117,7 +117,7 @@ static void step_begin(struct svm_vcpu *svm)
 		return;
 	if (vmcb->control.event_inj) {
 		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
-		if (!svm->nmi_masked)
+		if (!svm->nmi_masked || svm->nmi_iret)
 			clv_send_reschedule(smp_processor_id());
 		return;
 	}
