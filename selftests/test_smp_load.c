@@ -8,7 +8,7 @@
 #include "host.h"
 
 #define N		8
-#define MEM		(4ull << 20)
+#define MEM		0x280000
 #define PATTERN_GPA	0x200000
 #define PATTERN_SIZE	(MEM - PATTERN_GPA)
 #define VECTOR		0x40
@@ -23,11 +23,11 @@ GUEST(pattern, 64,
 	"1:\tinc %r15\n\tmov %rbx, %r14\n\tshl $48, %r14\n\tor %r15, %r14\n\tmovq %r14, %xmm3\n\t"
 	"mov $" S(PATTERN_GPA) ", %edi\n"
 	"2:\tmov %r14, %rax\n\tadd %rdi, %rax\n\tmov %rax, (%rdi)\n\tadd $256, %edi\n\t"
-	"cmp $0x400000, %edi\n\tjb 2b\n\t"
+	"cmp $" S(MEM) ", %edi\n\tjb 2b\n\t"
 	"mov $" S(PATTERN_GPA) ", %edi\n"
 	"3:\tmovq %xmm3, %rax\n\tadd %rdi, %rax\n\tcmp %rax, (%rdi)\n\tje 4f\n\t"
 	"incq " S(GPA_DATA) "+0x18\n\tmov %rdi, " S(GPA_DATA) "+0x20\n"
-	"4:\tadd $256, %edi\n\tcmp $0x400000, %edi\n\tjb 3b\n\t"
+	"4:\tadd $256, %edi\n\tcmp $" S(MEM) ", %edi\n\tjb 3b\n\t"
 	"incq " S(GPA_DATA) "+0x10\n\tjmp 1b\n\t");
 
 /* Exits that the kernel answers, one after the other; RBX must survive in R12. */
@@ -198,7 +198,7 @@ TEST_F(load, comings_and_goings)
 
 	for (int i = 0; i < N; i++)
 		START(i, pattern, -1);
-	while (now_ns() < until) {
+	while (now_ns() < until && lives < 3 * N) {
 		int i = lives++ % N;
 
 		EXPECT_TRUE(WAIT_FOR(COUNT(&self->vm[i]) > 0, 8000));
