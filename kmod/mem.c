@@ -254,7 +254,7 @@ static int fault_level(struct clv_vm *vm, const struct clv_slot *slot, u64 gfn, 
 	if (busy) {
 		spin_lock(&vm->cmm->range_lock);
 		start = vm->cmm->start >> PAGE_SHIFT;
-		end = DIV_ROUND_UP(vm->cmm->end, PAGE_SIZE);
+		end = ((vm->cmm->end - 1) >> PAGE_SHIFT) + 1;
 		spin_unlock(&vm->cmm->range_lock);
 	}
 	for (level = vm->s2.max_leaf; level > 0; level--) {
