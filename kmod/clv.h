@@ -402,6 +402,7 @@ void clv_fpu_leave(struct clv_vcpu *vcpu);
 int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);
 int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f);
 
+void clv_cpuid_init(void);			/* module load, before all others */
 /* The table before CLEAVE_SET_CPUID: all that is offered. */
 int clv_cpuid_create(struct clv_vcpu *vcpu);
 void clv_cpuid_destroy(struct clv_vcpu *vcpu);

@@ -3,7 +3,6 @@
  * cleave: CPUID. What host and module offer, what of it user space may give a
  * guest, and the answer at an exit.
  */
-#include <linux/mutex.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr-index.h>
@@ -27,9 +26,8 @@ struct clv_cpuid_table {
 };
 
 /*
- * A register of feature bits. Offered: what the CPU says, but for what the
- * kernel found broken or was told to leave (its word of x86_capability[]),
- * cut to the mask; and what the module does itself.
+ * A register of bits. Offered is what the CPU says, but for what the kernel
+ * found broken or was told to leave, cut to the mask; and what the module does.
  */
 struct word {
 	u32 leaf;
@@ -41,94 +39,90 @@ struct word {
 };
 
 static const struct word words[] = {
-	{ 0x1, 0, ECX, CPUID_1_ECX,
-	  F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) | F(XMM4_1) |
-	  F(XMM4_2) | F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) | F(RDRAND),
-	  F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR), F(OSXSAVE) },
-	{ 0x1, 0, EDX, CPUID_1_EDX,
-	  F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(CX8) | F(SEP) |
-	  F(PGE) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) | F(MMX) | F(FXSR) | F(XMM) |
-	  F(XMM2) | F(SELFSNOOP),
-	  F(MCE) | F(APIC) | F(MTRR) | F(MCA), F(HT) },
-	{ 0x6, 0, EAX, CPUID_6_EAX, 0, F(ARAT) },
-	{ 0x7, 0, EBX, CPUID_7_0_EBX,
-	  F(FSGSBASE) | F(BMI1) | F(HLE) | F(AVX2) | F(FDP_EXCPTN_ONLY) | F(SMEP) | F(BMI2) |
-	  F(ERMS) | F(INVPCID) | F(RTM) | F(ZERO_FCS_FDS) | F(AVX512F) | F(AVX512DQ) |
-	  F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) | F(CLWB) |
-	  F(AVX512PF) | F(AVX512ER) | F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL),
-	  F(TSC_ADJUST) },
-	{ 0x7, 0, ECX, CPUID_7_ECX,
-	  BIT(0) /* PREFETCHWT1 */ | F(AVX512VBMI) | F(UMIP) | F(AVX512_VBMI2) | F(GFNI) |
-	  F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) | F(AVX512_BITALG) | F(AVX512_VPOPCNTDQ) |
-	  F(LA57) | F(RDPID) | F(CLDEMOTE) | F(MOVDIRI) | F(MOVDIR64B) },
-	{ 0x7, 0, EDX, CPUID_7_EDX,
-	  F(AVX512_4VNNIW) | F(AVX512_4FMAPS) | F(FSRM) | F(AVX512_VP2INTERSECT) |
-	  F(MD_CLEAR) | F(SERIALIZE) | F(AVX512_FP16) | F(SPEC_CTRL) | F(INTEL_STIBP) |
-	  F(FLUSH_L1D) | F(ARCH_CAPABILITIES) | F(SPEC_CTRL_SSBD) },
-	{ 0x7, 1, EAX, CPUID_7_1_EAX,
-	  BIT(0) | BIT(1) | BIT(2) /* SHA512, SM3, SM4 */ | F(AVX_VNNI) | F(AVX512_BF16) |
-	  BIT(7) /* CMPCCXADD */ | BIT(10) | BIT(11) | BIT(12) /* FZRM, FSRS, FSRC */ |
-	  BIT(23) /* AVX_IFMA */ },
-	{ 0x7, 1, EDX, -1,
-	  BIT(4) | BIT(5) | BIT(10) /* AVX_VNNI_INT8, AVX_NE_CONVERT, AVX_VNNI_INT16 */ |
-	  BIT(14) /* PREFETCHI */ },
+	{ 0x1, 0, ECX, CPUID_1_ECX, F(XMM3) | F(PCLMULQDQ) | F(SSSE3) | F(FMA) | F(CX16) | F(PCID) |
+	  F(XMM4_1) | F(XMM4_2) | F(MOVBE) | F(POPCNT) | F(AES) | F(XSAVE) | F(AVX) | F(F16C) |
+	  F(RDRAND),
+	  .always = F(X2APIC) | F(TSC_DEADLINE_TIMER) | F(HYPERVISOR), .any = F(OSXSAVE) },
+	{ 0x1, 0, EDX, CPUID_1_EDX, F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) |
+	  F(CX8) | F(SEP) | F(PGE) | F(CMOV) | F(PAT) | F(PSE36) | F(CLFLUSH) | F(MMX) | F(FXSR) |
+	  F(XMM) | F(XMM2) | F(SELFSNOOP),
+	  .always = F(MCE) | F(APIC) | F(MTRR) | F(MCA), .any = F(HT) },
+	{ 0x6, 0, EAX, CPUID_6_EAX, .always = F(ARAT) },
+	{ 0x7, 0, EBX, CPUID_7_0_EBX, F(FSGSBASE) | F(BMI1) | F(HLE) | F(AVX2) |
+	  F(FDP_EXCPTN_ONLY) | F(SMEP) | F(BMI2) | F(ERMS) | F(INVPCID) | F(RTM) | F(ZERO_FCS_FDS) |
+	  F(AVX512F) | F(AVX512DQ) | F(RDSEED) | F(ADX) | F(SMAP) | F(AVX512IFMA) | F(CLFLUSHOPT) |
+	  F(CLWB) | F(AVX512PF) | F(AVX512ER) | F(AVX512CD) | F(SHA_NI) | F(AVX512BW) | F(AVX512VL),
+	  .always = F(TSC_ADJUST) },
+	{ 0x7, 0, ECX, CPUID_7_ECX, BIT(0) /* PREFETCHWT1 */ | F(AVX512VBMI) | F(UMIP) |
+	  F(AVX512_VBMI2) | F(GFNI) | F(VAES) | F(VPCLMULQDQ) | F(AVX512_VNNI) | F(AVX512_BITALG) |
+	  F(AVX512_VPOPCNTDQ) | F(LA57) | F(RDPID) | F(CLDEMOTE) | F(MOVDIRI) | F(MOVDIR64B) },
+	{ 0x7, 0, EDX, CPUID_7_EDX, F(AVX512_4VNNIW) | F(AVX512_4FMAPS) | F(FSRM) |
+	  F(AVX512_VP2INTERSECT) | F(MD_CLEAR) | F(SERIALIZE) | F(AVX512_FP16) | F(SPEC_CTRL) |
+	  F(INTEL_STIBP) | F(FLUSH_L1D) | F(ARCH_CAPABILITIES) | F(SPEC_CTRL_SSBD) },
+	{ 0x7, 1, EAX, CPUID_7_1_EAX, BIT(0) | BIT(1) | BIT(2) /* SHA512, SM3, SM4 */ |
+	  F(AVX_VNNI) | F(AVX512_BF16) | BIT(7) /* CMPCCXADD */ |
+	  BIT(10) | BIT(11) | BIT(12) /* FZRM, FSRS, FSRC */ | BIT(23) /* AVX_IFMA */ },
+	{ 0x7, 1, EDX, -1, BIT(4) /* AVX_VNNI_INT8 */ | BIT(5) /* AVX_NE_CONVERT */ |
+	  BIT(10) /* AVX_VNNI_INT16 */ | BIT(14) /* PREFETCHI */ },
 	{ 0x7, 2, EDX, -1, BIT(5) /* MCDT_NO */ },
+	/* One package of one core of one thread; user space says more if it likes. */
+	{ 0xb, 0, EBX, -1, .always = 1 }, { 0xb, 0, ECX, -1, .always = 0x100 },
+	{ 0xb, 1, EAX, -1, .always = 8 }, { 0xb, 1, EBX, -1, .always = 1 },
+	{ 0xb, 1, ECX, -1, .always = 0x201 },
 	{ 0xd, 0, EAX, -1, XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512 },
+	{ 0xd, 0, EBX, -1, .any = ~0U }, { 0xd, 0, ECX, -1, .any = ~0U },
+	{ 0xd, 1, EBX, -1, .any = ~0U },
 	{ 0xd, 1, EAX, CPUID_D_1_EAX, F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1) },
-	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX,
-	  F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) | F(3DNOWPREFETCH) | F(XOP) |
-	  F(FMA4) | F(TBM) | F(TOPOEXT), 0, F(CMP_LEGACY) },
-	{ 0x80000001, 0, EDX, CPUID_8000_0001_EDX,
-	  F(SYSCALL) | F(NX) | F(MMXEXT) | F(FXSR_OPT) | F(GBPAGES) | F(RDTSCP) | F(LM) |
-	  F(3DNOWEXT) | F(3DNOW) },
+	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX, F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) |
+	  F(3DNOWPREFETCH) | F(XOP) | F(FMA4) | F(TBM) | F(TOPOEXT),
+	  .any = F(CMP_LEGACY) },
+	{ 0x80000001, 0, EDX, CPUID_8000_0001_EDX, F(SYSCALL) | F(NX) | F(MMXEXT) | F(FXSR_OPT) |
+	  F(GBPAGES) | F(RDTSCP) | F(LM) | F(3DNOWEXT) | F(3DNOW) },
 	{ 0x80000007, 0, EDX, -1, BIT(8) /* invariant TSC */ },
-	{ 0x80000008, 0, EBX, CPUID_8000_0008_EBX,
-	  F(CLZERO) | F(XSAVEERPTR) | F(WBNOINVD) | F(AMD_IBPB) | F(AMD_IBRS) | F(AMD_STIBP) |
-	  BIT(16) | F(AMD_STIBP_ALWAYS_ON) | BIT(18) | BIT(19) /* how IBRS is best used */ |
-	  F(AMD_SSBD) | F(AMD_SSB_NO) | BIT(28) /* PSFD */ | F(BTC_NO) | F(AMD_IBPB_RET) },
-	{ 0x80000021, 0, EAX, CPUID_8000_0021_EAX,
-	  BIT(0) /* NO_NESTED_DATA_BP */ | BIT(5) /* VERW_CLEAR */ | F(AUTOIBRS) |
-	  F(IBPB_BRTYPE) | F(SRSO_NO) | BIT(30) /* SRSO_USER_KERNEL_NO */ },
+	{ 0x80000008, 0, EBX, CPUID_8000_0008_EBX, F(CLZERO) | F(XSAVEERPTR) | F(WBNOINVD) |
+	  F(AMD_IBPB) | F(AMD_IBRS) | F(AMD_STIBP) | BIT(16) | F(AMD_STIBP_ALWAYS_ON) | BIT(18) |
+	  BIT(19) /* how IBRS is best used */ | F(AMD_SSBD) | F(AMD_SSB_NO) | BIT(28) /* PSFD */ |
+	  F(BTC_NO) | F(AMD_IBPB_RET) },
+	{ 0x80000021, 0, EAX, CPUID_8000_0021_EAX, BIT(0) /* NO_NESTED_DATA_BP */ |
+	  BIT(5) /* VERW_CLEAR */ | F(AUTOIBRS) | F(IBPB_BRTYPE) | F(SRSO_NO) |
+	  BIT(30) /* SRSO_USER_KERNEL_NO */ },
 	{ 0x80000021, 0, ECX, -1, BIT(1) | BIT(2) /* TSA_SQ_NO, TSA_L1_NO */ },
 };
 
-/* What goes from the host's leaves to the guest beside the bits above. */
-static const struct cleave_cpuid_entry copied[] = {
-	{ 0x0, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x1, 0, 0, ~0U, 0xffff },
-	{ 0x2, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x6 },
-	{ 0x7, 0, SUBLEAF, 3 },
-	{ 0x7, 1, SUBLEAF },
-	{ 0x7, 2, SUBLEAF },
-	{ 0xd, 0, SUBLEAF },
-	{ 0xd, 1, SUBLEAF },
-	{ 0x80000000 },
-	{ 0x80000001, 0, 0, ~0U, ~0U },
-	{ 0x80000002, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x80000003, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x80000004, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x80000005, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x80000006, 0, 0, ~0U, ~0U, ~0U, ~0U },
-	{ 0x80000007 },
-	{ 0x80000008, 0, 0, 0xffff },
-	{ 0x80000021 },
+#define AB	(BIT(EAX) | BIT(EBX))
+#define ABCD	(AB | BIT(ECX) | BIT(EDX))
+
+/* What else is offered or free. A leaf that is not here is what the words say, or nothing. */
+static const struct leaf {
+	u32 first, last;
+	u8 offered;		/* how many subleaves */
+	bool subleaves;		/* ECX matters: one answer for all would be wrong for most */
+	u8 copied;		/* registers that go from the host's leaf to the guest */
+	u8 free;		/* registers that hold what a table likes */
+} leaves[] = {
+	{ 0x0, 0x0, 1, false, ABCD, ABCD },
+	{ 0x1, 0x1, 1, false, AB, AB },
+	{ 0x2, 0x2, 1, false, ABCD, ABCD },
+	{ 0x4, 0x4, 0, true, 0, ABCD },
+	{ 0x6, 0x6, 1 },
+	{ 0x7, 0x7, 3, true },
+	{ 0xb, 0xb, 2, true, 0, ABCD },
+	{ 0xd, 0xd, 2, true },
+	{ 0x1f, 0x1f, 0, true, 0, ABCD },
+	{ 0x40000000, 0x400000ff, 0, false, 0, ABCD },
+	{ 0x80000000, 0x80000000, 1, false, 0, ABCD },
+	{ 0x80000001, 0x80000001, 1, false, AB, AB },
+	{ 0x80000002, 0x80000006, 1, false, ABCD, ABCD },
+	{ 0x80000007, 0x80000007, 1 },
+	{ 0x80000008, 0x80000008, 1, false, BIT(EAX), BIT(ECX) },
+	{ 0x80000019, 0x80000019, 0, false, 0, ABCD },
+	{ 0x8000001d, 0x8000001d, 0, true, 0, ABCD },
+	{ 0x8000001e, 0x8000001e, 0, false, 0, ABCD },
+	{ 0x80000021, 0x80000021, 1 },
 };
 
-/* One package of one core of one thread; user space says more if it likes. */
-static const struct cleave_cpuid_entry topology[] = {
-	{ 0xb, 0, SUBLEAF, 0, 1, 0x100 },
-	{ 0xb, 1, SUBLEAF, 8, 1, 0x201 },
-};
-
-static DEFINE_MUTEX(offered_lock);
-static bool offered_ready;
-static struct clv_cpuid_table offered;	/* constant once ready */
+static struct clv_cpuid_table offered;	/* constant after clv_cpuid_init() */
 static struct clv_cpuid_caps offered_caps;
-static struct {
-	u32 size, offset;
-	bool align;			/* to 64 bytes, in the compacted format */
-} xcomp[XFEATURES];
 
 static u32 hash(u32 leaf)
 {
@@ -176,112 +170,6 @@ static int index_entry(struct clv_cpuid_table *t, u32 i)
 	return 0;
 }
 
-static void host_cpuid(u32 leaf, u32 subleaf, struct cleave_cpuid_entry *e)
-{
-	memset(e, 0, sizeof(*e));
-	e->leaf = leaf;
-	e->subleaf = subleaf;
-	if (leaf <= cpuid_eax(leaf & 0x80000000))
-		cpuid_count(leaf, subleaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
-}
-
-static void offer(const struct cleave_cpuid_entry *e)
-{
-	struct clv_cpuid_table *t = &offered;
-
-	if (WARN_ON_ONCE(t->c.count == CLEAVE_MAX_CPUID))
-		return;
-	t->c.entries[t->c.count] = *e;
-	WARN_ON_ONCE(index_entry(t, t->c.count));
-	t->c.count++;
-}
-
-static bool host_is_amd(void)
-{
-	return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
-	       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
-}
-
-static void offer_copied(void)
-{
-	struct cleave_cpuid_entry e;
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(copied); i++) {
-		host_cpuid(copied[i].leaf, copied[i].subleaf, &e);
-		e.flags = copied[i].flags;
-		e.eax &= copied[i].eax;
-		e.ebx &= copied[i].ebx;
-		e.ecx &= copied[i].ecx;
-		e.edx &= copied[i].edx;
-		offer(&e);
-	}
-	for (i = 0; i < ARRAY_SIZE(topology); i++)
-		offer(&topology[i]);
-}
-
-static void offer_words(void)
-{
-	struct cleave_cpuid_entry host;
-	const struct word *w;
-	u32 v;
-
-	for (w = words; w < words + ARRAY_SIZE(words); w++) {
-		host_cpuid(w->leaf, w->subleaf, &host);
-		v = *reg_of(&host, w->reg) & w->mask;
-		if (w->kernel >= 0)
-			v &= boot_cpu_data.x86_capability[w->kernel];
-		*reg_of(find(&offered, w->leaf, w->subleaf), w->reg) = v | w->always;
-	}
-}
-
-/* Leaf 0xd, SDM vol. 1 13.2: the components of what fpu.c can switch. */
-static void offer_xsave(void)
-{
-	struct cleave_cpuid_entry e, *d0 = find(&offered, 0xd, 0);
-	int i;
-
-	d0->eax &= clv_fpu_xcr0();
-	for (i = 2; i < XFEATURES; i++) {
-		if (!(d0->eax & BIT(i)))
-			continue;
-		host_cpuid(0xd, i, &e);
-		e.flags = SUBLEAF;
-		e.ecx &= BIT(1);
-		e.edx = 0;
-		xcomp[i].size = e.eax;
-		xcomp[i].offset = e.ebx;
-		xcomp[i].align = e.ecx;
-		offer(&e);
-	}
-}
-
-/* What follows from the kernel's knowledge, or from other leaves. */
-static void offer_fixed(void)
-{
-	struct cleave_cpuid_entry *e;
-
-	e = find(&offered, 0x0, 0);
-	e->eax = clamp_t(u32, e->eax, 0xd, 0x1f);
-	find(&offered, 0x1, 0)->ebx |= 1 << 16;
-	e = find(&offered, 0x7, 0);
-	e->eax = min_t(u32, e->eax, 2);
-	if (!(e->ecx & F(LA57))) {
-		e = find(&offered, 0x80000008, 0);
-		e->eax = (e->eax & 0xff) | 48 << 8;
-	}
-	e = find(&offered, 0x80000000, 0);
-	e->eax = host_is_amd() ? 0x80000021 : 0x80000008;
-	if (!host_is_amd())
-		return;
-	find(&offered, 0x80000001, 0)->edx |= value(&offered, 0x1, 0, EDX) & AMD_ALIASES;
-	e = find(&offered, 0x80000021, 0);
-	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
-		e->eax |= BIT(2);
-	if (!boot_cpu_has_bug(X86_BUG_NULL_SEG))
-		e->eax |= BIT(6);	/* a null selector clears the base */
-}
-
 static bool has(struct clv_cpuid_table *t, u32 feature)
 {
 	const struct word *w;
@@ -292,38 +180,109 @@ static bool has(struct clv_cpuid_table *t, u32 feature)
 	return false;
 }
 
+static void host_cpuid(u32 leaf, u32 subleaf, struct cleave_cpuid_entry *e)
+{
+	memset(e, 0, sizeof(*e));
+	e->leaf = leaf;
+	e->subleaf = subleaf;
+	if (leaf <= cpuid_eax(leaf & 0x80000000))
+		cpuid_count(leaf, subleaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
+}
+
+static bool host_is_amd(void)
+{
+	return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+	       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+}
+
+static const struct word *word_of(u32 leaf, u32 subleaf, int reg)
+{
+	const struct word *w;
+
+	for (w = words; w < words + ARRAY_SIZE(words); w++)
+		if (w->leaf == leaf && w->subleaf == subleaf && w->reg == reg)
+			return w;
+	return NULL;
+}
+
+static void offer(const struct leaf *l, u32 leaf, u32 subleaf)
+{
+	struct cleave_cpuid_entry *e = &offered.c.entries[offered.c.count];
+	int reg;
+
+	host_cpuid(leaf, subleaf, e);
+	e->flags = l->subleaves ? SUBLEAF : 0;
+	for (reg = EAX; reg <= EDX; reg++) {
+		const struct word *w = word_of(leaf, subleaf, reg);
+		u32 mask = l->copied & BIT(reg) ? ~0U : 0;
+
+		if (w)
+			mask = w->kernel < 0 ? w->mask :
+			       w->mask & boot_cpu_data.x86_capability[w->kernel];
+		*reg_of(e, reg) = (*reg_of(e, reg) & mask) | (w ? w->always : 0);
+	}
+	WARN_ON_ONCE(index_entry(&offered, offered.c.count++));
+}
+
+/* Leaf 0xd, SDM vol. 1 13.2: the components of what fpu.c can switch. */
+static void offer_xsave(void)
+{
+	static const struct leaf component = { .subleaves = true, .copied = ABCD & ~BIT(EDX) };
+	u32 *xcr0 = &find(&offered, 0xd, 0)->eax;
+	int i;
+
+	*xcr0 &= clv_fpu_xcr0();
+	for (i = 2; i < XFEATURES; i++) {
+		if (*xcr0 & BIT(i)) {
+			offer(&component, 0xd, i);
+			find(&offered, 0xd, i)->ecx &= BIT(1);
+		}
+	}
+}
+
+/* What follows from the kernel's knowledge, or from other leaves. */
+static void offer_fixed(void)
+{
+	struct cleave_cpuid_entry *e, host;
+
+	e = find(&offered, 0x0, 0);
+	e->eax = clamp_t(u32, e->eax, 0xd, 0x1f);
+	e = find(&offered, 0x1, 0);
+	e->ebx = (e->ebx & 0xffff) | 1 << 16;
+	host_cpuid(0x7, 0, &host);
+	find(&offered, 0x7, 0)->eax = min_t(u32, host.eax, 2);
+	e = find(&offered, 0x80000008, 0);
+	e->eax &= 0xffff;
+	if (!has(&offered, X86_FEATURE_LA57))
+		e->eax = (e->eax & 0xff) | 48 << 8;
+	find(&offered, 0x80000000, 0)->eax = host_is_amd() ? 0x80000021 : 0x80000008;
+	if (!host_is_amd())
+		return;
+	find(&offered, 0x80000001, 0)->edx |= value(&offered, 0x1, 0, EDX) & AMD_ALIASES;
+	e = find(&offered, 0x80000021, 0);
+	if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
+		e->eax |= BIT(2);
+	if (!boot_cpu_has_bug(X86_BUG_NULL_SEG))
+		e->eax |= BIT(6);	/* a null selector clears the base */
+}
+
 /* Register bits that are there with a feature. */
 static const struct {
 	u32 feature;
 	u32 cr4, efer, spec_ctrl;
 } feature_bits[] = {
-	{ X86_FEATURE_VME, X86_CR4_VME | X86_CR4_PVI },
-	{ X86_FEATURE_TSC, X86_CR4_TSD },
-	{ X86_FEATURE_DE, X86_CR4_DE },
-	{ X86_FEATURE_PSE, X86_CR4_PSE },
-	{ X86_FEATURE_PAE, X86_CR4_PAE },
-	{ X86_FEATURE_MCE, X86_CR4_MCE },
-	{ X86_FEATURE_PGE, X86_CR4_PGE },
-	{ X86_FEATURE_FXSR, X86_CR4_OSFXSR },
-	{ X86_FEATURE_XMM, X86_CR4_OSXMMEXCPT },
-	{ X86_FEATURE_UMIP, X86_CR4_UMIP },
-	{ X86_FEATURE_LA57, X86_CR4_LA57 },
-	{ X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE },
-	{ X86_FEATURE_PCID, X86_CR4_PCIDE },
-	{ X86_FEATURE_XSAVE, X86_CR4_OSXSAVE },
-	{ X86_FEATURE_SMEP, X86_CR4_SMEP },
-	{ X86_FEATURE_SMAP, X86_CR4_SMAP },
-	{ X86_FEATURE_SYSCALL, 0, EFER_SCE },
-	{ X86_FEATURE_LM, 0, EFER_LME | EFER_LMA },
-	{ X86_FEATURE_NX, 0, EFER_NX },
-	{ X86_FEATURE_FXSR_OPT, 0, EFER_FFXSR },
-	{ X86_FEATURE_AUTOIBRS, 0, EFER_AUTOIBRS },
-	{ X86_FEATURE_SPEC_CTRL, 0, 0, SPEC_CTRL_IBRS },
-	{ X86_FEATURE_AMD_IBRS, 0, 0, SPEC_CTRL_IBRS },
-	{ X86_FEATURE_INTEL_STIBP, 0, 0, SPEC_CTRL_STIBP },
-	{ X86_FEATURE_AMD_STIBP, 0, 0, SPEC_CTRL_STIBP },
-	{ X86_FEATURE_SPEC_CTRL_SSBD, 0, 0, SPEC_CTRL_SSBD },
-	{ X86_FEATURE_AMD_SSBD, 0, 0, SPEC_CTRL_SSBD },
+#define CR4(name, bits)		{ X86_FEATURE_##name, bits }
+#define EFER(name, bits)	{ X86_FEATURE_##name, 0, bits }
+#define SPEC(name, bits)	{ X86_FEATURE_##name, 0, 0, SPEC_CTRL_##bits }
+	CR4(VME, X86_CR4_VME | X86_CR4_PVI), CR4(TSC, X86_CR4_TSD), CR4(DE, X86_CR4_DE),
+	CR4(PSE, X86_CR4_PSE), CR4(PAE, X86_CR4_PAE), CR4(MCE, X86_CR4_MCE), CR4(PGE, X86_CR4_PGE),
+	CR4(FXSR, X86_CR4_OSFXSR), CR4(XMM, X86_CR4_OSXMMEXCPT), CR4(UMIP, X86_CR4_UMIP),
+	CR4(LA57, X86_CR4_LA57), CR4(FSGSBASE, X86_CR4_FSGSBASE), CR4(PCID, X86_CR4_PCIDE),
+	CR4(XSAVE, X86_CR4_OSXSAVE), CR4(SMEP, X86_CR4_SMEP), CR4(SMAP, X86_CR4_SMAP),
+	EFER(SYSCALL, EFER_SCE), EFER(LM, EFER_LME | EFER_LMA), EFER(NX, EFER_NX),
+	EFER(FXSR_OPT, EFER_FFXSR), EFER(AUTOIBRS, EFER_AUTOIBRS),
+	SPEC(SPEC_CTRL, IBRS), SPEC(AMD_IBRS, IBRS), SPEC(INTEL_STIBP, STIBP),
+	SPEC(AMD_STIBP, STIBP), SPEC(SPEC_CTRL_SSBD, SSBD), SPEC(AMD_SSBD, SSBD),
 	{ PSFD, 0, 0, BIT(7) },			/* APM vol. 2 3.2.9 */
 };
 
@@ -362,68 +321,46 @@ static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 	c->amd = vendor == 0x68747541 || vendor == 0x6f677948;	/* "Auth", "Hygo" */
 }
 
-/* The host's table is built once, when first asked for. */
-static struct clv_cpuid_table *offered_get(void)
+void clv_cpuid_init(void)
 {
-	/* Pairs with the release below: who sees ready sees the table. */
-	if (smp_load_acquire(&offered_ready))
-		return &offered;
-	mutex_lock(&offered_lock);
-	if (!offered_ready) {
-		offer_copied();
-		offer_words();
-		offer_xsave();
-		offer_fixed();
-		fill_caps(&offered, &offered_caps);
-		/* Pairs with the acquire above. */
-		smp_store_release(&offered_ready, true);
-	}
-	mutex_unlock(&offered_lock);
-	return &offered;
+	const struct leaf *l;
+	u32 leaf, subleaf;
+
+	for (l = leaves; l < leaves + ARRAY_SIZE(leaves); l++)
+		for (leaf = l->first; leaf <= l->last; leaf++)
+			for (subleaf = 0; subleaf < l->offered; subleaf++)
+				offer(l, leaf, subleaf);
+	offer_xsave();
+	offer_fixed();
+	fill_caps(&offered, &offered_caps);
 }
 
 int clv_cpuid_supported(struct cleave_cpuid *c)
 {
-	*c = offered_get()->c;
+	*c = offered.c;
 	return 0;
 }
 
-/* Registers that hold what a table likes: names, numbers, topology, caches. */
-static u32 free_regs(u32 leaf, u32 subleaf)
+static const struct leaf *leaf_of(u32 leaf)
 {
-	switch (leaf) {
-	case 0x0:
-	case 0x2:
-	case 0x4:
-	case 0xb:
-	case 0x1f:
-	case 0x40000000 ... 0x400000ff:
-	case 0x80000000:
-	case 0x80000002 ... 0x80000006:
-	case 0x80000019:
-	case 0x8000001d:
-	case 0x8000001e:
-		return BIT(EAX) | BIT(EBX) | BIT(ECX) | BIT(EDX);
-	case 0x1:
-	case 0x80000001:
-		return BIT(EAX) | BIT(EBX);
-	case 0xd:		/* sizes: put in at run time */
-		return subleaf == 0 ? BIT(EBX) | BIT(ECX) : subleaf == 1 ? BIT(EBX) : 0;
-	case 0x80000008:
-		return BIT(ECX);
-	default:
-		return 0;
-	}
+	static const struct leaf other;
+	const struct leaf *l;
+
+	for (l = leaves; l < leaves + ARRAY_SIZE(leaves); l++)
+		if (leaf >= l->first && leaf <= l->last)
+			return l;
+	return &other;
 }
 
 /* May a table hold v where o is offered? */
 static bool reg_ok(const struct cleave_cpuid_entry *e, int reg, u32 v, u32 o)
 {
-	const struct word *w;
+	const struct word *w = word_of(e->leaf, e->subleaf, reg);
 
-	for (w = words; w < words + ARRAY_SIZE(words); w++)
-		if (w->leaf == e->leaf && w->subleaf == e->subleaf && w->reg == reg)
-			return !(v & ~(o | w->any));
+	if (leaf_of(e->leaf)->free & BIT(reg))
+		return true;
+	if (w)
+		return !(v & ~(o | w->any));
 	if (e->leaf == 0x7 && e->subleaf == 0 && reg == EAX)
 		return v <= o;
 	if (e->leaf == 0x80000008 && reg == EAX)	/* address widths */
@@ -431,27 +368,17 @@ static bool reg_ok(const struct cleave_cpuid_entry *e, int reg, u32 v, u32 o)
 	return !v || v == o;
 }
 
-/* Whose ECX matters: one answer for all would be wrong for most. */
-static bool has_subleaves(u32 leaf)
-{
-	return leaf == 0x4 || leaf == 0x7 || leaf == 0xb || leaf == 0xd || leaf == 0x1f ||
-	       leaf == 0x8000001d;
-}
-
 static int check_entry(struct cleave_cpuid_entry *e)
 {
-	u32 free;
 	int i;
 
 	if (e->reserved || (e->flags & ~SUBLEAF) ||
-	    (!(e->flags & SUBLEAF) && has_subleaves(e->leaf)))
+	    (!(e->flags & SUBLEAF) && leaf_of(e->leaf)->subleaves))
 		return -EINVAL;
 	if (!(e->flags & SUBLEAF))
 		e->subleaf = 0;
-	free = free_regs(e->leaf, e->subleaf);
 	for (i = EAX; i <= EDX; i++)
-		if (!(free & BIT(i)) &&
-		    !reg_ok(e, i, *reg_of(e, i), value(&offered, e->leaf, e->subleaf, i)))
+		if (!reg_ok(e, i, *reg_of(e, i), value(&offered, e->leaf, e->subleaf, i)))
 			return -EINVAL;
 	return 0;
 }
@@ -488,7 +415,7 @@ free:
 
 int clv_cpuid_create(struct clv_vcpu *vcpu)
 {
-	vcpu->cpuid = offered_get();
+	vcpu->cpuid = &offered;
 	vcpu->caps = offered_caps;
 	return 0;
 }
@@ -502,17 +429,18 @@ void clv_cpuid_destroy(struct clv_vcpu *vcpu)
 /* Bytes of an XSAVE area for xcr0: SDM vol. 1 13.4.3 if compact, else 13.4.2. */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact)
 {
+	const struct cleave_cpuid_entry *e;
 	u32 size = 576;		/* legacy region and header */
 	int i;
 
-	offered_get();
 	for (i = 2; i < XFEATURES; i++) {
-		if (!(xcr0 & BIT(i)))
+		e = xcr0 & BIT(i) ? find(&offered, 0xd, i) : NULL;
+		if (!e)
 			continue;
 		if (!compact)
-			size = max(size, xcomp[i].offset + xcomp[i].size);
+			size = max(size, e->ebx + e->eax);
 		else
-			size = (xcomp[i].align ? ALIGN(size, 64) : size) + xcomp[i].size;
+			size = (e->ecx & BIT(1) ? ALIGN(size, 64) : size) + e->eax;
 	}
 	return size;
 }

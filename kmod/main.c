@@ -41,6 +41,7 @@ static int __init clv_init(void)
 	ret = clv_backend->init();
 	if (ret)
 		return ret;
+	clv_cpuid_init();
 	ret = clv_mem_init();
 	if (ret)
 		goto backend_exit;

@@ -59,7 +59,6 @@ static void host_make(bool amd, u32 fill)
 	clv_cpuid_destroy(&vcpu);
 	memset(&vcpu, 0, sizeof(vcpu));
 	memset(&offered, 0, sizeof(offered));
-	offered_ready = false;
 	host_n = 0;
 	host_fill = fill;
 	host_xcr0 = 0xe7;
@@ -85,6 +84,8 @@ static void vcpu_make(u32 id)
 	vcpu.id = id;
 	vcpu.mutex.held = 1;
 	vcpu.xcr0 = 1;
+	if (!offered.c.count)
+		clv_cpuid_init();
 	CHECK_EQ(clv_cpuid_create(&vcpu), 0);
 }
 
@@ -259,7 +260,7 @@ UNIT_TEST(each_bit_of_each_entry)
 				if (words[k].leaf == e->leaf && words[k].reg == bit / 32 &&
 				    words[k].subleaf == e->subleaf)
 					w = &words[k];
-			if (free_regs(e->leaf, e->subleaf) & BIT(bit / 32))
+			if (leaf_of(e->leaf)->free & BIT(bit / 32))
 				want = 0;
 			else if (w)
 				want = (*reg_of(e, bit / 32) | w->any) & mask ? 0 : -EINVAL;
