@@ -157,8 +157,10 @@ static void in_shadow(struct __test_metadata *_metadata, FIXTURE_DATA(irq) *self
 	ASSERT_EQ(0, vm_slot(&self->vm, 1, 0, MMIO_GPA, 4096, page));
 	vcpu_run_done(&self->v);
 	EXPECT_EQ(0x600d, self->v.run->regs.rcx);
-	if (on_qemu())
-		SKIP(return, "QEMU forgets the interrupt shadow at VM entry");
+	if (on_qemu()) {	/* not SKIP(): it would forget what failed so far */
+		TH_LOG("not looked at: where it came, as QEMU forgets the shadow");
+		return;
+	}
 	ASSERT_EQ(1, count(&self->vm));
 	EXPECT_LOG(0, vector, self->v.run->regs.rbx);
 	events_get(&self->v, &ev);
