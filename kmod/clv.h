@@ -313,6 +313,7 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void clv_complete_pending(struct clv_vcpu *vcpu);
 /* CLV_TO_USER; exit may be NULL */
 enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
+void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
 
 /* ---- state.c: get, set, check guest registers ----------------------------- */
 

@@ -73,6 +73,13 @@ enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv
 	return CLV_TO_USER;
 }
 
+void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector)
+{
+	memset(&vcpu->run->eoi, 0, sizeof(vcpu->run->eoi));
+	vcpu->run->eoi.vector = vector;
+	clv_exit_to_user(vcpu, CLEAVE_EXIT_EOI, NULL);
+}
+
 static enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	u32 eax = vcpu->regs.rax, ebx, ecx = vcpu->regs.rcx, edx;

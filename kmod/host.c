@@ -63,21 +63,29 @@ static void cpu_disable(void *unused)
 	clv_backend->cpu_disable();
 }
 
-static int hp_online(unsigned int cpu)
+static int enable_here(void)
 {
 	atomic_t error = ATOMIC_INIT(0);
+	unsigned long flags;
+
+	local_irq_save(flags);
+	cpu_enable(&error);
+	local_irq_restore(flags);
+	if (atomic_read(&error))
+		pr_err("cleave: CPU %u did not enable virtualization: %d\n",
+		       raw_smp_processor_id(), atomic_read(&error));
+	return atomic_read(&error);
+}
+
+static int hp_online(unsigned int cpu)
+{
+	int error = 0;
 
 	mutex_lock(&host_lock);
-	if (users) {
-		local_irq_disable();
-		cpu_enable(&error);
-		local_irq_enable();
-	}
+	if (users)
+		error = enable_here();
 	mutex_unlock(&host_lock);
-	if (atomic_read(&error))
-		pr_err("cleave: cannot enable virtualization on CPU %u: %d\n", cpu,
-		       atomic_read(&error));
-	return atomic_read(&error);
+	return error;
 }
 
 /*
@@ -103,22 +111,18 @@ static int sys_suspend(void)
 
 static void sys_resume(void)
 {
-	atomic_t error = ATOMIC_INIT(0);
-
-	if (!READ_ONCE(users))
-		return;
-	cpu_enable(&error);
-	if (atomic_read(&error))
-		pr_err("cleave: virtualization did not come back after suspend: %d\n",
-		       atomic_read(&error));
+	if (READ_ONCE(users))
+		enable_here();
 }
 
 CLV_SYSCORE_DEFINE(sys_suspend, sys_resume);
 
 static int reboot_notify(struct notifier_block *nb, unsigned long action, void *data)
 {
+	mutex_lock(&host_lock);
 	WRITE_ONCE(clv_rebooting, true);
 	on_each_cpu(cpu_disable, NULL, 1);
+	mutex_unlock(&host_lock);
 	return NOTIFY_OK;
 }
 

@@ -145,67 +145,46 @@ static int take_requests(struct clv_vcpu *vcpu)
 	return 0;
 }
 
-/* Sleeps until there is something to do: 0, or -EINTR for a signal. */
-static int wait_for_work(struct clv_vcpu *vcpu)
+enum { READY_USER, READY_ENTER, READY_AGAIN };	/* or -errno */
+
+/* Is the vCPU to be entered, or the run page filled? Sleeps where it is neither. */
+static int get_ready(struct clv_vcpu *vcpu)
 {
-	return rcuwait_wait_event(&vcpu->wait,
-				  READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
-				  TASK_INTERRUPTIBLE);
-}
+	int ret, vector;
 
-enum ready { READY_ENTER, READY_AGAIN, READY_LEAVE };
-
-/* Is the vCPU to be entered? Sleeps for it where it is not. *ret for READY_LEAVE. */
-static enum ready get_ready(struct clv_vcpu *vcpu, int *ret)
-{
-	int vector;
-
-	*ret = 0;
-	if (READ_ONCE(vcpu->vm->dead) || clv_host_rebooting()) {
-		*ret = -EIO;
-		return READY_LEAVE;
-	}
-	if (signal_pending(current)) {
-		*ret = -EINTR;
-		return READY_LEAVE;
-	}
-	if (clv_work_needs_user()) {
-		/* Done on the way to user mode, which is not reached. */
-		*ret = restart_syscall();
-		return READY_LEAVE;
-	}
+	if (READ_ONCE(vcpu->vm->dead) || clv_host_rebooting())
+		return -EIO;
+	if (signal_pending(current))
+		return -EINTR;
+	if (clv_work_needs_user())	/* done on the way to user mode, which is not reached */
+		return restart_syscall();
 	cond_resched();
-	*ret = take_requests(vcpu);
-	if (*ret)
-		return READY_LEAVE;
+	ret = take_requests(vcpu);
+	if (ret)
+		return ret;
 	vector = clv_lapic_take_eoi(vcpu);
 	if (vector >= 0) {
-		memset(&vcpu->run->eoi, 0, sizeof(vcpu->run->eoi));
-		vcpu->run->eoi.vector = vector;
-		clv_exit_to_user(vcpu, CLEAVE_EXIT_EOI, NULL);
-		return READY_LEAVE;
+		clv_eoi_to_user(vcpu, vector);
+		return READY_USER;
 	}
 	clv_lapic_timer_sync(vcpu);
 	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu))
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
-	switch (vcpu->mp_state) {
-	case CLEAVE_MP_HALTED:
-	case CLEAVE_MP_RUNNABLE:
-		if (vcpu->want_window && clv_interrupt_allowed(vcpu)) {
-			clv_exit_to_user(vcpu, CLEAVE_EXIT_WINDOW, NULL);
-			return READY_LEAVE;
-		}
-		if (vcpu->mp_state == CLEAVE_MP_RUNNABLE)
-			return READY_ENTER;
-		break;
-	case CLEAVE_MP_SHUTDOWN:
+	if (vcpu->mp_state == CLEAVE_MP_SHUTDOWN) {
 		clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, NULL);
-		return READY_LEAVE;
-	default:
-		break;
+		return READY_USER;
 	}
-	*ret = wait_for_work(vcpu);
-	return *ret ? READY_LEAVE : READY_AGAIN;
+	if (vcpu->want_window && vcpu->mp_state <= CLEAVE_MP_HALTED &&
+	    clv_interrupt_allowed(vcpu)) {
+		clv_exit_to_user(vcpu, CLEAVE_EXIT_WINDOW, NULL);
+		return READY_USER;
+	}
+	if (vcpu->mp_state == CLEAVE_MP_RUNNABLE)
+		return READY_ENTER;
+	ret = rcuwait_wait_event(&vcpu->wait,
+				 READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
+				 TASK_INTERRUPTIBLE);
+	return ret ? ret : READY_AGAIN;
 }
 
 /* IRQs off, mode is IN_GUEST. Has anything come since it was looked at? */
@@ -281,18 +260,11 @@ static int loop(struct clv_vcpu *vcpu)
 	int ret;
 
 	for (;;) {
-		switch (get_ready(vcpu, &ret)) {
-		case READY_LEAVE:
+		ret = get_ready(vcpu);
+		if (ret <= READY_USER)
 			return ret;
-		case READY_AGAIN:
+		if (ret == READY_AGAIN || !enter_once(vcpu))
 			continue;
-		case READY_ENTER:
-			break;
-		}
-		if (!enter_once(vcpu)) {
-			cpu_relax();
-			continue;
-		}
 		memset(&exit, 0, sizeof(exit));
 		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
 		clv_backend->decode_exit(vcpu, &exit);
