@@ -138,7 +138,7 @@ TEST_F(timer, periodic)
 	LOAD(sleep_ticks);
 	arguments(&self->v, VECTOR | MODE_PERIODIC, 5000000, DIVIDE_BY_1, 40);
 	vcpu_run_done(&self->v);
-	EXPECT_EQ(40, TICKS());
+	EXPECT_LE(40, TICKS());	/* another may come before CLI */
 	EXPECT_TOOK_US(TICK_AT() - self->v.run->regs.r8, 40 * 5000);
 	/* It goes on by itself, and ends with an initial count of 0. */
 	wait_ms(&self->v, self->khz, 100);
