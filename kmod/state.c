@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * cleave: guest registers: read, checked, set, reset, and what writes to
- * control registers do.
- *
- * What user space may set is what both VT-x and AMD-V enter with (SDM vol. 3C
- * 27.3.1, APM vol. 2 15.5.1), so that a state taken from one runs on the
- * other. PDPTEs are not part of it: they are in guest memory, and the backend
- * loads them where its CPU wants that (SDM vol. 3A 4.4.1).
+ * control registers do. What user space may set is what both VT-x and AMD-V
+ * enter with (SDM vol. 3C 27.3.1, APM vol. 2 15.5.1), so that a state taken
+ * from one runs on the other. PDPTEs are not part of it: they are in memory.
  */
 #include <asm/cpufeature.h>
 #include <asm/fpu/types.h>
@@ -26,14 +23,33 @@
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_WRITABLE	0xffff23ffULL
 #define DR7_FIXED	0x400ULL
-#define AR_BITS		(CLEAVE_AR_TYPE | CLEAVE_AR_S | CLEAVE_AR_DPL | CLEAVE_AR_P | \
-			 CLEAVE_AR_AVL | CLEAVE_AR_L | CLEAVE_AR_DB | CLEAVE_AR_G | \
-			 CLEAVE_AR_UNUSABLE)
+#define AR_RESERVED	0xfffe0f00
+#define AR_L_DB		(CLEAVE_AR_L | CLEAVE_AR_DB)
+#define AR_CONFORMING	4
 #define AR_VM86		0xf3
+#define BOTH_SHADOWS	(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)
 #define ALL_GROUPS	(CLEAVE_REGS | CLEAVE_SREGS | CLEAVE_DEBUG | CLEAVE_XCRS | \
 			 CLEAVE_EVENTS | CLEAVE_MP | CLEAVE_LAPIC)
 
-/* Segments: SDM vol. 3C 27.3.1.2, the rules of an unrestricted guest. */
+#define CODE_TYPES	(BIT(9) | BIT(11) | BIT(13) | BIT(15) | BIT(3))
+#define DATA_TYPES	(BIT(1) | BIT(3) | BIT(5) | BIT(7) | BIT(11) | BIT(15))
+
+/* SDM vol. 3C 27.3.1.2 for an unrestricted guest, in the order of struct cleave_sregs. */
+static const struct seg_rule {
+	u32 types;		/* that may be in AR: accessed, and readable if code */
+	u32 s;			/* CLEAVE_AR_S, or a system segment */
+	bool needed;		/* cannot be unusable */
+	bool base64;		/* canonical; else below 4 GiB */
+} seg_rules[8] = {
+	{ CODE_TYPES, CLEAVE_AR_S, .needed = true },		/* CS */
+	{ DATA_TYPES, CLEAVE_AR_S },				/* DS */
+	{ DATA_TYPES, CLEAVE_AR_S },				/* ES */
+	{ DATA_TYPES, CLEAVE_AR_S, .base64 = true },		/* FS */
+	{ DATA_TYPES, CLEAVE_AR_S, .base64 = true },		/* GS */
+	{ BIT(3) | BIT(7), CLEAVE_AR_S },			/* SS */
+	{ BIT(3) | BIT(11), 0, .needed = true, .base64 = true },	/* TR */
+	{ BIT(2), 0, .base64 = true },				/* LDTR */
+};
 
 static u8 ar_type(const struct cleave_segment *s)
 {
@@ -45,123 +61,54 @@ static u8 ar_dpl(const struct cleave_segment *s)
 	return (s->ar & CLEAVE_AR_DPL) >> 5;
 }
 
-static bool unusable(const struct cleave_segment *s)
+static bool segment_ok(struct clv_vcpu *vcpu, const struct cleave_segment *s,
+		       const struct seg_rule *r)
 {
-	return s->ar & CLEAVE_AR_UNUSABLE;
-}
-
-/* Granularity: 4 KiB cannot end inside a page, bytes cannot reach beyond 1 MiB. */
-static bool limit_ok(const struct cleave_segment *s)
-{
-	if (s->ar & CLEAVE_AR_G)
-		return (s->limit & 0xfff) == 0xfff;
-	return !(s->limit >> 20);
-}
-
-static bool present_ok(const struct cleave_segment *s, u32 system)
-{
-	return (s->ar & CLEAVE_AR_P) && (s->ar & CLEAVE_AR_S) == system && limit_ok(s);
-}
-
-static bool reserved_ok(const struct cleave_segment *s)
-{
-	return !(s->ar & ~AR_BITS) && !s->reserved[0] && !s->reserved[1] && !s->reserved[2];
-}
-
-static bool cs_ok(const struct cleave_sregs *s, bool lma)
-{
-	const struct cleave_segment *cs = &s->cs;
-	u8 dpl = ar_dpl(cs), cpl = ar_dpl(&s->ss);
-
-	if (unusable(cs) || !present_ok(cs, CLEAVE_AR_S) || cs->base >> 32)
+	if ((s->ar & AR_RESERVED) || memchr_inv(s->reserved, 0, sizeof(s->reserved)))
 		return false;
-	if (lma && (cs->ar & CLEAVE_AR_L) && (cs->ar & CLEAVE_AR_DB))
+	if (s->ar & CLEAVE_AR_UNUSABLE)
+		return !r->needed;
+	if (!(BIT(ar_type(s)) & r->types) || !(s->ar & CLEAVE_AR_P) ||
+	    (s->ar & CLEAVE_AR_S) != r->s || (!r->s && (s->selector & 4)))
 		return false;
-	switch (ar_type(cs)) {
-	case 3:
-		return dpl == 0 && cpl == 0;
-	case 9:
-	case 11:
-		return dpl == cpl;
-	case 13:
-	case 15:
-		return dpl <= cpl;
-	default:
+	/* 4 KiB cannot end inside a page, bytes cannot reach beyond 1 MiB. */
+	if (s->ar & CLEAVE_AR_G ? ~s->limit & 0xfff : s->limit >> 20)
 		return false;
-	}
-}
-
-static bool ss_ok(const struct cleave_sregs *s)
-{
-	const struct cleave_segment *ss = &s->ss;
-
-	if (!(s->cr0 & X86_CR0_PE) && ar_dpl(ss))
-		return false;
-	if (unusable(ss))
-		return true;
-	return (ar_type(ss) == 3 || ar_type(ss) == 7) && present_ok(ss, CLEAVE_AR_S) &&
-	       !(ss->base >> 32);
-}
-
-/* Accessed, and readable if code. */
-static bool data_ok(const struct cleave_segment *s)
-{
-	u8 type = ar_type(s);
-
-	if (unusable(s))
-		return true;
-	return (type & 1) && (!(type & 8) || (type & 2)) && present_ok(s, CLEAVE_AR_S);
-}
-
-static bool vm86_ok(const struct cleave_sregs *s)
-{
-	const struct cleave_segment *seg[] = { &s->cs, &s->ss, &s->ds, &s->es, &s->fs, &s->gs };
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(seg); i++)
-		if (seg[i]->base != seg[i]->selector << 4 || seg[i]->limit != 0xffff ||
-		    seg[i]->ar != AR_VM86)
-			return false;
-	return true;
-}
-
-static bool system_ok(const struct cleave_sregs *s, bool lma)
-{
-	const struct cleave_segment *tr = &s->tr, *ldt = &s->ldt;
-
-	if (unusable(tr) || (ar_type(tr) != 11 && (lma || ar_type(tr) != 3)) ||
-	    !present_ok(tr, 0) || (tr->selector & 4))
-		return false;
-	return unusable(ldt) || (ar_type(ldt) == 2 && present_ok(ldt, 0) && !(ldt->selector & 4));
+	return r->base64 ? clv_canonical(vcpu, s->base) : !(s->base >> 32);
 }
 
 static bool segments_ok(struct clv_vcpu *vcpu, const struct cleave_sregs *s, u64 rflags)
 {
-	const struct cleave_segment *seg = &s->cs;	/* cs to ldt: eight in a row */
+	const struct cleave_segment *cs = &s->cs, *seg = cs;	/* cs to ldt: eight in a row */
+	u8 dpl = ar_dpl(cs), cpl = ar_dpl(&s->ss);
 	bool lma = s->efer & EFER_LMA;
 	int i;
 
 	for (i = 0; i < 8; i++)
-		if (!reserved_ok(&seg[i]))
+		if (!segment_ok(vcpu, &seg[i], &seg_rules[i]))
 			return false;
-	if (!system_ok(s, lma))
+	/* These bases are there even if the segments are unusable. */
+	if (!clv_canonical(vcpu, s->fs.base) || !clv_canonical(vcpu, s->gs.base))
 		return false;
-	if (!clv_canonical(vcpu, s->fs.base) || !clv_canonical(vcpu, s->gs.base) ||
-	    !clv_canonical(vcpu, s->tr.base) ||
-	    (!unusable(&s->ldt) && !clv_canonical(vcpu, s->ldt.base)))
+	if (lma && (ar_type(&s->tr) == 3 || (cs->ar & AR_L_DB) == AR_L_DB))
 		return false;
-	if (rflags & X86_EFLAGS_VM)
-		return vm86_ok(s);
-	return cs_ok(s, lma) && ss_ok(s) && data_ok(&s->ds) && data_ok(&s->es) &&
-	       data_ok(&s->fs) && data_ok(&s->gs) &&
-	       (unusable(&s->ds) || !(s->ds.base >> 32)) &&
-	       (unusable(&s->es) || !(s->es.base >> 32));
+	if (rflags & X86_EFLAGS_VM) {
+		for (i = 0; i < 6; i++)
+			if (seg[i].base != seg[i].selector << 4 || seg[i].limit != 0xffff ||
+			    seg[i].ar != AR_VM86)
+				return false;
+		return true;
+	}
+	if (!(s->cr0 & X86_CR0_PE) && cpl)
+		return false;
+	if (ar_type(cs) == 3)
+		return dpl == 0 && cpl == 0;
+	return ar_type(cs) & AR_CONFORMING ? dpl <= cpl : dpl == cpl;
 }
 
 static bool dtable_ok(struct clv_vcpu *vcpu, const struct cleave_dtable *d)
 {
-	return clv_canonical(vcpu, d->base) && !d->reserved[0] && !d->reserved[1] &&
-	       !d->reserved[2];
+	return clv_canonical(vcpu, d->base) && !memchr_inv(d->reserved, 0, sizeof(d->reserved));
 }
 
 static bool cr0_ok(u64 cr0)
@@ -171,28 +118,21 @@ static bool cr0_ok(u64 cr0)
 	return !(cr0 >> 32) && (!(cr0 & X86_CR0_NW) || (cr0 & X86_CR0_CD));
 }
 
-static bool cr3_ok(struct clv_vcpu *vcpu, u64 cr3)
+/* SDM vol. 3A 4.1.1, 4.10.1: what long mode asks of CR4, and what asks for it. */
+static bool cr4_fits(u64 cr4, bool lma)
 {
-	return !(cr3 >> vcpu->caps.maxphyaddr);
-}
-
-static bool paging_ok(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
-{
-	bool lma = s->efer & EFER_LMA;
-
-	if (!cr0_ok(s->cr0) || (s->cr0 & ~(u64)CR0_BITS) || !cr3_ok(vcpu, s->cr3) ||
-	    (s->cr4 & vcpu->caps.cr4_reserved) || (s->efer & vcpu->caps.efer_reserved))
-		return false;
-	if (lma != ((s->efer & EFER_LME) && (s->cr0 & X86_CR0_PG)))
-		return false;
-	if (lma && !(s->cr4 & X86_CR4_PAE))
-		return false;
-	return lma || !(s->cr4 & X86_CR4_PCIDE);
+	return lma ? cr4 & X86_CR4_PAE : !(cr4 & X86_CR4_PCIDE);
 }
 
 static bool sregs_ok(struct clv_vcpu *vcpu, const struct cleave_sregs *s, u64 rflags)
 {
-	return paging_ok(vcpu, s) && segments_ok(vcpu, s, rflags) && dtable_ok(vcpu, &s->gdt) &&
+	bool lma = s->efer & EFER_LMA;
+
+	if (!cr0_ok(s->cr0) || (s->cr0 & ~(u64)CR0_BITS) || s->cr3 >> vcpu->caps.maxphyaddr ||
+	    (s->cr4 & vcpu->caps.cr4_reserved) || (s->efer & vcpu->caps.efer_reserved) ||
+	    lma != ((s->efer & EFER_LME) && (s->cr0 & X86_CR0_PG)) || !cr4_fits(s->cr4, lma))
+		return false;
+	return segments_ok(vcpu, s, rflags) && dtable_ok(vcpu, &s->gdt) &&
 	       dtable_ok(vcpu, &s->idt) && s->cr8 <= 15 &&
 	       !clv_lapic_base_check(vcpu, s->apic_base, true);
 }
@@ -203,13 +143,10 @@ static bool regs_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 {
 	bool lma = s->efer & EFER_LMA;
 
-	if (r->rflags & RFLAGS_RESERVED)
+	if ((r->rflags & RFLAGS_RESERVED) ||
+	    ((r->rflags & X86_EFLAGS_VM) && (lma || !(s->cr0 & X86_CR0_PE))))
 		return false;
-	if ((r->rflags & X86_EFLAGS_VM) && (lma || !(s->cr0 & X86_CR0_PE)))
-		return false;
-	if (lma && (s->cs.ar & CLEAVE_AR_L))
-		return clv_canonical(vcpu, r->rip);
-	return !(r->rip >> 32);
+	return lma && (s->cs.ar & CLEAVE_AR_L) ? clv_canonical(vcpu, r->rip) : !(r->rip >> 32);
 }
 
 /*
@@ -222,8 +159,7 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 	u8 type = ev ? ev->injected.type : vcpu->injected.type;
 	u64 rflags;
 
-	clv_regs_need(vcpu, (r ? 0 : CLV_REG_RIP) | CLV_REG_RFLAGS |
-			    (s ? 0 : CLV_REG_SEGS | CLV_REG_CRS));
+	clv_regs_need(vcpu, CLV_REG_RIP | CLV_REG_RFLAGS | CLV_REG_SEGS | CLV_REG_CRS);
 	rflags = r ? r->rflags : vcpu->regs.rflags;
 	if ((r || s) && !regs_ok(vcpu, r ?: &vcpu->regs, s ?: &vcpu->sregs))
 		return false;
@@ -240,13 +176,11 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 
 static void set_regs(struct clv_vcpu *vcpu, const struct cleave_regs *r)
 {
-	const u32 groups = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
 	u32 shadow;
 
+	clv_regs_touch(vcpu, CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS);
 	vcpu->regs = *r;
 	vcpu->regs.rflags |= X86_EFLAGS_FIXED;
-	vcpu->avail |= groups;
-	vcpu->dirty |= groups;
 	if (!(r->rflags & X86_EFLAGS_IF)) {
 		shadow = clv_backend->shadow_get(vcpu);
 		if (shadow & CLEAVE_SHADOW_STI)
@@ -259,10 +193,9 @@ static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
 {
 	WARN_ON_ONCE(clv_lapic_base_set(vcpu, s->apic_base, true));
 	clv_lapic_cr8_set(vcpu, s->cr8);
+	clv_regs_touch(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
 	vcpu->sregs = *s;
 	vcpu->sregs.cr0 |= X86_CR0_ET;
-	vcpu->avail |= CLV_REG_SEGS | CLV_REG_CRS;
-	vcpu->dirty |= CLV_REG_SEGS | CLV_REG_CRS;
 	vcpu->pdptes_stale = true;	/* the guest's memory may come later */
 	vcpu->flush_guest = true;
 }
@@ -296,12 +229,6 @@ static bool xcr0_ok(struct clv_vcpu *vcpu, u64 xcr0)
 	if ((xcr0 & XFEATURE_MASK_YMM) && !(xcr0 & XFEATURE_MASK_SSE))
 		return false;
 	return !avx512 || (avx512 == XFEATURE_MASK_AVX512 && (xcr0 & XFEATURE_MASK_YMM));
-}
-
-static bool mp_ok(const struct cleave_mp *mp)
-{
-	return mp->state <= CLEAVE_MP_SHUTDOWN && !mp->reserved[0] && !mp->reserved[1] &&
-	       !mp->reserved[2];
 }
 
 int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
@@ -338,35 +265,25 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
 
 static int state_check(struct clv_vcpu *vcpu, const struct cleave_state *st)
 {
-	const u8 both = CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS;
+	const struct cleave_regs *r = st->groups & CLEAVE_REGS ? &st->regs : NULL;
+	const struct cleave_sregs *s = st->groups & CLEAVE_SREGS ? &st->sregs : NULL;
+	const struct cleave_events *ev = st->groups & CLEAVE_EVENTS ? &st->events : NULL;
 	u64 groups = st->groups;
 
 	if ((groups & ~ALL_GROUPS) || st->reserved)
 		return -EINVAL;
-	if ((groups & CLEAVE_EVENTS) &&
-	    (clv_events_check(vcpu, &st->events) || (st->events.shadow & both) == both))
+	if (ev && (clv_events_check(vcpu, ev) || ev->shadow == BOTH_SHADOWS))
 		return -EINVAL;
-	if ((groups & (CLEAVE_REGS | CLEAVE_SREGS | CLEAVE_EVENTS)) &&
-	    !both_ok(vcpu, groups & CLEAVE_REGS ? &st->regs : NULL,
-		     groups & CLEAVE_SREGS ? &st->sregs : NULL,
-		     groups & CLEAVE_EVENTS ? &st->events : NULL))
+	if ((r || s || ev) && !both_ok(vcpu, r, s, ev))
 		return -EINVAL;
 	if ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32)))
 		return -EINVAL;
 	if ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0))
 		return -EINVAL;
-	if ((groups & CLEAVE_MP) && !mp_ok(&st->mp))
+	if ((groups & CLEAVE_MP) && (st->mp.state > CLEAVE_MP_SHUTDOWN ||
+				     memchr_inv(st->mp.reserved, 0, sizeof(st->mp.reserved))))
 		return -EINVAL;
 	return groups & CLEAVE_LAPIC ? clv_lapic_check(vcpu, &st->lapic) : 0;
-}
-
-static void set_debug(struct clv_vcpu *vcpu, const struct cleave_debug *d)
-{
-	vcpu->debug = *d;
-	vcpu->debug.dr6 = (d->dr6 & DR6_WRITABLE) | DR6_FIXED;
-	vcpu->debug.dr7 = (d->dr7 & DR7_WRITABLE) | DR7_FIXED;
-	vcpu->avail |= CLV_REG_DEBUG;
-	vcpu->dirty |= CLV_REG_DEBUG;
 }
 
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
@@ -380,8 +297,12 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 		set_sregs(vcpu, &st->sregs);
 	if (groups & CLEAVE_REGS)
 		set_regs(vcpu, &st->regs);
-	if (groups & CLEAVE_DEBUG)
-		set_debug(vcpu, &st->debug);
+	if (groups & CLEAVE_DEBUG) {
+		clv_regs_touch(vcpu, CLV_REG_DEBUG);
+		vcpu->debug = st->debug;
+		vcpu->debug.dr6 = (st->debug.dr6 & DR6_WRITABLE) | DR6_FIXED;
+		vcpu->debug.dr7 = (st->debug.dr7 & DR7_WRITABLE) | DR7_FIXED;
+	}
 	if (groups & CLEAVE_XCRS)
 		vcpu->xcr0 = st->xcrs.xcr0;
 	if (groups & CLEAVE_EVENTS)
@@ -395,36 +316,32 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	return 0;
 }
 
+#define RESET_SEG(type)	{ .limit = 0xffff, .ar = (type) }
+
+static const struct cleave_sregs sregs_reset = {
+	.cs = { .base = 0xffff0000, .limit = 0xffff, .ar = 0x9b, .selector = 0xf000 },
+	.ds = RESET_SEG(0x93), .es = RESET_SEG(0x93), .fs = RESET_SEG(0x93),
+	.gs = RESET_SEG(0x93), .ss = RESET_SEG(0x93),
+	.tr = RESET_SEG(0x8b), .ldt = RESET_SEG(0x82),
+	.gdt.limit = 0xffff, .idt.limit = 0xffff,
+	.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET,
+};
+
 /* SDM vol. 3A table 10-1. mp_state, the FPU and the local APIC are their owners'. */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 {
-	const struct cleave_segment data = { .limit = 0xffff, .ar = 0x93 };
 	u32 eax = 1, ebx, ecx = 0, edx;
-	struct cleave_sregs *s = &vcpu->sregs;
-	u64 cr0 = X86_CR0_CD | X86_CR0_NW;
+	u64 cr0 = sregs_reset.cr0;
 
-	if (init) {
+	if (init) {	/* the cache stays as it is */
 		clv_regs_need(vcpu, CLV_REG_CRS);
-		cr0 &= s->cr0;
+		cr0 &= vcpu->sregs.cr0 | X86_CR0_ET;
 	}
 	vcpu->avail = CLV_REG_ALL;
 	vcpu->dirty = CLV_REG_ALL;
 	memset(&vcpu->regs, 0, sizeof(vcpu->regs));
-	memset(s, 0, sizeof(*s));
-	s->cs = data;
-	s->cs.selector = 0xf000;
-	s->cs.base = 0xffff0000;
-	s->cs.ar = 0x9b;
-	s->ds = data;
-	s->es = data;
-	s->fs = data;
-	s->gs = data;
-	s->ss = data;
-	s->tr = (struct cleave_segment) { .limit = 0xffff, .ar = 0x8b };
-	s->ldt = (struct cleave_segment) { .limit = 0xffff, .ar = 0x82 };
-	s->gdt.limit = 0xffff;
-	s->idt.limit = 0xffff;
-	s->cr0 = cr0 | X86_CR0_ET;
+	vcpu->sregs = sregs_reset;
+	vcpu->sregs.cr0 = cr0;
 	vcpu->debug = (struct cleave_debug) { .dr6 = DR6_FIXED, .dr7 = DR7_FIXED };
 	vcpu->regs.rip = 0xfff0;
 	vcpu->regs.rflags = X86_EFLAGS_FIXED;
@@ -442,16 +359,6 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	} else {
 		clv_msr_reset(vcpu);
 	}
-}
-
-/* EFER.LMA follows CR0.PG (SDM vol. 3A 10.8.5). */
-static void update_lma(struct clv_vcpu *vcpu)
-{
-	struct cleave_sregs *s = &vcpu->sregs;
-
-	s->efer &= ~(u64)EFER_LMA;
-	if ((s->efer & EFER_LME) && (s->cr0 & X86_CR0_PG))
-		s->efer |= EFER_LMA;
 }
 
 /*
@@ -486,75 +393,71 @@ void clv_pdptes_load(struct clv_vcpu *vcpu)
 		memset(vcpu->pdpte, 0, sizeof(vcpu->pdpte));
 }
 
-int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
+/* The last checks, and the change: EFER.LMA follows CR0.PG (SDM vol. 3A 10.8.5). */
+static int crs_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
 {
 	struct cleave_sregs *s = &vcpu->sregs;
-	bool pg = val & X86_CR0_PG;
+	bool lma = (s->efer & EFER_LME) && (cr0 & X86_CR0_PG);
 
-	clv_regs_need(vcpu, CLV_REG_CRS);
-	if (!cr0_ok(val))
+	if (!cr4_fits(cr4, lma) || pdptes_take(vcpu, cr0, cr3, cr4))
 		return -EINVAL;
-	if (pg != !!(s->cr0 & X86_CR0_PG)) {
-		bool code64 = clv_code64(vcpu);
-
-		clv_regs_need(vcpu, CLV_REG_SEGS);
-		/* SDM vol. 3A 10.8.5.1: not from a 64-bit segment, nor with a 16-bit TSS. */
-		if (pg && (s->efer & EFER_LME) &&
-		    (!(s->cr4 & X86_CR4_PAE) || (s->cs.ar & CLEAVE_AR_L) || ar_type(&s->tr) == 3))
-			return -EINVAL;
-		if (!pg && (code64 || (s->cr4 & X86_CR4_PCIDE)))
-			return -EINVAL;
+	if (((cr0 ^ s->cr0) & X86_CR0_PG) || ((cr4 ^ s->cr4) & CR4_FLUSH))
 		vcpu->flush_guest = true;
-	}
-	if (pdptes_take(vcpu, val, s->cr3, s->cr4))
-		return -EINVAL;
-	s->cr0 = (val & CR0_BITS) | X86_CR0_ET;
-	update_lma(vcpu);
+	s->cr0 = cr0;
+	s->cr3 = cr3;
+	s->cr4 = cr4;
+	s->efer = (s->efer & ~(u64)EFER_LMA) | (lma ? EFER_LMA : 0);
 	vcpu->dirty |= CLV_REG_CRS;
 	return 0;
 }
 
+/* SDM vol. 3A 10.8.5: PG changes neither in a 64-bit segment, nor with a 16-bit TSS. */
+int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
+{
+	struct cleave_sregs *s = &vcpu->sregs;
+
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	if (!cr0_ok(val))
+		return -EINVAL;
+	if (((val ^ s->cr0) & X86_CR0_PG) && (s->efer & EFER_LME)) {
+		clv_regs_need(vcpu, CLV_REG_SEGS);
+		if ((s->cs.ar & CLEAVE_AR_L) || ((val & X86_CR0_PG) && ar_type(&s->tr) == 3))
+			return -EINVAL;
+	}
+	return crs_take(vcpu, (val & CR0_BITS) | X86_CR0_ET, s->cr3, s->cr4);
+}
+
 int clv_cr3_write(struct clv_vcpu *vcpu, u64 val)
 {
+	struct cleave_sregs *s = &vcpu->sregs;
 	bool keep = false;
 
-	clv_regs_touch(vcpu, CLV_REG_CRS);
-	if (vcpu->sregs.cr4 & X86_CR4_PCIDE) {
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	if (s->cr4 & X86_CR4_PCIDE) {
 		keep = val & CR3_NOFLUSH;
 		val &= ~CR3_NOFLUSH;
 	}
 	if (!clv_code64(vcpu))
 		val = (u32)val;
-	if (!cr3_ok(vcpu, val) || pdptes_take(vcpu, vcpu->sregs.cr0, val, vcpu->sregs.cr4))
+	if (val >> vcpu->caps.maxphyaddr || crs_take(vcpu, s->cr0, val, s->cr4))
 		return -EINVAL;
-	vcpu->sregs.cr3 = val;
 	vcpu->flush_guest |= !keep;
 	return 0;
 }
 
+/* SDM vol. 2B "MOV - Move to/from Control Registers" */
 int clv_cr4_write(struct clv_vcpu *vcpu, u64 val)
 {
 	struct cleave_sregs *s = &vcpu->sregs;
 	u64 changed;
-	bool lma;
 
 	clv_regs_need(vcpu, CLV_REG_CRS);
 	changed = val ^ s->cr4;
-	lma = s->efer & EFER_LMA;
-	if (val & vcpu->caps.cr4_reserved)
+	if ((val & vcpu->caps.cr4_reserved) ||
+	    ((changed & X86_CR4_LA57) && (s->efer & EFER_LMA)) ||
+	    ((changed & val & X86_CR4_PCIDE) && (s->cr3 & 0xfff)))
 		return -EINVAL;
-	/* SDM vol. 2B "MOV - Move to/from Control Registers" */
-	if (lma && (!(val & X86_CR4_PAE) || (changed & X86_CR4_LA57)))
-		return -EINVAL;
-	if ((changed & val & X86_CR4_PCIDE) && (!lma || (s->cr3 & 0xfff)))
-		return -EINVAL;
-	if (pdptes_take(vcpu, s->cr0, s->cr3, val))
-		return -EINVAL;
-	s->cr4 = val;
-	vcpu->dirty |= CLV_REG_CRS;
-	if (changed & CR4_FLUSH)
-		vcpu->flush_guest = true;
-	return 0;
+	return crs_take(vcpu, s->cr0, s->cr3, val);
 }
 
 int clv_efer_write(struct clv_vcpu *vcpu, u64 val)
@@ -564,9 +467,7 @@ int clv_efer_write(struct clv_vcpu *vcpu, u64 val)
 
 	clv_regs_need(vcpu, CLV_REG_CRS);
 	changed = val ^ s->efer;
-	if (val & vcpu->caps.efer_reserved)
-		return -EINVAL;
-	if ((changed & EFER_LME) && (s->cr0 & X86_CR0_PG))
+	if ((val & vcpu->caps.efer_reserved) || ((changed & EFER_LME) && (s->cr0 & X86_CR0_PG)))
 		return -EINVAL;
 	s->efer = (val & ~(u64)EFER_LMA) | (s->efer & EFER_LMA);
 	vcpu->dirty |= CLV_REG_CRS;

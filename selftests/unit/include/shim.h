@@ -129,6 +129,7 @@ typedef atomic64_t atomic_long_t;
 #define atomic_inc_return(v)	unit_add_fetch(v, 1)
 #define atomic_dec_and_test(v)	(unit_add_fetch(v, -1) == 0)
 #define atomic_xchg(v, n)	xchg(&(v)->counter, n)
+#define atomic_fetch_or(n, v)	__atomic_fetch_or(&(v)->counter, n, __ATOMIC_SEQ_CST)
 #define atomic64_read		atomic_read
 #define atomic64_set		atomic_set
 #define atomic64_inc		atomic_inc
@@ -208,6 +209,17 @@ static inline bool test_and_clear_bit(long nr, unsigned long *addr)
 	clear_bit(nr, addr);
 	return old;
 }
+
+static inline void assign_bit(long nr, unsigned long *addr, bool value)
+{
+	if (value)
+		set_bit(nr, addr);
+	else
+		clear_bit(nr, addr);
+}
+
+#define __set_bit	set_bit
+#define __clear_bit	clear_bit
 
 static inline int fls(unsigned int x)
 {
@@ -295,6 +307,14 @@ static inline void free_page(unsigned long p)
 #define pr_warn(...)	((void)0)
 #define pr_debug(...)	((void)0)
 
+static inline const void *memchr_inv(const void *p, int c, size_t size)
+{
+	for (const u8 *at = p; size--; at++)
+		if (*at != (u8)c)
+			return at;
+	return NULL;
+}
+
 struct list_head { struct list_head *next, *prev; };
 struct hlist_node { struct hlist_node *next, **pprev; };
 struct kref { atomic_t refcount; };
@@ -304,11 +324,26 @@ struct fpu_guest { u64 xfeatures; void *fpstate; };
 struct mm_struct { int users; };
 struct file_operations { int unused; };
 
+/* Time stands still but where a test changes it. */
+static ktime_t unit_now __attribute__((unused));
+
+#define NSEC_PER_MSEC		1000000L
+#define CLOCK_MONOTONIC		1
+#define HRTIMER_MODE_ABS_HARD	0
+#define ktime_get()		unit_now
+#define ktime_add_ns(t, ns)	((ktime_t)((t) + (ns)))
+#define mul_u64_u64_div_u64(a, b, c) ((u64)((unsigned __int128)(a) * (b) / (c)))
+
 enum hrtimer_restart { HRTIMER_NORESTART, HRTIMER_RESTART };
 struct hrtimer {
 	ktime_t expires;
 	bool active;
 	enum hrtimer_restart (*function)(struct hrtimer *t);
 };
+
+#define hrtimer_init(t, clock, mode)	((void)((t)->active = false))
+#define hrtimer_start(t, when, mode)	((void)((t)->expires = (when), (t)->active = true))
+#define hrtimer_try_to_cancel(t)	((void)((t)->active = false))
+#define hrtimer_cancel			hrtimer_try_to_cancel
 
 #endif /* UNIT_SHIM_H */
