@@ -10,8 +10,6 @@
 #include <linux/sched.h>
 #include <linux/thread_info.h>
 #include <asm/cpufeature.h>
-#include <asm/fpu/api.h>
-#include <asm/fpu/types.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr.h>
 #include <asm/processor-flags.h>
@@ -20,8 +18,7 @@
 #define XCR0_OFFERED	(XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512)
 #define SW_RESERVED	464	/* bytes 464 to 511 of the legacy region belong to software */
 
-/* What the kernel has on every CPU since boot. */
-static u64 host_xcr0 __read_mostly;
+static u64 host_xcr0 __read_mostly;	/* what the kernel has on every CPU since boot */
 static u64 host_xss __read_mostly;
 
 u64 clv_fpu_xcr0(void)
@@ -72,7 +69,6 @@ void clv_fpu_reset(struct clv_vcpu *vcpu, bool init)
 	if (init)
 		return;
 	vcpu->xcr0 = XFEATURE_MASK_FP;
-	WARN_ON_ONCE(vcpu->fpu_loaded);
 	WARN_ON_ONCE(fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, &power_on,
 						    XFEATURE_MASK_FPSSE, &pkru));
 }
@@ -80,28 +76,19 @@ void clv_fpu_reset(struct clv_vcpu *vcpu, bool init)
 void clv_fpu_load(struct clv_vcpu *vcpu)
 {
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-	vcpu->fpu_loaded = true;
 }
 
 void clv_fpu_put(struct clv_vcpu *vcpu)
 {
-	vcpu->fpu_loaded = false;
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 }
 
 /*
- * Without CR4.OSXSAVE every instruction that XCR0 governs is #UD. CR4 is
- * written through state.c alone, so the bit in sregs is right even while the
- * group is not available, and the same at entry and exit.
- */
-static bool has_own_xcr0(struct clv_vcpu *vcpu)
-{
-	return (vcpu->sregs.cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != host_xcr0;
-}
-
-/*
- * IRQs off. XSAVES is not offered, but AMD-V cannot intercept it: IA32_XSS
- * must be clear, or XRSTORS writes supervisor state of the host.
+ * IRQs off. XCR0 matters with CR4.OSXSAVE alone, without which all that it
+ * governs is #UD. CR4 is written through state.c, so the bit in sregs is right
+ * even while the group is not available, and the same at entry and exit.
+ * XSAVES is not offered, but AMD-V cannot intercept it: IA32_XSS must be
+ * clear, or XRSTORS writes supervisor state of the host.
  */
 void clv_fpu_enter(struct clv_vcpu *vcpu)
 {
@@ -109,30 +96,30 @@ void clv_fpu_enter(struct clv_vcpu *vcpu)
 	/* The thread was scheduled away, or the kernel used the FPU. */
 	if (test_thread_flag(TIF_NEED_FPU_LOAD))
 		switch_fpu_return();
-	if (has_own_xcr0(vcpu))
+	if ((vcpu->sregs.cr4 & X86_CR4_OSXSAVE) && vcpu->xcr0 != host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 	if (unlikely(host_xss))
 		wrmsrl(MSR_IA32_XSS, 0);
 }
 
+/*
+ * A processor exits at XSETBV (APM vol. 2 15.9, SDM vol. 3C 26.1.2). QEMU's
+ * emulated AMD-V does not: what the guest put there is seen here.
+ */
 void clv_fpu_leave(struct clv_vcpu *vcpu)
 {
+	u64 xcr0 = vcpu->xcr0;
+
 	if (unlikely(host_xss))
 		wrmsrl(MSR_IA32_XSS, host_xss);
-	/*
-	 * A processor exits at XSETBV (APM vol. 2 15.9, SDM vol. 3C 26.1.2).
-	 * QEMU's emulated AMD-V does not: what the guest put there is seen here.
-	 */
-	if (boot_cpu_has(X86_FEATURE_HYPERVISOR) && (vcpu->sregs.cr4 & X86_CR4_OSXSAVE)) {
-		u64 xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-
-		if (unlikely(xcr0 != vcpu->xcr0)) {
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
+	if (!(vcpu->sregs.cr4 & X86_CR4_OSXSAVE))
+		return;
+	if (boot_cpu_has(X86_FEATURE_HYPERVISOR)) {
+		xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+		if (unlikely(xcr0 != vcpu->xcr0))
 			vcpu->xcr0 = xcr0 & vcpu->caps.xcr0_allowed;
-			return;
-		}
 	}
-	if (has_own_xcr0(vcpu))
+	if (xcr0 != host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 }
 
