@@ -9,24 +9,66 @@
 #include <asm/tsc.h>
 #include "backend.h"
 
-#define MTRR_VAR_FIRST	0x200			/* base of the first variable range */
-#define MTRR_VAR_LAST	0x20f			/* mask of the eighth */
+#define MTRR_VAR	0x200	/* base, mask, base, ... of eight ranges: SDM vol. 3A 12.11.2 */
+#define MTRR_VAR_LAST	0x20f
 #define MTRR_FIX_64K	0x250
-#define MTRR_FIX_16K	0x258			/* two, eight of 4 KiB: SDM vol. 3A 12.11.2.2 */
+#define MTRR_FIX_16K	0x258			/* two, eight of 4 KiB */
 #define MTRR_FIX_4K	0x268
 #define MTRR_DEF_TYPE	0x2ff
-#define MTRR_CAP_MSR	0xfe
-#define MTRR_CAP	(BIT(10) | BIT(8) | 8)	/* WC, fixed ranges, eight variable ones */
-#define MTRR_DEF_BITS	(BIT(11) | BIT(10) | 0xff)
+#define MTRR_CAP	0xfe
 #define MTRR_MASK_VALID	BIT(11)
-#define MISC_ENABLE_RW	(MSR_IA32_MISC_ENABLE_FAST_STRING | MSR_IA32_MISC_ENABLE_TM1 | \
-			 MSR_IA32_MISC_ENABLE_ENHANCED_SPEEDSTEP | \
-			 MSR_IA32_MISC_ENABLE_XTPR_DISABLE)
 #define MISC_ENABLE_RO	(MSR_IA32_MISC_ENABLE_BTS_UNAVAIL | MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL)
 #define HWCR_TSC_FREQ	BIT(24)			/* the TSC counts at the P0 frequency */
-/* TlbCacheDis, FFDis, IgnneEm, McStatusWrEn: nothing here depends on them. */
-#define HWCR_RW		(BIT(3) | BIT(6) | BIT(8) | BIT(18))
-#define MCG_STATUS_BITS	(BIT(0) | BIT(1) | BIT(2))
+#define PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 12-10 */
+#define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 12-8 */
+
+/*
+ * Registers that are fields of the vCPU, or constants that kernels read without
+ * a net. The backend looks at pat, spec_ctrl and tsc_aux before each entry.
+ */
+static const struct reg {
+	u32 msr, count;
+	u16 field;		/* offset in struct clv_vcpu; 0: the value is fixed */
+	u16 cap;		/* there with this bool of struct clv_cpuid_caps; 0: always */
+	bool lacks;		/* no: there without it */
+	u64 fixed;		/* bits that are always set */
+	u64 guest, host;	/* bits that the guest, and user space too, may set */
+} regs[] = {
+#define FIELD(f)	offsetof(struct clv_vcpu, f)
+#define CAP(c)		offsetof(struct clv_cpuid_caps, c)
+	{ MSR_IA32_TSC_ADJUST, 1, FIELD(tsc_adjust), CAP(tsc_adjust), .guest = ~0ULL },
+	{ MSR_IA32_SPEC_CTRL, 1, FIELD(spec_ctrl), CAP(spec_ctrl), .guest = ~0ULL },
+	{ MSR_TSC_AUX, 1, FIELD(tsc_aux), CAP(tsc_aux), .guest = U32_MAX },
+	{ MSR_IA32_CR_PAT, 1, FIELD(pat), .guest = ~0ULL },
+	{ MSR_IA32_UCODE_REV, 1, FIELD(ucode_rev), .host = ~0ULL },
+	/* A guest may only clear it, SDM vol. 3B 16.3.1.2. No banks, no MCG_CTL. */
+	{ MSR_IA32_MCG_STATUS, 1, FIELD(mcg_status), CAP(mce), .host = BIT(0) | BIT(1) | BIT(2) },
+	{ MSR_IA32_MCG_CAP, 1, 0, CAP(mce) },
+	{ MSR_IA32_ARCH_CAPABILITIES, 1, FIELD(arch_caps), CAP(arch_caps), .host = ~0ULL },
+
+	{ MTRR_VAR, 16, FIELD(mtrr.var), CAP(mtrr), .guest = ~0ULL },
+	{ MTRR_FIX_64K, 1, FIELD(mtrr.fixed[0]), CAP(mtrr), .guest = ~0ULL },
+	{ MTRR_FIX_16K, 2, FIELD(mtrr.fixed[1]), CAP(mtrr), .guest = ~0ULL },
+	{ MTRR_FIX_4K, 8, FIELD(mtrr.fixed[3]), CAP(mtrr), .guest = ~0ULL },
+	{ MTRR_DEF_TYPE, 1, FIELD(mtrr.def_type), CAP(mtrr), .guest = BIT(11) | BIT(10) | 0xff },
+	/* Write combining, fixed ranges, eight variable ones. */
+	{ MTRR_CAP, 1, 0, CAP(mtrr), .fixed = BIT(10) | BIT(8) | 8 },
+
+	{ MSR_IA32_MISC_ENABLE, 1, FIELD(misc_enable), CAP(amd), true, .fixed = MISC_ENABLE_RO,
+	  .guest = MSR_IA32_MISC_ENABLE_FAST_STRING | MSR_IA32_MISC_ENABLE_TM1 |
+	  MSR_IA32_MISC_ENABLE_ENHANCED_SPEEDSTEP | MSR_IA32_MISC_ENABLE_XTPR_DISABLE },
+	{ MSR_IA32_FEAT_CTL, 1, 0, CAP(amd), true, .fixed = FEAT_CTL_LOCKED },
+	{ MSR_PLATFORM_INFO, 1, 0, CAP(amd), true }, { MSR_IA32_PLATFORM_ID, 1, 0, CAP(amd), true },
+
+	/* TlbCacheDis, FFDis, IgnneEm, McStatusWrEn: nothing here depends on them. */
+	{ MSR_K7_HWCR, 1, FIELD(hwcr), CAP(amd), .fixed = HWCR_TSC_FREQ,
+	  .guest = BIT(3) | BIT(6) | BIT(8) | BIT(18) },
+	{ MSR_AMD64_DE_CFG, 1, 0, CAP(amd) }, { MSR_AMD64_SYSCFG, 1, 0, CAP(amd) },
+	{ MSR_K8_TOP_MEM1, 1, 0, CAP(amd) }, { MSR_K8_TOP_MEM2, 1, 0, CAP(amd) },
+	{ MSR_AMD64_NB_CFG, 1, 0, CAP(amd) }, { MSR_K8_INT_PENDING_MSG, 1, 0, CAP(amd) },
+	{ MSR_FAM10H_MMIO_CONF_BASE, 1, 0, CAP(amd) },
+	{ MSR_AMD64_OSVW_ID_LENGTH, 2, 0, CAP(amd) },		/* and _STATUS */
+};
 
 u64 clv_guest_tsc(struct clv_vm *vm)
 {
@@ -70,34 +112,13 @@ static bool types_ok(u64 val, u32 set)
 	return true;
 }
 
-#define PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 12-10 */
-#define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 12-8 */
-
-static u64 *mtrr_of(struct clv_vcpu *vcpu, u32 msr)
-{
-	switch (msr) {
-	case MTRR_VAR_FIRST ... MTRR_VAR_LAST:
-		return &vcpu->mtrr.var[msr - MTRR_VAR_FIRST];
-	case MTRR_FIX_64K:
-		return &vcpu->mtrr.fixed[0];
-	case MTRR_FIX_16K ... MTRR_FIX_16K + 1:
-		return &vcpu->mtrr.fixed[1 + msr - MTRR_FIX_16K];
-	case MTRR_FIX_4K ... MTRR_FIX_4K + 7:
-		return &vcpu->mtrr.fixed[3 + msr - MTRR_FIX_4K];
-	case MTRR_DEF_TYPE:
-		return &vcpu->mtrr.def_type;
-	default:
-		return NULL;
-	}
-}
-
 /* SDM vol. 3A 12.11.2 */
 static bool mtrr_ok(struct clv_vcpu *vcpu, u32 msr, u64 val)
 {
 	u64 high = ~0ULL << vcpu->caps.maxphyaddr;
 
 	if (msr == MTRR_DEF_TYPE)
-		return !(val & ~(u64)MTRR_DEF_BITS) && types_ok(val & 0xff, MTRR_TYPES);
+		return types_ok(val & 0xff, MTRR_TYPES);
 	if (msr > MTRR_VAR_LAST)
 		return types_ok(val, MTRR_TYPES);
 	if (msr & 1)
@@ -109,13 +130,10 @@ static const struct {
 	u32 bug;
 	u64 bit;
 } immune[] = {
-	{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO },
-	{ X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
-	{ X86_BUG_MDS, ARCH_CAP_MDS_NO },
-	{ X86_BUG_TAA, ARCH_CAP_TAA_NO },
+	{ X86_BUG_CPU_MELTDOWN, ARCH_CAP_RDCL_NO }, { X86_BUG_SPEC_STORE_BYPASS, ARCH_CAP_SSB_NO },
+	{ X86_BUG_MDS, ARCH_CAP_MDS_NO }, { X86_BUG_TAA, ARCH_CAP_TAA_NO },
 	{ X86_BUG_ITLB_MULTIHIT, ARCH_CAP_PSCHANGE_MC_NO },
-	{ X86_BUG_GDS, ARCH_CAP_GDS_NO },
-	{ X86_BUG_RFDS, ARCH_CAP_RFDS_NO },
+	{ X86_BUG_GDS, ARCH_CAP_GDS_NO }, { X86_BUG_RFDS, ARCH_CAP_RFDS_NO },
 };
 
 /* Properties of the CPU that hold in a guest as well, without an MSR to go with them. */
@@ -160,105 +178,65 @@ void clv_msr_reset(struct clv_vcpu *vcpu)
 	memset(&vcpu->mtrr, 0, sizeof(vcpu->mtrr));
 }
 
-/* The same for every guest of its vendor: what kernels read without a net. */
-static int get_fixed(struct clv_vcpu *vcpu, u32 msr, u64 *val)
+static const struct reg *reg_find(struct clv_vcpu *vcpu, u32 msr)
 {
-	const struct clv_cpuid_caps *caps = &vcpu->caps;
+	const struct reg *r;
 
-	*val = 0;
-	switch (msr) {
-	case MTRR_CAP_MSR:
-		*val = MTRR_CAP;
-		return caps->mtrr ? 0 : -ENOENT;
-	case MSR_IA32_MCG_CAP:			/* no banks, no MCG_CTL */
-		return caps->mce ? 0 : -ENOENT;
-	case MSR_IA32_FEAT_CTL:
-		*val = FEAT_CTL_LOCKED;
-		fallthrough;
-	case MSR_PLATFORM_INFO:
-	case MSR_IA32_PLATFORM_ID:
-		return caps->amd ? -ENOENT : 0;
-	case MSR_AMD64_DE_CFG:			/* LFENCE waits, if it does on the host */
-		if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
-			*val = BIT(MSR_AMD64_DE_CFG_LFENCE_SERIALIZE_BIT);
-		fallthrough;
-	case MSR_AMD64_SYSCFG:
-	case MSR_K8_TOP_MEM1:
-	case MSR_K8_TOP_MEM2:
-	case MSR_AMD64_NB_CFG:
-	case MSR_K8_INT_PENDING_MSG:
-	case MSR_FAM10H_MMIO_CONF_BASE:
-	case MSR_AMD64_OSVW_ID_LENGTH:
-	case MSR_AMD64_OSVW_STATUS:
-		return caps->amd ? 0 : -ENOENT;
-	default:
-		return -ENOENT;
-	}
+	for (r = regs; r < regs + ARRAY_SIZE(regs); r++)
+		if (msr - r->msr < r->count &&
+		    (!r->cap || *((bool *)&vcpu->caps + r->cap) != r->lacks))
+			return r;
+	return NULL;
 }
 
-/*
- * Registers that are a field of the vCPU, if its CPU has them. The backend
- * looks at pat, spec_ctrl and tsc_aux before each entry.
- */
-static u64 *field_of(struct clv_vcpu *vcpu, u32 msr)
+static u64 *reg_field(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 {
-	const struct clv_cpuid_caps *caps = &vcpu->caps;
-
-	switch (msr) {
-	case MSR_IA32_TSC_ADJUST:
-		return caps->tsc_adjust ? &vcpu->tsc_adjust : NULL;
-	case MSR_IA32_CR_PAT:
-		return &vcpu->pat;
-	case MSR_IA32_SPEC_CTRL:
-		return caps->spec_ctrl ? &vcpu->spec_ctrl : NULL;
-	case MSR_TSC_AUX:
-		return caps->tsc_aux ? &vcpu->tsc_aux : NULL;
-	case MSR_IA32_UCODE_REV:
-		return &vcpu->ucode_rev;
-	case MSR_IA32_MCG_STATUS:
-		return caps->mce ? &vcpu->mcg_status : NULL;
-	case MSR_IA32_MISC_ENABLE:
-		return caps->amd ? NULL : &vcpu->misc_enable;
-	case MSR_IA32_ARCH_CAPABILITIES:
-		return caps->arch_caps ? &vcpu->arch_caps : NULL;
-	case MSR_K7_HWCR:
-		return caps->amd ? &vcpu->hwcr : NULL;
-	default:
-		return caps->mtrr ? mtrr_of(vcpu, msr) : NULL;
-	}
+	return (void *)vcpu + r->field + (msr - r->msr) * sizeof(u64);
 }
 
-/* May the field become val? Sets what is fixed in it. */
-static bool field_ok(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
+static u64 reg_get(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 {
+	if (r->field)
+		return *reg_field(vcpu, r, msr);
+	/* LFENCE waits, if it does on the host. */
+	if (msr == MSR_AMD64_DE_CFG && boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
+		return BIT(MSR_AMD64_DE_CFG_LFENCE_SERIALIZE_BIT);
+	return r->fixed;
+}
+
+static bool reg_ok(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val, bool host)
+{
+	/* Extended configuration space by port 0xcf8 is not here to be switched. */
+	if (!r->field)
+		return val == reg_get(vcpu, r, msr) || msr == MSR_AMD64_NB_CFG;
+	if (val & ~(r->fixed | r->guest | (host ? r->host : 0)))
+		return false;
+	if (r->cap == CAP(mtrr))
+		return mtrr_ok(vcpu, msr, val);
 	switch (msr) {
-	case MSR_IA32_TSC_ADJUST:
-		return true;
 	case MSR_IA32_CR_PAT:
-		return types_ok(*val, PAT_TYPES);
+		return types_ok(val, PAT_TYPES);
 	case MSR_IA32_SPEC_CTRL:
-		return !(*val & ~vcpu->caps.spec_ctrl_bits);
-	case MSR_TSC_AUX:
-		return !(*val >> 32);
-	case MSR_IA32_UCODE_REV:
-		return host;
-	case MSR_IA32_MCG_STATUS:	/* a guest may only clear it, SDM vol. 3B 16.3.1.2 */
-		return !(*val & ~(host ? MCG_STATUS_BITS : 0ULL));
-	case MSR_IA32_MISC_ENABLE:
-		if (*val & ~(u64)(MISC_ENABLE_RW | MISC_ENABLE_RO))
-			return false;
-		*val |= MISC_ENABLE_RO;
-		return true;
+		return !(val & ~vcpu->caps.spec_ctrl_bits);
 	case MSR_IA32_ARCH_CAPABILITIES:	/* user space may claim less */
-		return host && !(*val & ~arch_caps());
-	case MSR_K7_HWCR:
-		if (*val & ~(u64)(HWCR_RW | HWCR_TSC_FREQ))
-			return false;
-		*val |= HWCR_TSC_FREQ;
-		return true;
+		return host && !(val & ~arch_caps());
 	default:
-		return mtrr_ok(vcpu, msr, *val);
+		return true;
 	}
+}
+
+static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val, bool host)
+{
+	/* Before it reads the revision a guest writes 0 (SDM vol. 3A 10.11.7.1). */
+	if (msr == MSR_IA32_UCODE_REV && !host && !val)
+		return 0;
+	if (!reg_ok(vcpu, r, msr, val, host))
+		return -EINVAL;
+	if (r->field)
+		*reg_field(vcpu, r, msr) = val | r->fixed;
+	if (msr == MSR_IA32_TSC_ADJUST)
+		clv_lapic_tsc_changed(vcpu);
+	return 0;
 }
 
 static bool is_lapic(u32 msr)
@@ -268,8 +246,7 @@ static bool is_lapic(u32 msr)
 
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 {
-	u64 *field;
-	int ret;
+	const struct reg *r;
 
 	*val = 0;
 	if (is_lapic(msr))
@@ -286,13 +263,11 @@ int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 		*val = vcpu->sregs.efer;
 		return 0;
 	}
-	field = field_of(vcpu, msr);
-	if (field) {
-		*val = *field;
-		return 0;
-	}
-	ret = clv_backend->msr_get(vcpu, msr, val);
-	return ret == -ENOENT ? get_fixed(vcpu, msr, val) : ret;
+	r = reg_find(vcpu, msr);
+	if (!r)
+		return clv_backend->msr_get(vcpu, msr, val);
+	*val = reg_get(vcpu, r, msr);
+	return 0;
 }
 
 /* Barriers that the guest asks for: the host's CPU carries them out. */
@@ -307,19 +282,6 @@ static int write_command(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	/* PRED_CMD_IBPB and L1D_FLUSH are both bit 0. */
 	if (val && !host)
 		wrmsrl(msr, 1);
-	return 0;
-}
-
-static int write_field(struct clv_vcpu *vcpu, u32 msr, u64 *field, u64 val, bool host)
-{
-	/* Before it reads the revision a guest writes 0 (SDM vol. 3A 10.11.7.1). */
-	if (msr == MSR_IA32_UCODE_REV && !host && !val)
-		return 0;
-	if (!field_ok(vcpu, msr, &val, host))
-		return -EINVAL;
-	*field = val;
-	if (msr == MSR_IA32_TSC_ADJUST)
-		clv_lapic_tsc_changed(vcpu);
 	return 0;
 }
 
@@ -346,8 +308,7 @@ static bool backend_ok(struct clv_vcpu *vcpu, u32 msr, u64 val)
 
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 {
-	u64 *field, now;
-	int ret;
+	const struct reg *r;
 
 	if (is_lapic(msr))
 		return clv_lapic_msr_set(vcpu, msr, val);
@@ -363,14 +324,8 @@ int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	case MSR_IA32_FLUSH_CMD:
 		return write_command(vcpu, msr, val, host);
 	}
-	field = field_of(vcpu, msr);
-	if (field)
-		return write_field(vcpu, msr, field, val, host);
-	if (!backend_ok(vcpu, msr, val))
-		return -EINVAL;
-	ret = clv_backend->msr_set(vcpu, msr, val);
-	if (ret != -ENOENT || get_fixed(vcpu, msr, &now))
-		return ret;
-	/* Extended configuration space by port 0xcf8 is not here to be switched. */
-	return val == now || msr == MSR_AMD64_NB_CFG ? 0 : -EINVAL;
+	r = reg_find(vcpu, msr);
+	if (r)
+		return reg_set(vcpu, r, msr, val, host);
+	return backend_ok(vcpu, msr, val) ? clv_backend->msr_set(vcpu, msr, val) : -EINVAL;
 }
