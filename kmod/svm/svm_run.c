@@ -19,6 +19,9 @@
 /* Intercepted during a step. INT3 and INTO are not: RIP would be at them. */
 #define STEP_EXCEPTIONS	(~(u32)(BIT(X86_TRAP_BP) | BIT(X86_TRAP_OF)))
 
+/* With CLV_WINDOW_*: step over the interrupt shadow instead. */
+#define WINDOW_STEP	BIT(2)
+
 /* A new ASID where the old one is void. Used-up ASIDs start a new generation. */
 static void asid_update(struct svm_vcpu *svm, struct svm_cpu *cpu)
 {
@@ -112,16 +115,17 @@ static void step_begin(struct svm_vcpu *svm)
 	struct vmcb *vmcb = svm->vmcb;
 	bool shadow = vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 
+	bool nmi = svm->windows & CLV_WINDOW_NMI;
+
 	svm->stepping = false;
-	if (!(svm->windows & CLV_WINDOW_NMI))
-		return;
 	if (vmcb->control.event_inj) {
 		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
-		if (!svm->nmi_masked || svm->nmi_iret)
+		if (nmi && (!svm->nmi_masked || svm->nmi_iret))
 			clv_send_reschedule(smp_processor_id());
 		return;
 	}
-	if (svm->nmi_masked ? !svm->nmi_iret : !shadow)
+	if (!(svm->windows & WINDOW_STEP) &&
+	    !(nmi && (svm->nmi_masked ? svm->nmi_iret : shadow)))
 		return;
 	svm->stepping = true;
 	svm->step_tf = vmcb->save.rflags & X86_EFLAGS_TF;
@@ -259,6 +263,13 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *c = &svm->vmcb->control;
 
+	/*
+	 * QEMU's emulated VMRUN forgets the interrupt shadow (APM vol. 2 15.21.5),
+	 * so this window would open within STI; HLT.
+	 */
+	if ((windows & CLV_WINDOW_INT) && (c->int_state & SVM_INTERRUPT_SHADOW_MASK) &&
+	    boot_cpu_has(X86_FEATURE_HYPERVISOR))
+		windows ^= CLV_WINDOW_INT | WINDOW_STEP;
 	if ((windows ^ svm->windows) & CLV_WINDOW_INT) {
 		c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 		if (windows & CLV_WINDOW_INT)
