@@ -32,8 +32,7 @@ struct clv_vcpu;
 struct clv_lapic;
 struct clv_exit;
 struct clv_cpuid_table;
-
-/* ---- VM ----------------------------------------------------------------- */
+struct clv_mm;			/* mem.c: the mmu notifier of one process */
 
 /* gfn, gfn + npages are in range and do not wrap; no two overlap; zeros: not set. */
 struct clv_slot {
@@ -42,8 +41,6 @@ struct clv_slot {
 	unsigned long hva;
 	u32 flags;		/* CLEAVE_SLOT_* */
 };
-
-struct clv_mm;			/* mem.c: the mmu notifier of one process */
 
 struct clv_vm {
 	struct kref ref;
@@ -66,8 +63,6 @@ struct clv_vm {
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 };
 
-/* ---- events ------------------------------------------------------------- */
-
 /* What the guest cannot take now; from backend->blocked(). */
 #define CLV_BLOCK_INT	BIT(0)		/* RFLAGS.IF clear or interrupt shadow */
 #define CLV_BLOCK_NMI	BIT(1)		/* NMI masked or (AMD) interrupt shadow */
@@ -79,8 +74,6 @@ struct clv_vm {
 #define CLV_ERROR_CODE_VECTORS	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
 				 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
 				 BIT(X86_TRAP_AC))
-
-/* ---- vCPU --------------------------------------------------------------- */
 
 /* Groups of cached registers: bits of clv_vcpu.avail and .dirty. */
 #define CLV_REG_RIP	BIT(0)
@@ -169,7 +162,6 @@ struct clv_vcpu {
 	struct fpu_guest fpu;		/* v */
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
-	bool fpu_loaded;		/* v: the guest's FPU state is in the CPU */
 	struct clv_cpuid_table *cpuid;	/* v: never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
 		u64 cr4_reserved;	/* CR4 bits that are #GP */
@@ -181,13 +173,10 @@ struct clv_vcpu {
 		bool x2apic, tsc_deadline, rdtscp, tsc_aux, tsc_adjust, mce, mtrr;
 		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd, invpcid;
 	} caps;
-
-	/* counters for people (v) */
-	u64 exits;
+	u64 exits;			/* v */
 };
 
-/* ---- accessors: pull a register when first asked for, push before entry -- */
-
+/* Accessors: a register is pulled when first asked for, and pushed before entry. */
 void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups);	/* run.c */
 
 static inline void clv_regs_need(struct clv_vcpu *vcpu, u32 groups)
@@ -203,12 +192,6 @@ static inline void clv_regs_touch(struct clv_vcpu *vcpu, u32 groups)
 	vcpu->dirty |= groups;
 }
 
-static inline u64 clv_rip(struct clv_vcpu *vcpu)
-{
-	clv_regs_need(vcpu, CLV_REG_RIP);
-	return vcpu->regs.rip;
-}
-
 static inline void clv_set_rip(struct clv_vcpu *vcpu, u64 rip)
 {
 	vcpu->regs.rip = rip;
@@ -216,16 +199,11 @@ static inline void clv_set_rip(struct clv_vcpu *vcpu, u64 rip)
 	vcpu->dirty |= CLV_REG_RIP;
 }
 
-static inline bool clv_long_mode(struct clv_vcpu *vcpu)
-{
-	clv_regs_need(vcpu, CLV_REG_CRS);
-	return vcpu->sregs.efer & (1ULL << 10);		/* EFER.LMA */
-}
-
 static inline bool clv_code64(struct clv_vcpu *vcpu)
 {
-	clv_regs_need(vcpu, CLV_REG_SEGS);
-	return clv_long_mode(vcpu) && (vcpu->sregs.cs.ar & CLEAVE_AR_L);
+	clv_regs_need(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
+	/* EFER.LMA */
+	return (vcpu->sregs.efer & BIT(10)) && (vcpu->sregs.cs.ar & CLEAVE_AR_L);
 }
 
 /* As the CPU checks addresses in descriptors and MSRs: by its widest mode (SDM vol. 1 3.3.7.1). */
@@ -243,8 +221,7 @@ static inline unsigned int clv_cpl(struct clv_vcpu *vcpu)
 	return (vcpu->sregs.ss.ar & CLEAVE_AR_DPL) >> 5;
 }
 
-/* ---- host.c: virtualization on and off, per CPU -------------------------- */
-
+/* host.c: virtualization on and off, per CPU */
 int clv_host_init(void);
 void clv_host_exit(void);
 int clv_host_get(void);			/* first VM: on; may sleep */
@@ -254,8 +231,7 @@ bool clv_host_rebooting(void);
 void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ended */
 extern bool clv_rebooting;		/* the same, for vmenter.S */
 
-/* ---- vm.c, vcpu.c -------------------------------------------------------- */
-
+/* vm.c, vcpu.c */
 extern const struct file_operations clv_dev_fops;	/* main.c's misc device */
 int clv_vm_create(const struct cleave_create_vm *args);		/* fd or -errno */
 void clv_vm_get(struct clv_vm *vm);
@@ -285,25 +261,21 @@ static inline struct clv_vcpu *clv_vcpu_next(struct clv_vm *vm, u32 *i)
 #define clv_for_each_vcpu(i, vcpu, vm)	\
 	for ((i) = 0; ((vcpu) = clv_vcpu_next(vm, &(i))); )
 
-/* ---- run.c --------------------------------------------------------------- */
-
+/* run.c */
 int clv_run(struct clv_vcpu *vcpu);		/* CLEAVE_RUN; v held */
 /* Brings the vCPU out of the guest or out of HLT to look at its requests. Any context. */
 void clv_vcpu_kick(struct clv_vcpu *vcpu);
+
 static inline void clv_vcpu_request(struct clv_vcpu *vcpu, int req)
 {
 	set_bit(req, &vcpu->requests);
 	clv_vcpu_kick(vcpu);
 }
 
-/*
- * No vCPU of the VM uses a translation older than this call once it returns.
- * s2.lock held for writing; IRQs on.
- */
+/* s2.lock held for writing, IRQs on. Then no vCPU uses a translation from before it. */
 void clv_vm_flush_tlb(struct clv_vm *vm);
 
-/* ---- exit.c -------------------------------------------------------------- */
-
+/* exit.c */
 enum clv_next {
 	CLV_RESUME,		/* enter again */
 	CLV_TO_USER,		/* the run page is filled, CLEAVE_RUN returns 0 */
@@ -315,14 +287,12 @@ void clv_complete_pending(struct clv_vcpu *vcpu);
 enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
 void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
 
-/* ---- state.c: get, set, check guest registers ----------------------------- */
-
+/* state.c */
 int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st);
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
 /* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
-int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r,
-		  const struct cleave_sregs *s);
+int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s);
 void clv_pdptes_load(struct clv_vcpu *vcpu);	/* may sleep */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
@@ -332,21 +302,18 @@ int clv_cr4_write(struct clv_vcpu *vcpu, u64 val);
 int clv_efer_write(struct clv_vcpu *vcpu, u64 val);
 int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);
 
-/* ---- event.c -------------------------------------------------------------- */
-
+/* event.c */
 void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void clv_events_take_nmis(struct clv_vcpu *vcpu);
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if any: 0 */
-/* Before entry: injects one event, or asks for a window. */
-void clv_events_deliver(struct clv_vcpu *vcpu);
+void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks for a window */
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
 void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev);
 int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 
-/* ---- mem.c ---------------------------------------------------------------- */
-
+/* mem.c */
 u32 clv_gpa_bits(void);			/* width of a guest-physical address */
 int clv_mem_init(void);
 void clv_mem_exit(void);
@@ -363,8 +330,7 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 /* Reads within a page of guest memory; 0, -EFAULT (host), -ENOENT (no slot). May sleep. */
 int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
 
-/* ---- lapic.c --------------------------------------------------------------- */
-
+/* lapic.c */
 int clv_lapic_create(struct clv_vcpu *vcpu);
 void clv_lapic_destroy(struct clv_vcpu *vcpu);
 void clv_lapic_reset(struct clv_vcpu *vcpu, bool init);
@@ -382,15 +348,13 @@ int clv_lapic_base_set(struct clv_vcpu *vcpu, u64 base, bool host);
 int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
-/* After an EOI of a level-triggered vector: takes it, or -1. */
-int clv_lapic_take_eoi(struct clv_vcpu *vcpu);
+int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
 int clv_lapic_msi(struct clv_vm *vm, u64 address, u32 data);	/* any context */
 void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *l);
 int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 
-/* ---- fpu.c, cpuid.c, msr.c ------------------------------------------------- */
-
+/* fpu.c, cpuid.c, msr.c */
 u64 clv_fpu_xcr0(void);				/* what a guest may set */
 u32 clv_fpu_size(void);				/* bytes of XSAVE area for that */
 int clv_fpu_create(struct clv_vcpu *vcpu);
@@ -402,7 +366,6 @@ void clv_fpu_enter(struct clv_vcpu *vcpu);	/* IRQs off, around backend->enter() 
 void clv_fpu_leave(struct clv_vcpu *vcpu);
 int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);
 int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f);
-
 void clv_cpuid_init(void);			/* module load, before all others */
 /* The table before CLEAVE_SET_CPUID: all that is offered. */
 int clv_cpuid_create(struct clv_vcpu *vcpu);
@@ -416,9 +379,7 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *e
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
 void clv_msr_reset(struct clv_vcpu *vcpu);	/* to the values of power-on */
-
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
-
 u64 clv_guest_tsc(struct clv_vm *vm);		/* the one place where time enters a guest */
 void clv_tsc_push(struct clv_vcpu *vcpu);	/* msr.c */
 
