@@ -42,9 +42,11 @@ void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 	struct cleave_event *first = &vcpu->injected;
 	u8 vector;
 
-	if (first->type != CLEAVE_EVENT_EXCEPTION)
+	if (first->type == CLEAVE_EVENT_NONE)
 		first = &vcpu->exception;
 	if (first->type != CLEAVE_EVENT_EXCEPTION) {
+		/* An interrupt whose delivery raised it is lost, as on a CPU. */
+		memset(first, 0, sizeof(*first));
 		vcpu->exception = *ev;
 		return;
 	}
