@@ -331,6 +331,7 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		fill_mmio(vcpu, exit, access_flags(exit));
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
 	case CLV_X_SHUTDOWN:
+		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
 	case CLV_X_REFUSED:
