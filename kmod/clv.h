@@ -232,7 +232,14 @@ void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ende
 extern bool clv_rebooting;		/* the same, for vmenter.S */
 
 /* vm.c, vcpu.c */
-extern const struct file_operations clv_dev_fops;	/* main.c's misc device */
+extern const struct file_operations clv_dev_fops, clv_vm_fops, clv_vcpu_fops;	/* ioctl.c */
+int clv_info(struct cleave_info *info);
+int clv_vm_msi(struct clv_vm *vm, const struct cleave_msi *msi);
+int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma);
+int clv_vcpu_set_state(struct clv_vcpu *vcpu, const struct cleave_state *st);
+int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);
+int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set);
+int clv_vcpu_nmi(struct clv_vcpu *vcpu);
 int clv_vm_create(const struct cleave_create_vm *args);		/* fd or -errno */
 void clv_vm_get(struct clv_vm *vm);
 void clv_vm_put(struct clv_vm *vm);
@@ -266,10 +273,11 @@ int clv_run(struct clv_vcpu *vcpu);		/* CLEAVE_RUN; v held */
 /* Brings the vCPU out of the guest or out of HLT to look at its requests. Any context. */
 void clv_vcpu_kick(struct clv_vcpu *vcpu);
 
-static inline void clv_vcpu_request(struct clv_vcpu *vcpu, int req)
+static inline int clv_vcpu_request(struct clv_vcpu *vcpu, int req)
 {
 	set_bit(req, &vcpu->requests);
 	clv_vcpu_kick(vcpu);
+	return 0;
 }
 
 /* s2.lock held for writing, IRQs on. Then no vCPU uses a translation from before it. */

@@ -7,7 +7,6 @@
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include "backend.h"
-#include "fds.h"
 
 /* What a row needs before its function is called. */
 #define ROW_VM_LOCK	BIT(0)		/* vm->lock */
@@ -38,90 +37,54 @@ static_assert(sizeof(struct cleave_lapic_access) == 16);
 static_assert(sizeof(struct cleave_run) == 1008);
 
 /* The rows call by void pointers; each function knows what they are. */
-#define ROW_FN(fn)							\
-static long fn##_row(void *object, void *arg)				\
+#define ROW(name, call)							\
+static long row_##name(void *object, void *arg)				\
 {									\
-	return fn(object, arg);						\
+	return call;							\
 }
 
-static long dev_info(void *unused, void *arg)
-{
-	return clv_info(arg);
-}
-
-static long dev_get_cpuid(void *unused, void *arg)
-{
-	return clv_cpuid_supported(arg);
-}
-
-static long dev_create_vm(void *unused, void *arg)
-{
-	return clv_vm_create(arg);
-}
+ROW(dev_info, clv_info(arg))
+ROW(dev_get_cpuid, clv_cpuid_supported(arg))
+ROW(dev_create_vm, clv_vm_create(arg))
+ROW(vm_create_vcpu, clv_vcpu_create(object, arg))
+ROW(vm_set_slot, clv_mem_set_slot(object, arg))
+ROW(vm_msi, clv_vm_msi(object, arg))
+ROW(vcpu_run, clv_run(object))
+ROW(vcpu_get_state, clv_state_get(object, arg))
+ROW(vcpu_set_state, clv_vcpu_set_state(object, arg))
+ROW(vcpu_get_fpu, clv_fpu_get(object, arg))
+ROW(vcpu_set_fpu, clv_fpu_set(object, arg))
+ROW(vcpu_get_msrs, clv_vcpu_msrs(object, arg, false))
+ROW(vcpu_set_msrs, clv_vcpu_msrs(object, arg, true))
+ROW(vcpu_set_cpuid, clv_vcpu_set_cpuid(object, arg))
+ROW(vcpu_lapic_access, clv_lapic_access(object, arg))
+ROW(vcpu_kick, clv_vcpu_request(object, CLV_REQ_KICK))
+ROW(vcpu_nmi, clv_vcpu_nmi(object))
 
 static const struct clv_ioctl dev_table[] = {
-	{ CLEAVE_INFO, 0, dev_info },
-	{ CLEAVE_GET_CPUID, 0, dev_get_cpuid },
-	{ CLEAVE_CREATE_VM, 0, dev_create_vm },
+	{ CLEAVE_INFO, 0, row_dev_info },
+	{ CLEAVE_GET_CPUID, 0, row_dev_get_cpuid },
+	{ CLEAVE_CREATE_VM, 0, row_dev_create_vm },
 };
-
-ROW_FN(clv_vcpu_create)
-ROW_FN(clv_mem_set_slot)
-
-static long vm_msi(void *vm, void *arg)
-{
-	struct cleave_msi *msi = arg;
-
-	return msi->flags ? -EINVAL : clv_lapic_msi(vm, msi->address, msi->data);
-}
 
 static const struct clv_ioctl vm_table[] = {
-	{ CLEAVE_CREATE_VCPU, ROW_VM_LOCK, clv_vcpu_create_row },
-	{ CLEAVE_SET_SLOT, ROW_VM_LOCK, clv_mem_set_slot_row },
-	{ CLEAVE_MSI, 0, vm_msi },
+	{ CLEAVE_CREATE_VCPU, ROW_VM_LOCK, row_vm_create_vcpu },
+	{ CLEAVE_SET_SLOT, ROW_VM_LOCK, row_vm_set_slot },
+	{ CLEAVE_MSI, 0, row_vm_msi },
 };
 
-ROW_FN(clv_state_get)
-ROW_FN(clv_vcpu_set_state)
-ROW_FN(clv_fpu_get)
-ROW_FN(clv_fpu_set)
-ROW_FN(clv_vcpu_get_msrs)
-ROW_FN(clv_vcpu_set_msrs)
-ROW_FN(clv_vcpu_set_cpuid)
-ROW_FN(clv_lapic_access)
-
-static long vcpu_run(void *vcpu, void *unused)
-{
-	return clv_run(vcpu);
-}
-
-static long vcpu_kick(void *vcpu, void *unused)
-{
-	clv_vcpu_request(vcpu, CLV_REQ_KICK);
-	return 0;
-}
-
-static long vcpu_nmi(void *object, void *unused)
-{
-	struct clv_vcpu *vcpu = object;
-
-	atomic_inc(&vcpu->nmi_queued);
-	clv_vcpu_request(vcpu, CLV_REQ_NMI);
-	return 0;
-}
-
 static const struct clv_ioctl vcpu_table[] = {
-	{ CLEAVE_RUN, ROW_VCPU_LOCK, vcpu_run },
-	{ CLEAVE_GET_STATE, ROW_VCPU_LOCK, clv_state_get_row },
-	{ CLEAVE_SET_STATE, ROW_VCPU_LOCK, clv_vcpu_set_state_row },
-	{ CLEAVE_GET_FPU, ROW_VCPU_LOCK, clv_fpu_get_row },
-	{ CLEAVE_SET_FPU, ROW_VCPU_LOCK, clv_fpu_set_row },
-	{ CLEAVE_GET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, clv_vcpu_get_msrs_row },
-	{ CLEAVE_SET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, clv_vcpu_set_msrs_row },
-	{ CLEAVE_SET_CPUID, ROW_VCPU_LOCK, clv_vcpu_set_cpuid_row },
-	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, clv_lapic_access_row },
-	{ CLEAVE_KICK, 0, vcpu_kick },
-	{ CLEAVE_NMI, 0, vcpu_nmi },
+	{ CLEAVE_RUN, ROW_VCPU_LOCK, row_vcpu_run },
+	{ CLEAVE_GET_STATE, ROW_VCPU_LOCK, row_vcpu_get_state },
+	{ CLEAVE_SET_STATE, ROW_VCPU_LOCK, row_vcpu_set_state },
+	{ CLEAVE_GET_FPU, ROW_VCPU_LOCK, row_vcpu_get_fpu },
+	{ CLEAVE_SET_FPU, ROW_VCPU_LOCK, row_vcpu_set_fpu },
+	{ CLEAVE_GET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, row_vcpu_get_msrs },
+	{ CLEAVE_SET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, row_vcpu_set_msrs },
+	{ CLEAVE_SET_CPUID, ROW_VCPU_LOCK, row_vcpu_set_cpuid },
+	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, row_vcpu_lapic_access },
+	{ CLEAVE_KICK, 0, row_vcpu_kick },
+	{ CLEAVE_NMI, 0, row_vcpu_nmi },
 };
 
 #define CMD_KEY(cmd)	((cmd) & ~IOCSIZE_MASK)

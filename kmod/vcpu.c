@@ -6,7 +6,6 @@
 #include <linux/slab.h>
 #include "backend.h"
 #include "compat.h"
-#include "fds.h"
 
 /* Parts in their order; whoever fails undoes those before it. */
 static int vcpu_init(struct clv_vcpu *vcpu)
@@ -137,7 +136,7 @@ int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	return ret;
 }
 
-static int access_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
+int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 {
 	u32 count = m->count;
 
@@ -156,12 +155,8 @@ static int access_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 	return 0;
 }
 
-int clv_vcpu_get_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m)
+int clv_vcpu_nmi(struct clv_vcpu *vcpu)
 {
-	return access_msrs(vcpu, m, false);
-}
-
-int clv_vcpu_set_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m)
-{
-	return access_msrs(vcpu, m, true);
+	atomic_inc(&vcpu->nmi_queued);
+	return clv_vcpu_request(vcpu, CLV_REQ_NMI);
 }

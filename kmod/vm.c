@@ -6,7 +6,6 @@
 #include <linux/slab.h>
 #include <asm/tsc.h>
 #include "backend.h"
-#include "fds.h"
 
 int clv_info(struct cleave_info *info)
 {
@@ -105,4 +104,9 @@ int clv_vm_create(const struct cleave_create_vm *args)
 	if (fd < 0)
 		clv_vm_put(vm);
 	return fd;
+}
+
+int clv_vm_msi(struct clv_vm *vm, const struct cleave_msi *msi)
+{
+	return msi->flags ? -EINVAL : clv_lapic_msi(vm, msi->address, msi->data);
 }
