@@ -11,7 +11,7 @@
 #include "backend.h"
 
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
-static void skip(struct clv_vcpu *vcpu, u64 next_rip)
+static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 {
 	clv_regs_touch(vcpu, CLV_REG_RFLAGS);
 	vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
@@ -21,22 +21,19 @@ static void skip(struct clv_vcpu *vcpu, u64 next_rip)
 		clv_queue_event(vcpu, &(struct cleave_event) {
 			.type = CLEAVE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
 			.flags = CLEAVE_EVENT_PAYLOAD, .payload = DR_STEP });
+	return CLV_RESUME;
+}
+
+static enum clv_next raise(struct clv_vcpu *vcpu, u8 vector)
+{
+	clv_queue_exception(vcpu, vector);
+	return CLV_RESUME;
 }
 
 /* The instruction is done, or was #GP(0). */
 static enum clv_next skip_or_gp(struct clv_vcpu *vcpu, u64 next_rip, bool gp)
 {
-	if (gp)
-		clv_queue_exception(vcpu, X86_TRAP_GP);
-	else
-		skip(vcpu, next_rip);
-	return CLV_RESUME;
-}
-
-static enum clv_next undefined(struct clv_vcpu *vcpu)
-{
-	clv_queue_exception(vcpu, X86_TRAP_UD);
-	return CLV_RESUME;
+	return gp ? raise(vcpu, X86_TRAP_GP) : skip(vcpu, next_rip);
 }
 
 static u64 edx_eax(struct clv_vcpu *vcpu)
@@ -89,8 +86,7 @@ static enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit
 	vcpu->regs.rbx = ebx;
 	vcpu->regs.rcx = ecx;
 	vcpu->regs.rdx = edx;
-	skip(vcpu, exit->next_rip);
-	return CLV_RESUME;
+	return skip(vcpu, exit->next_rip);
 }
 
 static enum clv_next do_hlt(struct clv_vcpu *vcpu, const struct clv_exit *exit)
@@ -105,7 +101,6 @@ static enum clv_next do_hlt(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_run *run = vcpu->run;
-	u64 mask = GENMASK_ULL(exit->io.size * 8 - 1, 0);
 
 	memset(&run->mmio, 0, sizeof(run->mmio));	/* of the same union, and larger */
 	run->io.port = exit->io.port;
@@ -120,7 +115,7 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 		vcpu->pending = CLV_PENDING_IN;
 		vcpu->pending_size = exit->io.size;
 	} else {
-		run->io.data = vcpu->regs.rax & mask;
+		run->io.data = vcpu->regs.rax & GENMASK(exit->io.size * 8 - 1, 0);
 	}
 	skip(vcpu, exit->next_rip);
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
@@ -191,7 +186,7 @@ static enum clv_next do_cr_write(struct clv_vcpu *vcpu, const struct clv_exit *e
 			clv_lapic_cr8_set(vcpu, val);
 		return skip_or_gp(vcpu, exit->next_rip, val > 0xf);
 	default:
-		return undefined(vcpu);
+		return raise(vcpu, X86_TRAP_UD);
 	}
 }
 
@@ -214,20 +209,19 @@ static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *ex
 		val = clv_lapic_cr8_get(vcpu);
 		break;
 	default:
-		return undefined(vcpu);
+		return raise(vcpu, X86_TRAP_UD);
 	}
 	*gpr = clv_code64(vcpu) ? val : (u32)val;
 	if (gpr == &vcpu->regs.rsp)
 		vcpu->dirty |= CLV_REG_RSP;
-	skip(vcpu, exit->next_rip);
-	return CLV_RESUME;
+	return skip(vcpu, exit->next_rip);
 }
 
 static enum clv_next do_xsetbv(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	clv_regs_need(vcpu, CLV_REG_CRS);
 	if (!(vcpu->sregs.cr4 & X86_CR4_OSXSAVE))
-		return undefined(vcpu);
+		return raise(vcpu, X86_TRAP_UD);
 	return skip_or_gp(vcpu, exit->next_rip, clv_cpl(vcpu) || (u32)vcpu->regs.rcx ||
 						clv_xcr0_write(vcpu, edx_eax(vcpu)));
 }
@@ -323,10 +317,11 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		clv_queue_event(vcpu, &exit->event);
 		return CLV_RESUME;
 	case CLV_X_SKIP:
+		return skip(vcpu, exit->next_rip);
 	case CLV_X_GP:
-		return skip_or_gp(vcpu, exit->next_rip, exit->kind == CLV_X_GP);
+		return raise(vcpu, X86_TRAP_GP);
 	case CLV_X_UD:
-		return undefined(vcpu);
+		return raise(vcpu, X86_TRAP_UD);
 	case CLV_X_INSN:
 		fill_mmio(vcpu, exit, access_flags(exit));
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
