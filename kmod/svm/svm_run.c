@@ -301,22 +301,21 @@ void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
  */
 static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 {
-	static const u8 types[] = {
+	static const u8 types[8] = {
 		[SVM_EXITINTINFO_TYPE_INTR >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_INTERRUPT,
 		[SVM_EXITINTINFO_TYPE_NMI >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_NMI,
 		[SVM_EXITINTINFO_TYPE_EXEPT >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_EXCEPTION,
 	};
-	u32 type = (info & SVM_EXITINTINFO_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT;
-	struct cleave_event *ev = &svm->vcpu.injected;
+	u8 type = types[(info & SVM_EXITINTINFO_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT];
 	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
+	struct cleave_event *ev = &svm->vcpu.injected;
 	bool ours = info == svm->injected && svm->vmcb->save.rip == svm->entry_rip;
 
-	if (!(info & SVM_EXITINTINFO_VALID) || type >= ARRAY_SIZE(types) || !types[type])
+	if (!(info & SVM_EXITINTINFO_VALID) || type == CLEAVE_EVENT_NONE ||
+	    (type == CLEAVE_EVENT_EXCEPTION && !ours &&
+	     (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))
 		return;
-	if (types[type] == CLEAVE_EVENT_EXCEPTION && !ours &&
-	    (vector == X86_TRAP_BP || vector == X86_TRAP_OF))
-		return;
-	ev->type = types[type];
+	ev->type = type;
 	ev->vector = vector;
 	if (info & SVM_EXITINTINFO_VALID_ERR) {
 		ev->flags = CLEAVE_EVENT_ERROR;
@@ -371,19 +370,24 @@ static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 kind, u
 		exit->kind = CLV_X_INSN;
 }
 
-/* MOV CR, CLTS and LMSW by their bytes; SMSW and memory operands are for user space. */
-static void decode_cr_insn(struct clv_vcpu *vcpu, struct clv_exit *exit)
+/* MOV CR, CLTS and LMSW; SMSW and memory operands are for user space. */
+static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 {
 	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
-	bool write = exit->kind == CLV_X_CR_WRITE;
-	u64 cr0 = to_svm(vcpu)->cr0;
-	struct svm_insn in;
+	bool write = code >= SVM_EXIT_WRITE_CR0;
+	const u32 mov = write ? SVM_OP_CR_WRITE : SVM_OP_CR_READ;
+	u64 cr0 = to_svm(vcpu)->cr0, info = exit->raw_info[0];
+	struct svm_insn in = { .opcode = mov, .rm = info & SVM_EXITINFO_REG_MASK };
 
-	if (!read_insn(vcpu, exit, &in))
+	exit->kind = write ? CLV_X_CR_WRITE : CLV_X_CR_READ;
+	exit->cr.nr = code & 15;
+	/* EXITINFO1 with decode assists: bit 63 for MOV CR, 3:0 its GPR (APM vol. 2 15.33.1). */
+	if (!(static_cpu_has(X86_FEATURE_DECODEASSISTS) && (info & BIT_ULL(63)) &&
+	      next_rip_saved(vcpu, exit)) && !read_insn(vcpu, exit, &in))
 		return;
 	exit->cr.gpr = in.rm;
 	exit->cr.value = gpr_value(vcpu, in.rm);
-	if (in.opcode == (write ? SVM_OP_CR_WRITE : SVM_OP_CR_READ))
+	if (in.opcode == mov)
 		return;
 	if (write && in.opcode == SVM_OP_CLTS)
 		exit->cr.value = cr0 & ~(u64)X86_CR0_TS;
@@ -392,20 +396,6 @@ static void decode_cr_insn(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		exit->cr.value = (cr0 & ~lmsw_bits) | (exit->cr.value & (lmsw_bits | X86_CR0_PE));
 	else
 		exit->kind = CLV_X_INSN;
-}
-
-/* EXITINFO1 with decode assists: bit 63 for MOV CR, 3:0 its GPR (APM vol. 2 15.33.1). */
-static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
-{
-	exit->kind = code >= SVM_EXIT_WRITE_CR0 ? CLV_X_CR_WRITE : CLV_X_CR_READ;
-	exit->cr.nr = code & 15;
-	if (static_cpu_has(X86_FEATURE_DECODEASSISTS) && (exit->raw_info[0] & BIT_ULL(63)) &&
-	    next_rip_saved(vcpu, exit)) {
-		exit->cr.gpr = exit->raw_info[0] & SVM_EXITINFO_REG_MASK;
-		exit->cr.value = gpr_value(vcpu, exit->cr.gpr);
-	} else {
-		decode_cr_insn(vcpu, exit);
-	}
 }
 
 static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
