@@ -19,21 +19,15 @@ struct rule {
 /* APM vol. 2 15.20: event types, and exceptions that the mode can raise. */
 static bool event_illegal(u32 ev, bool code64)
 {
-	u32 vector = ev & SVM_EVTINJ_VEC_MASK;
+	u32 type = ev & SVM_EVTINJ_TYPE_MASK, vector = ev & SVM_EVTINJ_VEC_MASK;
 
 	if (!(ev & SVM_EVTINJ_VALID))
 		return false;
-	switch (ev & SVM_EVTINJ_TYPE_MASK) {
-	case SVM_EVTINJ_TYPE_INTR:
-	case SVM_EVTINJ_TYPE_NMI:
-	case SVM_EVTINJ_TYPE_SOFT:
-		return false;
-	case SVM_EVTINJ_TYPE_EXEPT:
+	if (type == SVM_EVTINJ_TYPE_EXEPT)
 		return vector > 31 || vector == X86_TRAP_NMI ||
 		       (code64 && (vector == X86_TRAP_OF || vector == X86_TRAP_BR));
-	default:
-		return true;
-	}
+	return type != SVM_EVTINJ_TYPE_INTR && type != SVM_EVTINJ_TYPE_NMI &&
+	       type != SVM_EVTINJ_TYPE_SOFT;
 }
 
 /* Eight memory types, none of them reserved (APM vol. 2 7.8.1). */
