@@ -245,11 +245,7 @@ static void svm_vcpu_reset(struct clv_vcpu *vcpu)
 	c->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
 	c->nested_cr3 = __sme_set(vcpu->vm->s2.root_hpa);
 	svm->asid_gen = 0;
-	svm->windows = 0;
-	svm->injected = 0;
-	svm->nmi_masked = false;
-	svm->nmi_iret = false;
-	svm->dr_free = 0;
+	memset_startat(svm, 0, windows);
 	/* Writes the CR intercepts that depend on the registers' values. */
 	clv_regs_touch(vcpu, CLV_REG_CRS);
 }

@@ -114,7 +114,6 @@ static void step_begin(struct svm_vcpu *svm)
 {
 	struct vmcb *vmcb = svm->vmcb;
 	bool shadow = vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
-
 	bool nmi = svm->windows & CLV_WINDOW_NMI;
 
 	svm->stepping = false;
@@ -164,12 +163,32 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	return ret;
 }
 
-static void after_guest(struct svm_vcpu *svm, bool entered)
+void svm_enter(struct clv_vcpu *vcpu)
 {
-	struct clv_vcpu *vcpu = &svm->vcpu;
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);
 	struct vmcb_control_area *c = &svm->vmcb->control;
-	const struct vmcb_save_area *s = &svm->vmcb->save;
+	struct vmcb_save_area *s = &svm->vmcb->save;
+	u32 host_spec = 0, guest_spec = 0;
+	bool dr, entered;
 
+	cpu_prepare(svm, cpu);
+	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !static_cpu_has(X86_FEATURE_V_SPEC_CTRL)) {
+		host_spec = this_cpu_read(x86_spec_ctrl_current);
+		guest_spec = vcpu->spec_ctrl;
+	}
+	step_begin(svm);
+	s->rax = vcpu->regs.rax;
+	svm->injected = c->event_inj;
+	svm->injected_error = c->event_inj_err;
+	svm->entry_rip = s->rip;
+	dr = dr_enter(svm);
+
+	entered = !enter_guest(svm, cpu->host_pa, guest_spec, host_spec);
+	/* The loop sees that the host goes down before it enters again. */
+	if (!entered)
+		c->exit_code = SVM_EXIT_INTR;
+	dr_leave(svm, dr);
 	if (svm->host_debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, svm->host_debugctl);
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
@@ -183,7 +202,7 @@ static void after_guest(struct svm_vcpu *svm, bool entered)
 	vcpu->regs.rflags = s->rflags;
 	vcpu->avail = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
 	c->event_inj = 0;
-	if (entered) {
+	if (entered && c->exit_code != (u32)SVM_EXIT_ERR) {
 		c->tlb_ctl = TLB_CONTROL_DO_NOTHING;
 		c->clean = static_cpu_has(X86_FEATURE_VMCBCLEAN) ? CLEAN_ALL : 0;
 	} else {
@@ -193,34 +212,6 @@ static void after_guest(struct svm_vcpu *svm, bool entered)
 		c->exit_int_info = svm->injected;
 		c->exit_int_info_err = svm->injected_error;
 	}
-}
-
-void svm_enter(struct clv_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);
-	struct vmcb_control_area *c = &svm->vmcb->control;
-	u32 host_spec = 0, guest_spec = 0;
-	bool dr, entered;
-
-	cpu_prepare(svm, cpu);
-	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !static_cpu_has(X86_FEATURE_V_SPEC_CTRL)) {
-		host_spec = this_cpu_read(x86_spec_ctrl_current);
-		guest_spec = vcpu->spec_ctrl;
-	}
-	step_begin(svm);
-	svm->vmcb->save.rax = vcpu->regs.rax;
-	svm->injected = c->event_inj;
-	svm->injected_error = c->event_inj_err;
-	svm->entry_rip = svm->vmcb->save.rip;
-	dr = dr_enter(svm);
-
-	entered = !enter_guest(svm, cpu->host_pa, guest_spec, host_spec);
-	/* The loop sees that the host goes down before it enters again. */
-	if (!entered)
-		c->exit_code = SVM_EXIT_INTR;
-	dr_leave(svm, dr);
-	after_guest(svm, entered && c->exit_code != (u32)SVM_EXIT_ERR);
 }
 
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
@@ -376,7 +367,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
 	bool write = code >= SVM_EXIT_WRITE_CR0;
 	const u32 mov = write ? SVM_OP_CR_WRITE : SVM_OP_CR_READ;
-	u64 cr0 = to_svm(vcpu)->cr0, info = exit->raw_info[0];
+	u64 cr0 = vcpu->sregs.cr0, info = exit->raw_info[0];
 	struct svm_insn in = { .opcode = mov, .rm = info & SVM_EXITINFO_REG_MASK };
 
 	exit->kind = write ? CLV_X_CR_WRITE : CLV_X_CR_READ;

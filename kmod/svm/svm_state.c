@@ -83,22 +83,19 @@ static void push_crs(struct svm_vcpu *svm)
 	const struct cleave_sregs *s = &svm->vcpu.sregs;
 	struct vmcb_save_area *v = &svm->vmcb->save;
 
-	svm->cr0 = s->cr0;
-	svm->cr4 = s->cr4;
 	v->cr0 = s->cr0 & ~(X86_CR0_CD | X86_CR0_NW);
 	v->cr2 = s->cr2;
 	v->cr3 = s->cr3;
 	v->cr4 = s->cr4 | X86_CR4_MCE;
 	v->efer = s->efer | EFER_SVME;
-	svm_intercept(svm, INTERCEPT_CR0_READ, v->cr0 != svm->cr0);
-	svm_intercept(svm, INTERCEPT_CR4_READ, v->cr4 != svm->cr4);
+	svm_intercept(svm, INTERCEPT_CR0_READ, v->cr0 != s->cr0);
+	svm_intercept(svm, INTERCEPT_CR4_READ, v->cr4 != s->cr4);
 	svm_dirty(svm, CLEAN_CR | CLEAN_CR2);
 }
 
 void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_save_area *v = &svm->vmcb->save;
+	struct vmcb_save_area *v = &to_svm(vcpu)->vmcb->save;
 
 	if (groups & CLV_REG_RIP)
 		vcpu->regs.rip = v->rip;
@@ -108,12 +105,10 @@ void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 		vcpu->regs.rflags = v->rflags;
 	if (groups & CLV_REG_SEGS)
 		pull_segs(&vcpu->sregs, v);
+	/* CR0, CR4 and EFER are as they were pushed: all writes of them exit. */
 	if (groups & CLV_REG_CRS) {
-		vcpu->sregs.cr0 = svm->cr0;
 		vcpu->sregs.cr2 = v->cr2;
 		vcpu->sregs.cr3 = v->cr3;
-		vcpu->sregs.cr4 = svm->cr4;
-		vcpu->sregs.efer = v->efer & ~(u64)EFER_SVME;
 	}
 	/* DR0 to DR3 are in no VMCB: svm_enter() keeps vcpu->debug.db right. */
 	if (groups & CLV_REG_DEBUG) {

@@ -51,9 +51,9 @@ struct svm_vcpu {
 	u64 uid;		/* c: never used twice, unlike addresses */
 	int cpu;		/* whose caches know the VMCB, or -1 */
 	u64 asid_gen;		/* of control.asid; 0: needs a new one */
-	u64 cr0, cr4;		/* as the guest sees them; the VMCB has the real ones */
 	u64 host_debugctl;	/* of this load */
 
+	/* Zeros after a reset, this and all that follows. */
 	u32 windows;		/* CLV_WINDOW_* asked for */
 	u32 injected;		/* control.event_inj of the last entry */
 	u32 injected_error;
