@@ -50,8 +50,7 @@ bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
 	const struct vmcb_control_area *c = &svm->vmcb->control;
 	const struct vmcb_save_area *s = &svm->vmcb->save;
 	bool lme_pg = (s->efer & EFER_LME) && (s->cr0 & X86_CR0_PG);
-	bool cs_l = s->cs.attrib & SVM_SELECTOR_L_MASK;
-	bool cs_d = s->cs.attrib & SVM_SELECTOR_DB_MASK;
+	bool cs_l = s->cs.attrib & SVM_SELECTOR_L_MASK, cs_d = s->cs.attrib & SVM_SELECTOR_DB_MASK;
 	u64 cr3_high = GENMASK_ULL(63, 0) << boot_cpu_data.x86_phys_bits;
 	const struct rule rules[] = {
 		{ !(s->efer & EFER_SVME), s->efer, "EFER.SVME is 0; must be 1" },
@@ -60,15 +59,14 @@ bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
 		  "CR0.CD is 0 and CR0.NW is 1; set CD or clear NW" },
 		{ s->cr0 & HIGH_HALF, s->cr0, "CR0[63:32] are not 0" },
 		{ s->cr4 & ~CR4_DEFINED, s->cr4, "CR4 has reserved bits set; must be 0" },
-		{ lme_pg && (s->cr3 & cr3_high), s->cr3,
-		  "CR3 points above the physical addresses there are" },
+		{ lme_pg && (s->cr3 & cr3_high), s->cr3, "CR3 is above all physical addresses" },
 		{ s->dr6 & HIGH_HALF, s->dr6, "DR6[63:32] are not 0" },
 		{ s->dr7 & HIGH_HALF, s->dr7, "DR7[63:32] are not 0" },
 		{ lme_pg && !(s->cr4 & X86_CR4_PAE), s->cr4,
 		  "EFER.LME and CR0.PG are 1 and CR4.PAE is 0; long mode needs PAE" },
 		{ lme_pg && !(s->cr0 & X86_CR0_PE), s->cr0,
 		  "EFER.LME and CR0.PG are 1 and CR0.PE is 0; long mode needs PE" },
-		{ lme_pg && (s->cr4 & X86_CR4_PAE) && cs_l && cs_d, s->cs.attrib,
+		{ lme_pg && cs_l && cs_d, s->cs.attrib,
 		  "CS.L and CS.D are both 1 in long mode; clear one" },
 		{ (s->cr4 & BIT_ULL(23)) && !(s->cr0 & X86_CR0_WP), s->cr4,
 		  "CR4.CET is 1 and CR0.WP is 0; set WP" },
