@@ -33,6 +33,8 @@ static void *run_forever(void *arg)
 	return NULL;
 }
 
+static volatile int *at_work;	/* shared: set once all is created */
+
 /* Does not return. */
 static void live(int what, int vcpus)
 {
@@ -51,6 +53,8 @@ static void live(int what, int vcpus)
 		if (i)
 			MUST(-pthread_create(&thread, NULL, run_forever, &v[i]));
 	}
+	if (at_work)
+		*at_work = 1;
 	run_forever(&v[0]);
 }
 
@@ -81,21 +85,27 @@ static unsigned int pseudo_random(void)
 	return x;
 }
 
-/* Lives for least to least + more microseconds and dies, n times. */
-static void kill_many(struct __test_metadata *_metadata, int n, int vcpus, int least, int more)
+/* Lives at most so many microseconds and dies, n times; counted from when all is there, or from birth. */
+static void kill_many(struct __test_metadata *_metadata, int n, int vcpus, bool wait, int us)
 {
+	at_work = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	for (int i = 0; i < n; i++) {
-		pid_t pid = fork();
+		pid_t pid;
 		int status;
 
+		*at_work = 0;
+		pid = fork();
 		ASSERT_GE(pid, 0);
 		if (!pid)
 			live(i % (sizeof(work) / sizeof(work[0])), vcpus);
-		nap_us(least + pseudo_random() % more);
+		ASSERT_TRUE(!wait || WAIT_FOR(*at_work, 5000));
+		nap_us(pseudo_random() % us);
 		ASSERT_EQ(0, kill(pid, SIGKILL));
 		ASSERT_EQ(pid, waitpid(pid, &status, 0));
 		ASSERT_TRUE(WIFSIGNALED(status));
 	}
+	munmap((void *)at_work, 4096);
+	at_work = NULL;
 }
 
 /* The same users of the module as before, and no memory lost. */
@@ -107,37 +117,48 @@ static void as_before(struct __test_metadata *_metadata, long refs, long kib, lo
 	EXPECT_TRUE(well());
 }
 
-/* While they make their VM, mostly, and while it runs: 512 times together. */
-TEST(killed_early)
-{
-	long refs = module_refs(), kib;
+/* While they make their VM, mostly, or while it runs: 512 times together. */
+FIXTURE(killed) {
+	long refs, kib;
+};
 
-	ASSERT_GE(refs, 0);
-	kill_many(_metadata, 20, 1, 0, 4000);
-	kib = mem_available_kib();
-	kill_many(_metadata, 256, 1, 0, 4000);
-	/* 32 KiB of each: a table page or two and a vCPU. */
-	as_before(_metadata, refs, kib, 256 * 32);
+FIXTURE_VARIANT(killed) {
+	bool at_work;
+	int us;
+};
+
+FIXTURE_VARIANT_ADD(killed, early) { .us = 8000 };
+FIXTURE_VARIANT_ADD(killed, soon) { .us = 3000 };
+FIXTURE_VARIANT_ADD(killed, at_work) { .at_work = true, .us = 2000 };
+FIXTURE_VARIANT_ADD(killed, at_once) { .at_work = true, .us = 100 };
+
+FIXTURE_SETUP(killed)
+{
+	self->refs = module_refs();
+	ASSERT_GE(self->refs, 0);
 }
 
-TEST(killed_at_work)
+FIXTURE_TEARDOWN(killed)
 {
-	long refs = module_refs(), kib;
+}
 
-	kill_many(_metadata, 20, 1, 4000, 4000);
-	kib = mem_available_kib();
-	kill_many(_metadata, 256, 1, 4000, 4000);
-	as_before(_metadata, refs, kib, 256 * 32);
+TEST_F(killed, often)
+{
+	kill_many(_metadata, 16, 1, variant->at_work, variant->us);
+	self->kib = mem_available_kib();
+	kill_many(_metadata, 128, 1, variant->at_work, variant->us);
+	/* A vCPU of each would be more. */
+	as_before(_metadata, self->refs, self->kib, 128 * 20);
 }
 
 TEST(killed_with_four_vcpus)
 {
 	long refs = module_refs(), kib;
 
-	kill_many(_metadata, 10, 4, 0, 12000);
+	kill_many(_metadata, 10, 4, true, 2000);
 	kib = mem_available_kib();
-	kill_many(_metadata, 60, 4, 0, 12000);
-	as_before(_metadata, refs, kib, 60 * 64);
+	kill_many(_metadata, 60, 4, true, 2000);
+	as_before(_metadata, refs, kib, 60 * 48);
 }
 
 /* Several at once, in one blow. */
