@@ -117,10 +117,13 @@ static void take_init_sipi(struct clv_vcpu *vcpu)
 		clv_lapic_reset(vcpu, true);
 		WRITE_ONCE(vcpu->mp_state, vcpu->id ? CLEAVE_MP_WAIT_SIPI : CLEAVE_MP_RUNNABLE);
 	}
-	if (test_and_clear_bit(CLV_REQ_SIPI, &vcpu->requests) &&
-	    vcpu->mp_state == CLEAVE_MP_WAIT_SIPI) {
+	/* Senders leave the vector alone as long as the bit is set. */
+	if (test_bit_acquire(CLV_REQ_SIPI, &vcpu->requests)) {
 		u8 vector = READ_ONCE(vcpu->sipi_vector);
 
+		if (!test_and_clear_bit(CLV_REQ_SIPI, &vcpu->requests) ||
+		    vcpu->mp_state != CLEAVE_MP_WAIT_SIPI)
+			return;
 		clv_regs_touch(vcpu, CLV_REG_SEGS | CLV_REG_RIP);
 		vcpu->sregs.cs.selector = vector << 8;
 		vcpu->sregs.cs.base = (u32)vector << 12;
@@ -156,8 +159,11 @@ static int get_ready(struct clv_vcpu *vcpu)
 		return -EIO;
 	if (signal_pending(current))
 		return -EINTR;
-	if (clv_work_needs_user())	/* done on the way to user mode, which is not reached */
-		return restart_syscall();
+	if (clv_work_needs_user()) {
+		/* Done on the way to user mode; without a handler to run, then here again. */
+		set_thread_flag(TIF_SIGPENDING);
+		return -ERESTARTNOHAND;
+	}
 	cond_resched();
 	ret = take_requests(vcpu);
 	if (ret)
