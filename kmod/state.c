@@ -113,9 +113,8 @@ static bool dtable_ok(struct clv_vcpu *vcpu, const struct cleave_dtable *d)
 
 static bool cr0_ok(u64 cr0)
 {
-	if ((cr0 & X86_CR0_PG) && !(cr0 & X86_CR0_PE))
-		return false;
-	return !(cr0 >> 32) && (!(cr0 & X86_CR0_NW) || (cr0 & X86_CR0_CD));
+	return !(cr0 >> 32) && (!(cr0 & X86_CR0_PG) || (cr0 & X86_CR0_PE)) &&
+	       (!(cr0 & X86_CR0_NW) || (cr0 & X86_CR0_CD));
 }
 
 /* SDM vol. 3A 4.1.1, 4.10.1: what long mode asks of CR4, and what asks for it. */
@@ -176,16 +175,11 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 
 static void set_regs(struct clv_vcpu *vcpu, const struct cleave_regs *r)
 {
-	u32 shadow;
-
 	clv_regs_touch(vcpu, CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS);
 	vcpu->regs = *r;
 	vcpu->regs.rflags |= X86_EFLAGS_FIXED;
-	if (!(r->rflags & X86_EFLAGS_IF)) {
-		shadow = clv_backend->shadow_get(vcpu);
-		if (shadow & CLEAVE_SHADOW_STI)
-			clv_backend->shadow_set(vcpu, shadow & ~CLEAVE_SHADOW_STI);
-	}
+	if (!(r->rflags & X86_EFLAGS_IF))
+		clv_backend->shadow_set(vcpu, clv_backend->shadow_get(vcpu) & ~CLEAVE_SHADOW_STI);
 }
 
 /* s has passed sregs_ok(). */
@@ -263,40 +257,28 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
 	return 0;
 }
 
-static int state_check(struct clv_vcpu *vcpu, const struct cleave_state *st)
-{
-	const struct cleave_regs *r = st->groups & CLEAVE_REGS ? &st->regs : NULL;
-	const struct cleave_sregs *s = st->groups & CLEAVE_SREGS ? &st->sregs : NULL;
-	const struct cleave_events *ev = st->groups & CLEAVE_EVENTS ? &st->events : NULL;
-	u64 groups = st->groups;
-
-	if ((groups & ~ALL_GROUPS) || st->reserved)
-		return -EINVAL;
-	if (ev && (clv_events_check(vcpu, ev) || ev->shadow == BOTH_SHADOWS))
-		return -EINVAL;
-	if ((r || s || ev) && !both_ok(vcpu, r, s, ev))
-		return -EINVAL;
-	if ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32)))
-		return -EINVAL;
-	if ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0))
-		return -EINVAL;
-	if ((groups & CLEAVE_MP) && (st->mp.state > CLEAVE_MP_SHUTDOWN ||
-				     memchr_inv(st->mp.reserved, 0, sizeof(st->mp.reserved))))
-		return -EINVAL;
-	return groups & CLEAVE_LAPIC ? clv_lapic_check(vcpu, &st->lapic) : 0;
-}
-
+/* Nothing is set before all is checked. */
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 {
 	u64 groups = st->groups;
+	const struct cleave_regs *r = groups & CLEAVE_REGS ? &st->regs : NULL;
+	const struct cleave_sregs *s = groups & CLEAVE_SREGS ? &st->sregs : NULL;
+	const struct cleave_events *ev = groups & CLEAVE_EVENTS ? &st->events : NULL;
 
 	lockdep_assert_held(&vcpu->mutex);
-	if (state_check(vcpu, st))
+	if ((groups & ~ALL_GROUPS) || st->reserved ||
+	    (ev && (clv_events_check(vcpu, ev) || ev->shadow == BOTH_SHADOWS)) ||
+	    ((r || s || ev) && !both_ok(vcpu, r, s, ev)) ||
+	    ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32))) ||
+	    ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0)) ||
+	    ((groups & CLEAVE_MP) && (st->mp.state > CLEAVE_MP_SHUTDOWN ||
+				      memchr_inv(st->mp.reserved, 0, sizeof(st->mp.reserved)))) ||
+	    ((groups & CLEAVE_LAPIC) && clv_lapic_check(vcpu, &st->lapic)))
 		return -EINVAL;
-	if (groups & CLEAVE_SREGS)
-		set_sregs(vcpu, &st->sregs);
-	if (groups & CLEAVE_REGS)
-		set_regs(vcpu, &st->regs);
+	if (s)
+		set_sregs(vcpu, s);
+	if (r)
+		set_regs(vcpu, r);
 	if (groups & CLEAVE_DEBUG) {
 		clv_regs_touch(vcpu, CLV_REG_DEBUG);
 		vcpu->debug = st->debug;
@@ -305,8 +287,8 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	}
 	if (groups & CLEAVE_XCRS)
 		vcpu->xcr0 = st->xcrs.xcr0;
-	if (groups & CLEAVE_EVENTS)
-		clv_events_set(vcpu, &st->events);
+	if (ev)
+		clv_events_set(vcpu, ev);
 	if (groups & CLEAVE_MP) {
 		WRITE_ONCE(vcpu->mp_state, st->mp.state);
 		WRITE_ONCE(vcpu->sipi_vector, st->mp.sipi_vector);
