@@ -2,10 +2,9 @@
 /*
  * cleave: the local APIC, SDM vol. 3A chapter 11, APM vol. 2 chapter 16.
  *
- * Other vCPUs, message senders and the timer change IRR, TMR, the pending
- * errors and timer_fired, atomically, and then make a request; the vCPU looks
- * in the opposite order. The rest is changed under vcpu->mutex, and they read
- * it as they find it, like messages on a bus would.
+ * Other vCPUs, devices and the timer change IRR, TMR, the pending errors and
+ * timer_fired, atomically, and then make a request. The rest is changed under
+ * vcpu->mutex, and they read it as they find it, like messages on a bus would.
  *
  * Offered: version 0x14, six LVT entries, no CMCI, no suppression of EOI
  * broadcasts. The APIC id is the vCPU's id and read-only. The page stays at
@@ -25,9 +24,8 @@
 #define TIMER_MODE	(3 << 17)
 
 /*
- * The bus clock is 1 GHz, so that a tick is a nanosecond. A period below
- * MIN_PERIOD_NS is taken as that long: a guest cannot make the host program
- * its own timer every few nanoseconds. Ticks missed meanwhile become one.
+ * The bus clock is 1 GHz: a tick is a nanosecond. Shorter periods are taken as
+ * this long, so that a guest cannot keep the host busy programming its timer.
  */
 #define MIN_PERIOD_NS	20000
 
@@ -189,9 +187,8 @@ int clv_lapic_take_eoi(struct clv_vcpu *vcpu)
 }
 
 /*
- * Messages have the form of the ICR: icr is its low half, where only what
- * came from a device can be level-triggered, dest the destination.
- * Does vcpu take it? Its own mode says how dest is read (11.6.2, 11.12.10).
+ * Messages have the form of the ICR: icr is its low half, dest the destination.
+ * Is this one for vcpu? Its own mode says how dest is read (11.6.2, 11.12.10).
  */
 static bool matches(const struct clv_vcpu *vcpu, const struct clv_vcpu *src, u32 icr, u32 dest)
 {
@@ -355,11 +352,9 @@ static u64 deadline_left(struct clv_vcpu *vcpu)
 
 /*
  * v held. Delivers the timer interrupt if it is due, and sets the hrtimer to
- * what comes next. Nothing but the guest's programming and the time counts,
- * so a call too many, by a timer set for what has changed since, is harmless,
- * and a host clock that runs ahead of the TSC makes no deadline come early.
- * The hrtimer is not pinned: it goes with CPUs that go, and a kick reaches the
- * vCPU from wherever it fires.
+ * what comes next, not pinned, as a kick reaches the vCPU from any CPU. A call
+ * too many, by a timer set for what has changed since, is harmless, and a host
+ * clock that runs ahead of the TSC makes no deadline come early.
  */
 static void timer_run(struct clv_vcpu *vcpu)
 {
@@ -422,10 +417,7 @@ static void timer_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 		/* What is left of the count goes on at the new speed. */
 		l->target = ktime_add_ns(ktime_get(), count << timer_shift(val));
 	} else if (off == APIC_LVTT && (changed & APIC_LVT_TIMER_TSCDEADLINE)) {
-		/*
-		 * 11.5.4.1: to and from the deadline disarms. Between one-shot
-		 * and periodic the count goes on, as firmware relies on.
-		 */
+		/* 11.5.4.1; between one-shot and periodic the count goes on. */
 		l->target = 0;
 		l->tsc_deadline = 0;
 		reg_put(l, APIC_TMICT, 0);
@@ -715,12 +707,10 @@ int clv_lapic_base_check(struct clv_vcpu *vcpu, u64 base, bool host)
 	if ((base & ~(u64)(X2APIC_ENABLE | MSR_IA32_APICBASE_ENABLE)) != fixed ||
 	    (x2apic && (!on || !vcpu->caps.x2apic)))
 		return -EINVAL;
-	if (host)
-		return 0;
 	/* x2APIC is entered from xAPIC and left to disabled. */
-	if (x2apic)
-		return is_enabled(vcpu->lapic) ? 0 : -EINVAL;
-	return on && is_x2apic(vcpu->lapic) ? -EINVAL : 0;
+	if (!host && (x2apic ? !is_enabled(vcpu->lapic) : on && is_x2apic(vcpu->lapic)))
+		return -EINVAL;
+	return 0;
 }
 
 int clv_lapic_base_set(struct clv_vcpu *vcpu, u64 base, bool host)
