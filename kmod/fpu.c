@@ -84,9 +84,8 @@ void clv_fpu_put(struct clv_vcpu *vcpu)
 }
 
 /*
- * IRQs off. XCR0 matters with CR4.OSXSAVE alone, without which all that it
- * governs is #UD. CR4 is written through state.c, so the bit in sregs is right
- * even while the group is not available, and the same at entry and exit.
+ * IRQs off. Without CR4.OSXSAVE all that XCR0 governs is #UD; only state.c
+ * writes CR4, so sregs has that bit right even while the group is not here.
  * XSAVES is not offered, but AMD-V cannot intercept it: IA32_XSS must be
  * clear, or XRSTORS writes supervisor state of the host.
  */
@@ -123,7 +122,7 @@ void clv_fpu_leave(struct clv_vcpu *vcpu)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 }
 
-/* The state is in memory: the caller holds the mutex and is not in CLEAVE_RUN. */
+/* Not in CLEAVE_RUN: the state is in memory. */
 int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f)
 {
 	lockdep_assert_held(&vcpu->mutex);
