@@ -18,7 +18,7 @@
 #define CR4_FLUSH	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | \
 			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define RFLAGS_RESERVED	(~0ULL << 22 | BIT(15) | BIT(5) | BIT(3))
-#define PDPTE_RESERVED	0x1e6ULL
+#define PDPTE_RESERVED	0x1c6ULL	/* and bit 5, which QEMU sets as accessed */
 #define DR6_WRITABLE	0xe00fULL
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_WRITABLE	0xffff23ffULL
