@@ -8,6 +8,7 @@ const struct clv_backend *clv_backend;
 
 static const struct clv_backend *const backends[] = {
 	&clv_svm_backend,
+	&clv_vmx_backend,
 };
 
 static struct miscdevice clv_misc = {

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * cleave: what the files of the VT-x backend share. Fields and bits are
+ * <asm/vmx.h>'s (SDM vol. 3C chapters 25 to 31). The only VMREAD and VMWRITE.
+ */
+#ifndef CLV_VMX_VMCS_H
+#define CLV_VMX_VMCS_H
+
+#include <linux/percpu.h>
+#include <asm/asm.h>
+#include <asm/vmx.h>
+#include "../backend.h"
+
+/* The control fields, and what is wanted of each. */
+enum { VMX_PIN, VMX_PRIMARY, VMX_SECONDARY, VMX_EXIT, VMX_ENTRY, VMX_CONTROLS };
+
+struct vmx_control {
+	const char *section, *name;	/* of the rule that it be as its MSR says */
+	u32 field;
+	u32 msr, true_msr;		/* the second one where IA32_VMX_BASIC says so */
+	u32 need, wish;
+};
+
+extern const struct vmx_control vmx_controls[VMX_CONTROLS];
+
+/* What the CPU says; vmx.c. */
+struct vmx_caps {
+	u32 revision;		/* VMCS revision identifier */
+	u32 controls[VMX_CONTROLS];
+	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
+	bool ept_ad;
+	bool l1d_flush;		/* before each entry: L1 terminal fault */
+};
+
+extern struct vmx_caps vmx_caps;
+
+/* One CPU's part: used on it alone, with preemption or IRQs off. */
+struct vmx_cpu {
+	void *vmxon;			/* c: a page */
+	struct list_head vmcss;		/* active here: VMCLEAR before VMXOFF */
+	struct vmx_vcpu *current_vmcs;	/* loaded by VMPTRLD, or NULL */
+	u64 vpid_gen;			/* VPIDs given before this generation are void */
+	u32 vpid_next;
+	u64 last_vcpu;			/* vmx_vcpu.uid of who ran last: IBPB */
+};
+
+DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);
+
+#define VMX_MSR_LOADS	8
+
+struct vmx_vcpu {
+	struct clv_vcpu vcpu;
+	void *vmcs;			/* c: a page */
+	u64 uid;			/* c: never used twice, unlike addresses */
+	struct list_head node;		/* of vmx_cpu.vmcss, on that CPU alone */
+	int cpu;			/* where the VMCS is active, or -1 */
+	bool launched;			/* since its last VMCLEAR */
+	bool setup;			/* control fields are to be written */
+	bool flush;			/* translations of this VM are to be flushed here */
+	u64 vpid_gen;			/* 0: needs a new VPID */
+
+	/* What hooks ask for at any time; vmx_enter() writes what has changed. */
+	u32 primary;			/* CPU_BASED_VM_EXEC_CONTROL */
+	u32 interruptibility;
+	u32 injected, injected_error;	/* VM_ENTRY_INTR_INFO_FIELD of the next entry */
+	u64 tsc_offset;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;	/* in MSRs from enter to put */
+	/* What the VMCS has. */
+	struct vmx_written {
+		u64 primary, interruptibility, injected, tsc_offset, pat;
+		u64 sysenter_cs, sysenter_esp, sysenter_eip, entry_loads, exit_loads;
+		u64 host_cr3, host_cr4, host_fs_base;
+	} written;
+	struct vmx_msr_entry entry_load[VMX_MSR_LOADS], exit_load[VMX_MSR_LOADS];
+
+	/* The last exit; what it does not have is 0. */
+	u32 reason, insn_len, intr_info, intr_error, vectoring, vectoring_error;
+	u64 qualification, gpa, gva;
+	bool failed;			/* no exit: qualification is VM_INSTRUCTION_ERROR */
+
+	/* The host's, from enter to put. */
+	bool host_away;
+	u16 host_ds, host_es, host_fs, host_gs, host_ldt;
+	u64 host_fs_base, host_kernel_gs_base;
+	u32 dr_free;			/* MOV DR is free for so many entries more */
+};
+
+static inline struct vmx_vcpu *to_vmx(struct clv_vcpu *vcpu)
+{
+	return container_of(vcpu, struct vmx_vcpu, vcpu);
+}
+
+/* Reports a failed or faulting VMX instruction, but when the host goes down. */
+void vmx_insn_failed(const char *insn, unsigned long field);
+
+/* The VMCS is current. A field that the CPU does not have reads as 0. */
+static __always_inline u64 vmcs_read(unsigned long field)
+{
+	u64 val = 0;
+
+	asm volatile("1: vmread %1, %0\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : "+r" (val) : "r" (field) : "cc");
+	return val;
+}
+
+static __always_inline void vmcs_write(unsigned long field, u64 val)
+{
+	asm goto("stc\n"
+		 "1: vmwrite %1, %0\n"
+		 "2: jna %l[failed]\n" _ASM_EXTABLE(1b, 2b)
+		 : : "r" (field), "r" (val) : "cc", "memory" : failed);
+	return;
+failed:
+	vmx_insn_failed("VMWRITE", field);
+}
+
+/* *written is what the field has. */
+static inline void vmcs_update(unsigned long field, u64 *written, u64 val)
+{
+	if (*written == val)
+		return;
+	*written = val;
+	vmcs_write(field, val);
+}
+
+/* SDM vol. 3C 31.3. Types: VMX_EPT_EXTENT_*, VMX_VPID_EXTENT_ALL_CONTEXT */
+static inline void vmx_invept(u64 type, u64 eptp)
+{
+	struct { u64 eptp, zero; } desc = { eptp };
+
+	asm volatile("1: invept %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : : "m" (desc), "r" (type) : "cc", "memory");
+}
+
+static inline void vmx_invvpid_all(void)
+{
+	struct { u64 vpid, gva; } desc = { 0 };
+
+	asm volatile("1: invvpid %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : : "m" (desc), "r" ((u64)VMX_VPID_EXTENT_ALL_CONTEXT) : "cc", "memory");
+}
+
+/* vmenter.S: 0: it came out again; 1: VMfail; -1: faulted, VMX is off. */
+int vmx_vmenter(struct cleave_regs *regs, bool launched, u32 guest_spec, u32 host_spec);
+
+/* vmx.c */
+extern bool itlb_multihit_kvm_mitigation;	/* the kernel's; no header has it */
+/* SDM vol. 3D A.2: what must be 1 in the low half, what may be in the high one. */
+u64 vmx_control_cap(int i);
+u64 vmx_eptp(struct clv_vcpu *vcpu);
+void vmx_vcpu_load(struct clv_vcpu *vcpu);
+void vmx_vcpu_put(struct clv_vcpu *vcpu);
+
+/* vmx_run.c */
+void vmx_enter(struct clv_vcpu *vcpu);
+void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
+void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+u32 vmx_blocked(struct clv_vcpu *vcpu);
+void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);
+bool vmx_nmi_masked_get(struct clv_vcpu *vcpu);
+void vmx_nmi_masked_set(struct clv_vcpu *vcpu, bool masked);
+void vmx_tlb_flush(struct clv_vcpu *vcpu);
+
+/* vmx_state.c */
+void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups);
+void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups);
+int vmx_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
+int vmx_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
+u32 vmx_shadow_get(struct clv_vcpu *vcpu);
+void vmx_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
+
+/* vmx_host.c: the host's state around a guest */
+void vmx_host_new_cpu(void);			/* the VMCS is current, preemption off */
+void vmx_host_leave(struct vmx_vcpu *vmx);	/* IRQs off, before the guest */
+void vmx_host_return(struct vmx_vcpu *vmx);	/* preemption off, before another thread runs */
+void vmx_host_cpu_disable(void);		/* IRQs off */
+int vmx_host_init(void);
+void vmx_host_exit(void);
+
+/* vmx_check.c */
+bool vmx_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
+
+#endif /* CLV_VMX_VMCS_H */

@@ -1,0 +1,530 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: VT-x (SDM vol. 3C). What the CPU can, each CPU's part, each vCPU's
+ * VMCS, and what the guest may do without an exit.
+ */
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
+#include <asm/perf_event.h>
+#include <asm/processor.h>
+#include <asm/tlbflush.h>
+#include <asm/trapnr.h>
+#include <asm/tsc.h>
+#include "vmcs.h"
+
+#define CPUID_VMX	BIT(5)		/* leaf 1 ECX */
+#define BASIC_TRUE_CTLS	BIT_ULL(55)	/* IA32_VMX_BASIC, SDM vol. 3D A.1 */
+#define BASIC_TYPE(b)	((b) >> 50 & 15)
+#define TYPE_WB		6
+#define CR4_FRED	BIT_ULL(32)
+#define EPT_NEED	(VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
+			 VMX_EPT_EXTENT_CONTEXT_BIT | VMX_EPT_EXTENT_GLOBAL_BIT)
+#define VPID_NEED	(VMX_VPID_INVVPID_BIT | VMX_VPID_EXTENT_GLOBAL_CONTEXT_BIT)
+
+/*
+ * A guest is left that often at least: Bochs 2.7 has no exit by interrupts while
+ * a guest runs on that was entered with IF clear. Hosts' ticks come first.
+ */
+#define PREEMPT_MS		5
+
+#define PLE_GAP_CYCLES		128	/* between PAUSEs of one loop, */
+#define PLE_WINDOW_CYCLES	4096	/* and of a loop that exits */
+
+/* SDM vol. 3C 25.6 to 25.8: what cleave cannot do without, and what it is glad of. */
+const struct vmx_control vmx_controls[VMX_CONTROLS] = {
+	[VMX_PIN] = { "27.2.1.1", "pin-based controls", PIN_BASED_VM_EXEC_CONTROL,
+		MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+		PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
+		PIN_BASED_VMX_PREEMPTION_TIMER },
+	[VMX_PRIMARY] = { "27.2.1.1", "primary controls", CPU_BASED_VM_EXEC_CONTROL,
+		MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+		CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | CPU_BASED_RDPMC_EXITING |
+		CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
+		CPU_BASED_MOV_DR_EXITING | CPU_BASED_UNCOND_IO_EXITING |
+		CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_MONITOR_EXITING |
+		CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS },
+	[VMX_SECONDARY] = { "27.2.1.1", "secondary controls", SECONDARY_VM_EXEC_CONTROL,
+		MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_PROCBASED_CTLS2,
+		SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
+		SECONDARY_EXEC_ENABLE_VPID,
+		SECONDARY_EXEC_ENABLE_RDTSCP | SECONDARY_EXEC_ENABLE_INVPCID |
+		SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_PAUSE_LOOP_EXITING |
+		SECONDARY_EXEC_ENCLS_EXITING },
+	[VMX_EXIT] = { "27.2.1.2", "exit controls", VM_EXIT_CONTROLS,
+		MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
+		VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_DEBUG_CONTROLS |
+		VM_EXIT_LOAD_IA32_PAT | VM_EXIT_LOAD_IA32_EFER },
+	[VMX_ENTRY] = { "27.2.1.3", "entry controls", VM_ENTRY_CONTROLS,
+		MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+		VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER },
+};
+
+DEFINE_PER_CPU(struct vmx_cpu, vmx_cpu);
+struct vmx_caps vmx_caps;
+static atomic64_t last_uid;
+static u8 *msr_bitmap;		/* for all guests: what one may touch, every one may */
+
+void vmx_insn_failed(const char *insn, unsigned long field)
+{
+	if (!clv_host_rebooting())
+		WARN_ONCE(1, "cleave: %s of field %lx failed", insn, field);
+}
+
+u64 vmx_control_cap(int i)
+{
+	u64 val;
+
+	rdmsrl(MSR_IA32_VMX_BASIC, val);
+	rdmsrl(val & BASIC_TRUE_CTLS ? vmx_controls[i].true_msr : vmx_controls[i].msr, val);
+	return val;
+}
+
+/* In order: the secondary controls' MSR is there if a primary one is. */
+static bool controls_fit(void)
+{
+	u32 *found = vmx_caps.controls;
+	int i;
+
+	for (i = 0; i < VMX_CONTROLS; i++) {
+		const struct vmx_control *c = &vmx_controls[i];
+		u64 cap = vmx_control_cap(i);
+
+		found[i] = (u32)cap | ((c->need | c->wish) & (u32)(cap >> 32));
+		if (!(c->need & ~found[i]))
+			continue;
+		pr_err("cleave: VT-x %s lack bits %x\n", c->name, c->need & ~found[i]);
+		return false;
+	}
+	return true;
+}
+
+/* VMENTER_L1D_FLUSH_AUTO is l1tf=, by which "off" switches it off. */
+static bool must_flush_l1d(void)
+{
+	return boot_cpu_has_bug(X86_BUG_L1TF) &&
+	       l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_NEVER &&
+	       l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_NOT_REQUIRED &&
+	       (l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_AUTO ||
+		l1tf_mitigation != L1TF_MITIGATION_OFF);
+}
+
+/* What stage2.c may build, from IA32_VMX_EPT_VPID_CAP (SDM vol. 3D A.10). */
+static void ept_caps(u64 cap)
+{
+	clv_s2_caps.levels = 4;
+	clv_s2_caps.max_leaf = cap & VMX_EPT_1GB_PAGE_BIT ? CLV_S2_1G :
+			       cap & VMX_EPT_2MB_PAGE_BIT ? CLV_S2_2M : CLV_S2_4K;
+	clv_s2_caps.ad = cap & VMX_EPT_AD_BIT;
+	vmx_caps.ept_ad = clv_s2_caps.ad;
+	/*
+	 * A machine check on executable large pages (SDM erratum "iTLB
+	 * multihit"): small pages only, unless the kernel was told not to care.
+	 */
+	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && itlb_multihit_kvm_mitigation)
+		clv_s2_caps.max_leaf = CLV_S2_4K;
+}
+
+static const char *no_feat_ctl(void)
+{
+	u64 feat;
+
+	if (!(cpuid_ecx(1) & CPUID_VMX))
+		return "this CPU has no VT-x (VMX is not in CPUID)";
+	if (rdmsrl_safe(MSR_IA32_FEAT_CTL, &feat))
+		return "VT-x is in CPUID, but MSR IA32_FEATURE_CONTROL cannot be read";
+	if (!(feat & FEAT_CTL_LOCKED))
+		return "the firmware left IA32_FEATURE_CONTROL unlocked: enable VT-x in its setup";
+	if (!(feat & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX))
+		return "VT-x is disabled in the firmware setup (IA32_FEATURE_CONTROL)";
+	return NULL;
+}
+
+/* Why this machine cannot be a host, or NULL. */
+static const char *no_vmx(void)
+{
+	const char *why = no_feat_ctl();
+	u64 basic, cap;
+
+	if (why)
+		return why;
+	/* There INT 2 is not how an NMI comes in. */
+	if (__read_cr4() & CR4_FRED)
+		return "this kernel runs with FRED: start it with fred=off";
+	rdmsrl(MSR_IA32_VMX_BASIC, basic);
+	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
+	if (vmx_basic_vmcs_size(basic) > PAGE_SIZE || BASIC_TYPE(basic) != TYPE_WB)
+		return "this CPU wants VMCS regions of a size or memory type not known";
+	if (!controls_fit())
+		return "this CPU's VT-x lacks EPT, unrestricted guest, or other controls";
+	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, cap);
+	if ((~cap & EPT_NEED) || (~cap >> 32 & VPID_NEED))
+		return "this CPU's EPT lacks 4 levels, write-back, INVEPT or INVVPID";
+	ept_caps(cap);
+	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, vmx_caps.cr0_fixed0);
+	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, vmx_caps.cr0_fixed1);
+	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, vmx_caps.cr4_fixed0);
+	rdmsrl(MSR_IA32_VMX_CR4_FIXED1, vmx_caps.cr4_fixed1);
+	vmx_caps.l1d_flush = must_flush_l1d();
+	if (vmx_caps.l1d_flush && !boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		return "this CPU leaks to guests (L1TF): update microcode, or boot with l1tf=off";
+	/* With unrestricted guest these two are free (SDM vol. 3D A.7). */
+	vmx_caps.cr0_fixed0 &= ~(u64)(X86_CR0_PE | X86_CR0_PG);
+	return NULL;
+}
+
+static int vmx_probe(const char **why)
+{
+	const char *reason;
+
+	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_CENTAUR &&
+	    boot_cpu_data.x86_vendor != X86_VENDOR_ZHAOXIN)
+		return -ENODEV;
+	reason = no_vmx();
+	if (!reason)
+		return 0;
+	*why = reason;
+	return -EOPNOTSUPP;
+}
+
+static void *alloc_vmcs(gfp_t gfp)
+{
+	u32 *page = (u32 *)get_zeroed_page(gfp);
+
+	if (page)
+		*page = vmx_caps.revision;
+	return page;
+}
+
+/* SDM vol. 3C 25.6.9: a page, a quarter each for reads and writes of two ranges. */
+static void msr_free(u32 msr)
+{
+	u32 at = (msr & 0xc0000000 ? 0x400 : 0) + (msr & 0x1fff) / 8;
+
+	msr_bitmap[at] &= ~BIT(msr & 7);
+	msr_bitmap[at + 0x800] &= ~BIT(msr & 7);
+}
+
+static void vmx_exit(void)
+{
+	int cpu;
+
+	vmx_host_exit();
+	for_each_possible_cpu(cpu)
+		free_page((unsigned long)per_cpu(vmx_cpu, cpu).vmxon);
+	free_page((unsigned long)msr_bitmap);
+}
+
+static int vmx_init(void)
+{
+	int cpu, ret = vmx_host_init();
+
+	BUILD_BUG_ON(offsetof(struct cleave_regs, rax) != 0 ||
+		     offsetof(struct cleave_regs, rcx) != 8 ||
+		     offsetof(struct cleave_regs, rdx) != 16 ||
+		     offsetof(struct cleave_regs, rbx) != 24 ||
+		     offsetof(struct cleave_regs, rbp) != 40 ||
+		     offsetof(struct cleave_regs, rdi) != 56 ||
+		     offsetof(struct cleave_regs, r8) != 64 ||
+		     offsetof(struct cleave_regs, r15) != 120);
+	if (ret)
+		return ret;
+	msr_bitmap = (u8 *)__get_free_page(GFP_KERNEL);
+	ret = msr_bitmap ? 0 : -ENOMEM;
+	for_each_possible_cpu(cpu) {
+		struct vmx_cpu *c = &per_cpu(vmx_cpu, cpu);
+
+		INIT_LIST_HEAD(&c->vmcss);
+		c->vmxon = alloc_vmcs(GFP_KERNEL);
+		if (!c->vmxon)
+			ret = -ENOMEM;
+	}
+	if (ret) {
+		vmx_exit();
+		return ret;
+	}
+	memset(msr_bitmap, 0xff, PAGE_SIZE);
+	/* In the VMCS or switched around the guest, so its own to read and write. */
+	msr_free(MSR_FS_BASE);
+	msr_free(MSR_GS_BASE);
+	msr_free(MSR_KERNEL_GS_BASE);
+	return 0;
+}
+
+static int vmx_cpu_enable(void)
+{
+	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+	u64 pa = __pa(c->vmxon);
+	u8 failed;
+
+	if (cr4_read_shadow() & X86_CR4_VMXE)
+		return -EBUSY;
+	intel_pt_handle_vmx(1);
+	cr4_set_bits(X86_CR4_VMXE);
+	/* #GP where the firmware did not do this CPU as it did the first. */
+	asm volatile("stc\n"
+		     "1: vmxon %1\n"
+		     "2: setna %0\n" _ASM_EXTABLE(1b, 2b)
+		     : "=q" (failed) : "m" (pa) : "cc", "memory");
+	if (failed) {
+		cr4_clear_bits(X86_CR4_VMXE);
+		intel_pt_handle_vmx(0);
+		return -EIO;
+	}
+	/* Whoever had this CPU before may have used the same tags. */
+	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
+	vmx_invvpid_all();
+	c->vpid_gen++;
+	c->vpid_next = 1;
+	c->last_vcpu = 0;
+	c->current_vmcs = NULL;
+	return 0;
+}
+
+/* Where it is active: what the CPU caches of the VMCS goes to memory. */
+static void write_back(struct vmx_vcpu *vmx)
+{
+	u64 pa = __pa(vmx->vmcs);
+
+	asm volatile("1: vmclear %0\n2:\n" _ASM_EXTABLE(1b, 2b)
+		     : : "m" (pa) : "cc", "memory");
+	vmx->launched = false;
+}
+
+/* On the CPU where the VMCS is active, IRQs off. */
+static void vmcs_clear(struct vmx_vcpu *vmx)
+{
+	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+
+	write_back(vmx);
+	if (c->current_vmcs == vmx)
+		c->current_vmcs = NULL;
+	list_del(&vmx->node);
+	/* Before who waits for it makes the VMCS active elsewhere. */
+	smp_store_release(&vmx->cpu, -1);
+}
+
+/* Also from an NMI when the host crashes: what it interrupts does not go on. */
+static void vmx_cpu_disable(void)
+{
+	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+	struct vmx_vcpu *vmx, *next;
+
+	vmx_host_cpu_disable();
+	if (!(__read_cr4() & X86_CR4_VMXE))
+		return;
+	list_for_each_entry_safe(vmx, next, &c->vmcss, node)
+		vmcs_clear(vmx);
+	asm volatile("1: vmxoff\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "cc", "memory");
+	cr4_clear_bits(X86_CR4_VMXE);
+	intel_pt_handle_vmx(0);
+}
+
+static struct clv_vcpu *vmx_vcpu_alloc(struct clv_vm *vm)
+{
+	struct vmx_vcpu *vmx = kzalloc(sizeof(*vmx), GFP_KERNEL_ACCOUNT);
+
+	if (!vmx)
+		return NULL;
+	vmx->vmcs = alloc_vmcs(GFP_KERNEL_ACCOUNT);
+	if (!vmx->vmcs) {
+		kfree(vmx);
+		return NULL;
+	}
+	vmx->uid = atomic64_inc_return(&last_uid);
+	vmx->cpu = -1;
+	return &vmx->vcpu;
+}
+
+static void clear_on_cpu(void *arg)
+{
+	struct vmx_vcpu *vmx = arg;
+
+	if (vmx->cpu == smp_processor_id())
+		vmcs_clear(vmx);
+}
+
+/* Makes the VMCS active nowhere. Preemption may be off, IRQs are on. */
+static void vmcs_take_back(struct vmx_vcpu *vmx)
+{
+	int cpu = READ_ONCE(vmx->cpu);
+
+	/* A CPU that went offline has cleared it itself. */
+	if (cpu >= 0)
+		smp_call_function_single(cpu, clear_on_cpu, vmx, 1);
+}
+
+static void vmx_vcpu_free(struct clv_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmcs_take_back(vmx);
+	free_page((unsigned long)vmx->vmcs);
+	kfree(vmx);
+}
+
+/* The VMCS is written by the next load, when it is current. */
+static void vmx_vcpu_reset(struct clv_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->setup = true;
+	vmx->primary = vmx_caps.controls[VMX_PRIMARY];
+	vmx->interruptibility = 0;
+	vmx->injected = 0;
+	vmx->tsc_offset = vcpu->tsc_pushed;
+	vmx->dr_free = 0;
+	/* Which bits the guest owns depends on its CPUID. */
+	clv_regs_touch(vcpu, CLV_REG_CRS);
+}
+
+static u32 secondary(struct clv_vcpu *vcpu)
+{
+	u32 val = vmx_caps.controls[VMX_SECONDARY];
+
+	/* Without these the instructions are #UD, as on a CPU without them. */
+	if (!vcpu->caps.tsc_aux)
+		val &= ~SECONDARY_EXEC_ENABLE_RDTSCP;
+	if (!vcpu->caps.invpcid)
+		val &= ~SECONDARY_EXEC_ENABLE_INVPCID;
+	return val;
+}
+
+u64 vmx_eptp(struct clv_vcpu *vcpu)
+{
+	return vcpu->vm->s2.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
+	       (vmx_caps.ept_ad ? VMX_EPTP_AD_ENABLE_BIT : 0);
+}
+
+/*
+ * Exceptions that always exit: #DB and #AC, which a guest can raise without
+ * end inside the CPU while it delivers them, and #MC, which is the host's.
+ */
+static void vmcs_setup(struct vmx_vcpu *vmx)
+{
+	const u32 *controls = vmx_caps.controls;
+	const struct {
+		u32 field;
+		u64 val;
+	} fields[] = {
+		{ PIN_BASED_VM_EXEC_CONTROL, controls[VMX_PIN] },
+		{ SECONDARY_VM_EXEC_CONTROL, secondary(&vmx->vcpu) },
+		{ VM_EXIT_CONTROLS, controls[VMX_EXIT] },
+		{ EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) },
+		{ PAGE_FAULT_ERROR_CODE_MASK, 0 },
+		{ PAGE_FAULT_ERROR_CODE_MATCH, 0 },
+		{ CR3_TARGET_COUNT, 0 },
+		{ MSR_BITMAP, __pa(msr_bitmap) },
+		{ VM_EXIT_MSR_STORE_COUNT, 0 },
+		{ VM_EXIT_MSR_LOAD_ADDR, __pa(vmx->exit_load) },
+		{ VM_ENTRY_MSR_LOAD_ADDR, __pa(vmx->entry_load) },
+		{ VMCS_LINK_POINTER, ~0ULL },
+		{ EPT_POINTER, vmx_eptp(&vmx->vcpu) },
+		{ GUEST_IA32_DEBUGCTL, 0 },
+		{ GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
+		{ GUEST_PENDING_DBG_EXCEPTIONS, 0 },
+	};
+	u64 misc;
+	int i;
+
+	for (i = 0; i < ARRAY_SIZE(fields); i++)
+		vmcs_write(fields[i].field, fields[i].val);
+	rdmsrl(MSR_IA32_VMX_MISC, misc);
+	if (controls[VMX_PIN] & PIN_BASED_VMX_PREEMPTION_TIMER)
+		vmcs_write(VMX_PREEMPTION_TIMER_VALUE, (u64)tsc_khz * PREEMPT_MS >> (misc & 31));
+	if (controls[VMX_SECONDARY] & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
+		vmcs_write(PLE_GAP, PLE_GAP_CYCLES);
+		vmcs_write(PLE_WINDOW, PLE_WINDOW_CYCLES);
+	}
+	if (controls[VMX_SECONDARY] & SECONDARY_EXEC_ENCLS_EXITING)
+		vmcs_write(ENCLS_EXITING_BITMAP, ~0ULL);
+	/* No value that a field can have: vmx_enter() writes them all. */
+	memset(&vmx->written, 0xff, sizeof(vmx->written));
+	vmx->setup = false;
+}
+
+static void make_current(struct vmx_vcpu *vmx, struct vmx_cpu *c)
+{
+	u64 pa = __pa(vmx->vmcs);
+	u8 failed;
+
+	asm volatile("stc\n"
+		     "1: vmptrld %1\n"
+		     "2: setna %0\n" _ASM_EXTABLE(1b, 2b)
+		     : "=q" (failed) : "m" (pa) : "cc", "memory");
+	if (failed)
+		vmx_insn_failed("VMPTRLD", 0);
+	c->current_vmcs = vmx;
+}
+
+void vmx_vcpu_load(struct clv_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+	bool new_cpu = vmx->cpu != smp_processor_id();
+
+	if (new_cpu) {
+		vmcs_take_back(vmx);
+		local_irq_disable();
+		write_back(vmx);	/* makes it one, the first time (25.11.3) */
+		WRITE_ONCE(vmx->cpu, smp_processor_id());
+		list_add(&vmx->node, &c->vmcss);
+		local_irq_enable();
+		/* What this CPU cached of this EPT earlier may be old. */
+		vmx->flush = true;
+		vmx->vpid_gen = 0;
+	}
+	if (c->current_vmcs != vmx)
+		make_current(vmx, c);
+	if (new_cpu)
+		vmx_host_new_cpu();
+	if (vmx->setup)
+		vmcs_setup(vmx);
+}
+
+void vmx_vcpu_put(struct clv_vcpu *vcpu)
+{
+	vmx_host_return(to_vmx(vcpu));
+}
+
+static void vmx_tsc_offset(struct clv_vcpu *vcpu, u64 offset)
+{
+	to_vmx(vcpu)->tsc_offset = offset;
+}
+
+const struct clv_backend clv_vmx_backend = {
+	.name = "vmx",
+	.vendor = CLEAVE_VENDOR_VMX,
+	.blocks_init = true,
+	.s2_format = &clv_s2_ept,
+	.probe = vmx_probe,
+	.init = vmx_init,
+	.exit = vmx_exit,
+	.cpu_enable = vmx_cpu_enable,
+	.cpu_disable = vmx_cpu_disable,
+	.vcpu_alloc = vmx_vcpu_alloc,
+	.vcpu_free = vmx_vcpu_free,
+	.vcpu_reset = vmx_vcpu_reset,
+	.vcpu_load = vmx_vcpu_load,
+	.vcpu_put = vmx_vcpu_put,
+	.enter = vmx_enter,
+	.decode_exit = vmx_decode_exit,
+	.regs_pull = vmx_regs_pull,
+	.regs_push = vmx_regs_push,
+	.inject = vmx_inject,
+	.blocked = vmx_blocked,
+	.set_window = vmx_set_window,
+	.shadow_get = vmx_shadow_get,
+	.shadow_set = vmx_shadow_set,
+	.nmi_masked_get = vmx_nmi_masked_get,
+	.nmi_masked_set = vmx_nmi_masked_set,
+	.tlb_flush = vmx_tlb_flush,
+	.msr_get = vmx_msr_get,
+	.msr_set = vmx_msr_set,
+	.tsc_offset = vmx_tsc_offset,
+	.check = vmx_check,
+};

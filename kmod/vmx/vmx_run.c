@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: GPL-2.0
+/* cleave: into a VT-x guest and out of it, and why it came out. */
+#include <linux/kvm_host.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/perf_event.h>
+#include <asm/special_insns.h>
+#include <asm/trapnr.h>
+#include "vmcs.h"
+
+/* Entries for which MOV DR stays free once it was used. */
+#define DR_FREE_ENTRIES	64
+
+#define DR6_EVENTS	0xe00fULL	/* of an exit qualification, SDM vol. 3C table 28-1 */
+#define DR6_QUIET	0xffff0ff0ULL
+#define DR7_ENABLED	0xffULL
+
+#define SHADOW		(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
+#define PENDING_BS	BIT(14)		/* SDM vol. 3C table 25-4 */
+#define NMI_UNBLOCKED	BIT(12)		/* by an IRET, SDM vol. 3C 28.2.3 */
+#define EVENT_MASK	(INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VECTOR_MASK)
+#define REASON_GETSEC	11
+
+#define EVENT_NMI	(INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI)
+#define EVENT_MC	(INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION | X86_TRAP_MC)
+
+/* What an exit has: a qualification, an instruction's length, a cut-short delivery. */
+#define Q	BIT(0)
+#define LEN	BIT(1)
+#define IDT	BIT(2)
+#define GPA	BIT(3)
+
+/* By reason; kind 0: see decode(). What is not offered is #UD: VMX, SMX, SGX, MONITOR. */
+static const struct {
+	u8 kind;
+	u8 has;
+} exits[] = {
+	[EXIT_REASON_EXCEPTION_NMI] = { 0, Q | LEN | IDT },
+	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLV_X_HOST },
+	[EXIT_REASON_TRIPLE_FAULT] = { CLV_X_SHUTDOWN },
+	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLV_X_HOST },
+	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLV_X_WINDOW },
+	[EXIT_REASON_TASK_SWITCH] = { CLV_X_TASK_SWITCH, Q | IDT },
+	[EXIT_REASON_CPUID] = { CLV_X_CPUID, LEN },
+	[REASON_GETSEC] = { CLV_X_UD },
+	[EXIT_REASON_HLT] = { CLV_X_HLT, LEN },
+	[EXIT_REASON_INVD] = { CLV_X_SKIP, LEN },
+	[EXIT_REASON_RDPMC] = { CLV_X_GP },
+	[EXIT_REASON_VMCALL] = { CLV_X_HYPERCALL, LEN },
+	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLV_X_UD },
+	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN },
+	[EXIT_REASON_DR_ACCESS] = { 0, Q },
+	[EXIT_REASON_IO_INSTRUCTION] = { CLV_X_IO, Q | LEN },
+	[EXIT_REASON_MSR_READ] = { CLV_X_RDMSR, LEN },
+	[EXIT_REASON_MSR_WRITE] = { CLV_X_WRMSR, LEN },
+	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { CLV_X_REFUSED, Q },
+	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLV_X_UD },
+	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLV_X_UD },
+	[EXIT_REASON_PAUSE_INSTRUCTION] = { CLV_X_SKIP, LEN },
+	[EXIT_REASON_MCE_DURING_VMENTRY] = { CLV_X_MCE },
+	[EXIT_REASON_EPT_VIOLATION] = { CLV_X_STAGE2, Q | IDT | GPA },
+	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
+	[EXIT_REASON_INVEPT] = { CLV_X_UD },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLV_X_HOST },
+	[EXIT_REASON_INVVPID] = { CLV_X_UD },
+	[EXIT_REASON_WBINVD] = { CLV_X_SKIP, LEN },
+	[EXIT_REASON_XSETBV] = { CLV_X_XSETBV, LEN },
+	[EXIT_REASON_VMFUNC ... EXIT_REASON_ENCLS] = { CLV_X_UD },
+};
+
+/* ---- before and behind the guest ---------------------------------------- */
+
+/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
+void vmx_tlb_flush(struct clv_vcpu *vcpu)
+{
+	to_vmx(vcpu)->flush = true;
+}
+
+/*
+ * The host's counters must not count in the guest unless they are meant to,
+ * nor write PEBS records to addresses that are the guest's there. PEBS is
+ * switched off before the entry, as a record may still be on its way.
+ */
+static void perf_update(struct vmx_vcpu *vmx)
+{
+	static struct kvm_pmu no_pmu;
+	struct perf_guest_switch_msr *m;
+	int nr = 0, n = 0;
+
+	for (m = perf_guest_get_msrs(&nr, &no_pmu); nr > 0 && n < VMX_MSR_LOADS; m++, nr--) {
+		if (m->host == m->guest)
+			continue;
+		if (m->msr == MSR_IA32_PEBS_ENABLE)
+			wrmsrl(m->msr, 0);
+		vmx->entry_load[n] = (struct vmx_msr_entry) { m->msr, 0, m->guest };
+		vmx->exit_load[n++] = (struct vmx_msr_entry) { m->msr, 0, m->host };
+	}
+	vmcs_update(VM_ENTRY_MSR_LOAD_COUNT, &vmx->written.entry_loads, n);
+	vmcs_update(VM_EXIT_MSR_LOAD_COUNT, &vmx->written.exit_loads, n);
+}
+
+/* What this CPU needs to know before it runs this vCPU, and not the one before. */
+static void cpu_prepare(struct vmx_vcpu *vmx)
+{
+	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpu);
+
+	if (cpu->last_vcpu != vmx->uid) {
+		cpu->last_vcpu = vmx->uid;
+		indirect_branch_prediction_barrier();
+	}
+	/* A new VPID where the old one is void. Used-up VPIDs start a new generation. */
+	if (vmx->vpid_gen != cpu->vpid_gen) {
+		if (cpu->vpid_next > U16_MAX) {
+			cpu->vpid_gen++;
+			cpu->vpid_next = 1;
+			vmx_invvpid_all();
+		}
+		vmx->vpid_gen = cpu->vpid_gen;
+		vmcs_write(VIRTUAL_PROCESSOR_ID, cpu->vpid_next++);
+	}
+	if (vmx->flush) {
+		vmx->flush = false;
+		vmx_invept(VMX_EPT_EXTENT_CONTEXT, vmx_eptp(&vmx->vcpu));
+	}
+	perf_update(vmx);
+	vmx_host_leave(vmx);
+}
+
+/*
+ * Within a shadow a step in progress must be pending (SDM vol. 3C 27.3.1.5).
+ * Who ends a shadow has queued the #DB that it held off.
+ */
+static void write_pending_dbg(struct vmx_vcpu *vmx, u32 shadow)
+{
+	u64 pending = shadow ? vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & ~PENDING_BS : 0;
+
+	if (shadow && (vmx->vcpu.regs.rflags & X86_EFLAGS_TF))
+		pending |= PENDING_BS;
+	vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, pending);
+}
+
+static void write_fields(struct vmx_vcpu *vmx)
+{
+	struct vmx_written *w = &vmx->written;
+	u32 state = vmx->interruptibility;
+
+	/* Injecting an NMI sets the mask, and must not find it set (27.3.1.5). */
+	if (vmx->injected == EVENT_NMI)
+		state &= ~GUEST_INTR_STATE_NMI;
+	if (unlikely((state | w->interruptibility) & SHADOW))
+		write_pending_dbg(vmx, state & SHADOW);
+	vmcs_update(GUEST_INTERRUPTIBILITY_INFO, &w->interruptibility, state);
+	vmcs_update(VM_ENTRY_INTR_INFO_FIELD, &w->injected, vmx->injected);
+	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
+		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
+	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
+	vmcs_update(TSC_OFFSET, &w->tsc_offset, vmx->tsc_offset);
+	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
+	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->sysenter_cs);
+	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->sysenter_esp);
+	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->sysenter_eip);
+}
+
+/*
+ * Are DR0 to DR3 the guest's while it runs? DR6 need not be while MOV DR exits:
+ * #DB does too, and leaves it alone. DR7 is switched by the VMCS.
+ */
+static bool dr_enter(struct vmx_vcpu *vmx)
+{
+	const struct cleave_debug *d = &vmx->vcpu.debug;
+	int i;
+
+	if (vmx->dr_free && !--vmx->dr_free)
+		vmx->primary |= CPU_BASED_MOV_DR_EXITING;
+	if (!vmx->dr_free && !(d->dr7 & DR7_ENABLED))
+		return false;
+	if (hw_breakpoint_active())
+		set_debugreg(0, 7);
+	for (i = 0; i < 4; i++)
+		set_debugreg(d->db[i], i);
+	if (vmx->dr_free)
+		set_debugreg(d->dr6, 6);
+	return true;
+}
+
+/* An exit leaves DR7 with all breakpoints off. */
+static void dr_leave(struct vmx_vcpu *vmx, bool loaded)
+{
+	struct cleave_debug *d = &vmx->vcpu.debug;
+	int i;
+
+	for (i = 0; loaded && i < 4; i++)
+		get_debugreg(d->db[i], i);
+	if (vmx->dr_free) {
+		get_debugreg(d->dr6, 6);
+		d->dr7 = vmcs_read(GUEST_DR7);
+		if (d->dr6 != DR6_QUIET)
+			set_debugreg(DR6_QUIET, 6);
+	}
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+}
+
+/*
+ * The exit by an NMI leaves NMIs blocked until the next IRET (SDM vol. 3C
+ * 28.5.5). INT 2 goes through the IDT's gate, so its handler finds the stack
+ * and the frame that it expects of an NMI, and its IRET ends the blocking.
+ */
+static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_spec)
+{
+	struct clv_vcpu *vcpu = &vmx->vcpu;
+	int ret;
+
+	guest_state_enter_irqoff();
+	if (native_read_cr2() != vcpu->sregs.cr2)
+		native_write_cr2(vcpu->sregs.cr2);
+	ret = vmx_vmenter(&vcpu->regs, vmx->launched, guest_spec, host_spec);
+	vcpu->sregs.cr2 = native_read_cr2();
+	vmx->intr_info = 0;
+	if (!ret) {
+		vmx->reason = vmcs_read(VM_EXIT_REASON);
+		if (vmx->reason == EXIT_REASON_EXCEPTION_NMI)
+			vmx->intr_info = vmcs_read(VM_EXIT_INTR_INFO);
+		if ((vmx->intr_info & EVENT_MASK) == EVENT_NMI)
+			asm volatile("int $2");
+	}
+	guest_state_exit_irqoff();
+	return ret;
+}
+
+/* VMREADs only what an exit of this reason has. */
+static void read_exit(struct vmx_vcpu *vmx)
+{
+	struct clv_vcpu *vcpu = &vmx->vcpu;
+	u16 reason = vmx->reason;
+	u8 has = reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
+
+	vmx->qualification = has & Q ? vmcs_read(EXIT_QUALIFICATION) : 0;
+	vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
+	vmx->vectoring = has & IDT ? vmcs_read(IDT_VECTORING_INFO_FIELD) : 0;
+	if (vmx->vectoring & VECTORING_INFO_DELIVER_CODE_MASK)
+		vmx->vectoring_error = vmcs_read(IDT_VECTORING_ERROR_CODE);
+	if (vmx->intr_info & INTR_INFO_DELIVER_CODE_MASK)
+		vmx->intr_error = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
+	vmx->gpa = has & GPA ? vmcs_read(GUEST_PHYSICAL_ADDRESS) : 0;
+	vmx->gva = has & GPA ? vmcs_read(GUEST_LINEAR_ADDRESS) : 0;
+	vcpu->regs.rip = vmcs_read(GUEST_RIP);
+	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
+	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
+	vcpu->avail = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS | CLV_REG_DEBUG;
+}
+
+static void after_guest(struct vmx_vcpu *vmx)
+{
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+	read_exit(vmx);
+	if ((u16)vmx->reason == EXIT_REASON_MCE_DURING_VMENTRY ||
+	    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
+		clv_host_machine_check();
+	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
+		return;		/* neither launched nor delivered */
+	vmx->launched = true;
+	vmx->written.injected = 0;	/* not valid any more */
+	vmx->interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+	vmx->written.interruptibility = vmx->interruptibility;
+	/* An IRET has ended the mask, and will run again for the lack of a page. */
+	if ((u16)vmx->reason == EXIT_REASON_EPT_VIOLATION &&
+	    (vmx->qualification & NMI_UNBLOCKED) && !(vmx->vectoring & VECTORING_INFO_VALID_MASK))
+		vmx->interruptibility |= GUEST_INTR_STATE_NMI;
+}
+
+void vmx_enter(struct clv_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u64 debugctl = get_debugctlmsr();
+	u32 host_spec = 0, guest_spec = 0;
+	bool dr;
+	int ret;
+
+	cpu_prepare(vmx);
+	dr = dr_enter(vmx);
+	write_fields(vmx);
+	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL)) {
+		host_spec = this_cpu_read(x86_spec_ctrl_current);
+		guest_spec = vcpu->spec_ctrl;
+	}
+	/* At every entry: which exits put secrets into the cache is not tracked. */
+	if (vmx_caps.l1d_flush)
+		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+
+	ret = enter_guest(vmx, guest_spec, host_spec);
+
+	/* An exit leaves DEBUGCTL 0 (SDM vol. 3C 28.5.1). */
+	if (debugctl)
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
+	dr_leave(vmx, dr);
+	vmx->failed = ret > 0;
+	if (!ret) {
+		after_guest(vmx);
+		return;
+	}
+	/* Not entered. The loop sees it if it is because the host goes down. */
+	vmx->reason = VMX_EXIT_REASONS_FAILED_VMENTRY | EXIT_REASON_EXTERNAL_INTERRUPT;
+	vmx->qualification = vmx->failed ? vmcs_read(VM_INSTRUCTION_ERROR) : 0;
+	vmx->insn_len = 0;
+}
+
+/* ---- events -------------------------------------------------------------- */
+
+/* struct cleave_event.type; software's types are never injected. */
+static const u32 event_types[] = {
+	[CLEAVE_EVENT_INTERRUPT] = INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR,
+	[CLEAVE_EVENT_NMI] = INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR,
+	[CLEAVE_EVENT_EXCEPTION] = INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION,
+};
+
+/*
+ * #BP and #OF are hardware exceptions here, too: those have no instruction
+ * length, and what is pushed is RIP as it stands, as on the other vendor.
+ */
+void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->injected = event_types[ev->type] | ev->vector;
+	if (ev->flags & CLEAVE_EVENT_ERROR)
+		vmx->injected |= INTR_INFO_DELIVER_CODE_MASK;
+	vmx->injected_error = ev->error_code;
+}
+
+u32 vmx_blocked(struct clv_vcpu *vcpu)
+{
+	u32 state = to_vmx(vcpu)->interruptibility;
+	u32 blocked = 0;
+
+	clv_regs_need(vcpu, CLV_REG_RFLAGS);
+	if (state & SHADOW)
+		blocked = CLV_BLOCK_INT | CLV_BLOCK_NMI;
+	if (!(vcpu->regs.rflags & X86_EFLAGS_IF))
+		blocked |= CLV_BLOCK_INT;
+	if (state & GUEST_INTR_STATE_NMI)
+		blocked |= CLV_BLOCK_NMI;
+	return blocked;
+}
+
+/*
+ * The NMI window may be open in STI's shadow (SDM vol. 3C 26.2), where an NMI
+ * cannot go in: wait for the shadow's end then, which IF being set makes the
+ * interrupt window.
+ */
+void vmx_set_window(struct clv_vcpu *vcpu, u32 windows)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->primary &= ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
+	if (windows & CLV_WINDOW_INT)
+		vmx->primary |= CPU_BASED_INTR_WINDOW_EXITING;
+	if (windows & CLV_WINDOW_NMI)
+		vmx->primary |= vmx->interruptibility & GUEST_INTR_STATE_STI ?
+				CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
+}
+
+bool vmx_nmi_masked_get(struct clv_vcpu *vcpu)
+{
+	return to_vmx(vcpu)->interruptibility & GUEST_INTR_STATE_NMI;
+}
+
+void vmx_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->interruptibility &= ~GUEST_INTR_STATE_NMI;
+	vmx->interruptibility |= masked ? GUEST_INTR_STATE_NMI : 0;
+}
+
+/*
+ * The event whose delivery the exit cut short. INT n, INT3, INTO and INT1 are
+ * forgotten, as RIP is still at them and they will run again.
+ */
+static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
+{
+	u32 type = info & (INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK);
+	struct cleave_event *ev = &vmx->vcpu.injected;
+	int i;
+
+	for (i = CLEAVE_EVENT_INTERRUPT; i <= CLEAVE_EVENT_EXCEPTION; i++) {
+		if (type != event_types[i])
+			continue;
+		ev->type = i;
+		ev->vector = info & INTR_INFO_VECTOR_MASK;
+		if (info & INTR_INFO_DELIVER_CODE_MASK) {
+			ev->flags = CLEAVE_EVENT_ERROR;
+			ev->error_code = error;
+		}
+		if (i == CLEAVE_EVENT_NMI)
+			vmx->interruptibility |= GUEST_INTR_STATE_NMI;
+	}
+}
+
+/* ---- what it was --------------------------------------------------------- */
+
+/* Beyond 4 GiB a next RIP is one of 64-bit code, or wraps. */
+static void set_next_rip(struct clv_vcpu *vcpu, struct clv_exit *exit)
+{
+	exit->next_rip = exit->rip + to_vmx(vcpu)->insn_len;
+	if (unlikely((exit->next_rip ^ exit->rip) >> 32) && !clv_code64(vcpu))
+		exit->next_rip = (u32)exit->next_rip;
+}
+
+/* SDM vol. 3C table 28-3 */
+static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
+{
+	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
+
+	exit->kind = CLV_X_CR_WRITE;
+	exit->cr.nr = q & 15;
+	exit->cr.gpr = q >> 8 & 15;
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	switch (q >> 4 & 3) {
+	case 0:
+		exit->cr.value = ((u64 *)&vcpu->regs)[exit->cr.gpr];
+		if (!clv_code64(vcpu))
+			exit->cr.value = (u32)exit->cr.value;
+		return;
+	case 1:
+		exit->kind = CLV_X_CR_READ;
+		return;
+	case 2:	/* CLTS */
+		exit->cr.value = vcpu->sregs.cr0 & ~(u64)X86_CR0_TS;
+		return;
+	default: /* LMSW: can set PE but not clear it */
+		exit->cr.value = (vcpu->sregs.cr0 & ~lmsw_bits) |
+				 (q >> 16 & (lmsw_bits | X86_CR0_PE));
+		return;
+	}
+}
+
+/* SDM vol. 3C table 28-5 */
+static void decode_io(struct clv_exit *exit, u64 q)
+{
+	exit->io.size = (q & 7) + 1;
+	exit->io.in = q & BIT(3);
+	exit->io.string = q & BIT(4);
+	exit->io.port = q >> 16;
+}
+
+/*
+ * SDM vol. 3C table 28-7. With accessed and dirty bits the walk of the guest's
+ * tables counts as writing them (29.3.3.2).
+ */
+static void decode_ept(struct vmx_vcpu *vmx, struct clv_exit *exit, u64 q)
+{
+	exit->gpa = vmx->gpa;
+	exit->gva = vmx->gva;
+	exit->walk = !(q & EPT_VIOLATION_GVA_TRANSLATED);
+	exit->gva_valid = (q & EPT_VIOLATION_GVA_IS_VALID) && !exit->walk;
+	exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
+		       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
+}
+
+static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 info = vmx->intr_info;
+
+	exit->kind = CLV_X_EXCEPTION;
+	exit->event.type = CLEAVE_EVENT_EXCEPTION;
+	exit->event.vector = info & INTR_INFO_VECTOR_MASK;
+	if (info & INTR_INFO_DELIVER_CODE_MASK) {
+		exit->event.flags = CLEAVE_EVENT_ERROR;
+		exit->event.error_code = vmx->intr_error;
+	}
+	if ((info & EVENT_MASK) == EVENT_NMI) {
+		exit->kind = CLV_X_HOST;
+	} else if ((info & EVENT_MASK) == EVENT_MC) {
+		exit->kind = CLV_X_MCE;
+	} else if (exit->event.vector == X86_TRAP_DB) {
+		exit->event.flags = CLEAVE_EVENT_PAYLOAD;
+		exit->event.payload = q & DR6_EVENTS;
+		/* INT1 is a trap, but its exit comes before it. */
+		if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
+			set_next_rip(vcpu, exit);
+			clv_set_rip(vcpu, exit->next_rip);
+		}
+	}
+}
+
+static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u16 reason = vmx->reason;
+
+	exit->kind = reason < ARRAY_SIZE(exits) ? exits[reason].kind : 0;
+	switch (reason) {
+	case EXIT_REASON_EXCEPTION_NMI:
+		decode_exception(vcpu, exit, q);
+		break;
+	case EXIT_REASON_CR_ACCESS:
+		decode_cr(vcpu, exit, q);
+		break;
+	case EXIT_REASON_DR_ACCESS:
+		vmx->dr_free = DR_FREE_ENTRIES;
+		vmx->primary &= ~CPU_BASED_MOV_DR_EXITING;
+		exit->kind = CLV_X_RESUME;
+		break;
+	case EXIT_REASON_IO_INSTRUCTION:
+		decode_io(exit, q);
+		break;
+	case EXIT_REASON_EPT_VIOLATION:
+		decode_ept(vmx, exit, q);
+		break;
+	default:	/* a misconfigured EPT is our fault, nobody else writes it */
+		WARN_ON_ONCE(reason == EXIT_REASON_EPT_MISCONFIG);
+		if (!exit->kind)
+			exit->kind = CLV_X_UNHANDLED;
+	}
+}
+
+void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	exit->raw_reason = vmx->failed ? ~0ULL : vmx->reason;
+	exit->raw_info[0] = vmx->qualification;
+	exit->rip = vcpu->regs.rip;
+	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
+		requeue(vmx, vmx->injected, vmx->injected_error);
+	else
+		requeue(vmx, vmx->vectoring, vmx->vectoring_error);
+	if (vmx->failed)
+		exit->kind = CLV_X_REFUSED;
+	else
+		decode(vcpu, exit, vmx->qualification);
+	if (vmx->insn_len)
+		set_next_rip(vcpu, exit);
+}
