@@ -323,6 +323,7 @@ struct rcu_head { void *next; };
 struct fpu_guest { u64 xfeatures; void *fpstate; };
 struct mm_struct { int users; };
 struct file_operations { int unused; };
+struct vm_area_struct;
 
 /* Time stands still but where a test changes it. */
 static ktime_t unit_now __attribute__((unused));

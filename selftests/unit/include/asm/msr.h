@@ -8,7 +8,7 @@
 /* The test's: what reaches the host's MSRs and its clock. */
 static void unit_wrmsr(u32 msr, u64 val);
 static u64 unit_rdmsr(u32 msr);
-static u64 unit_tsc;
+static u64 unit_tsc __attribute__((unused));
 
 #define wrmsrl(msr, val)	unit_wrmsr(msr, val)
 #define rdmsrl(msr, val)	((val) = unit_rdmsr(msr))
