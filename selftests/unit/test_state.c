@@ -44,9 +44,15 @@ void clv_regs_pull(struct clv_vcpu *v, u32 groups)
 	v->avail |= groups;
 }
 
+static u64 pdptes[4], pdptes_at;
+
+/* Guest memory is the four entries alone. */
 int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
 {
-	return -ENOENT;
+	if (gpa != pdptes_at)
+		return -ENOENT;
+	memcpy(buf, pdptes, len);
+	return 0;
 }
 
 int clv_lapic_base_check(struct clv_vcpu *v, u64 base, bool host)
@@ -698,6 +704,44 @@ UNIT_TEST(cr3)
 	CHECK(!vcpu.flush_guest);
 	CHECK_EQ(clv_cr3_write(&vcpu, 0x2005), 0);
 	CHECK(vcpu.flush_guest);
+}
+
+/* SDM vol. 3A 4.4.1 */
+UNIT_TEST(pdptes_with_control_registers)
+{
+	static const u64 good[4] = { 0x5001, ~1ULL, 0x8000000019, 0 }, none[4];
+
+	start(PAE);
+	CHECK(vcpu.pdptes_stale);
+	memcpy(pdptes, good, sizeof(pdptes));
+	pdptes_at = 0x20a0;
+	CHECK_EQ(clv_cr3_write(&vcpu, 0x20b8), 0);	/* in units of 32 bytes */
+	CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
+	/* A reserved bit in one that is present: as if nothing had been written. */
+	for (int i = 0; i < 4; i++) {
+		pdptes[i] = 1 | 1ULL << (i % 2 ? 2 : 40);
+		CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), -EINVAL);
+		CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PGE), -EINVAL);
+		CHECK_EQ(clv_cr0_write(&vcpu, X86_CR0_PE | X86_CR0_PG | X86_CR0_WP), -EINVAL);
+		CHECK_EQ(vcpu.sregs.cr3, 0x20b8);
+		CHECK_EQ(vcpu.sregs.cr4, X86_CR4_PAE);
+		CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
+		memcpy(pdptes, good, sizeof(pdptes));
+	}
+	CHECK_EQ(clv_cr3_write(&vcpu, 0x9000), 0);	/* no memory: none is present */
+	CHECK(!memcmp(vcpu.pdpte, none, sizeof(none)));
+	/* What user space has set is read before entry, and cannot fail any more. */
+	vcpu.sregs.cr3 = pdptes_at;
+	clv_pdptes_load(&vcpu);
+	CHECK(!vcpu.pdptes_stale && (vcpu.dirty & CLV_REG_CRS));
+	CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
+	pdptes[3] = 7;
+	clv_pdptes_load(&vcpu);
+	CHECK(!memcmp(vcpu.pdpte, none, sizeof(none)));
+	/* Long mode has none. */
+	start(LONG);
+	CHECK_EQ(clv_cr3_write(&vcpu, pdptes_at), 0);
+	pdptes_at = 0;
 }
 
 /* SDM vol. 1 13.3 */
