@@ -81,7 +81,7 @@ GUEST(jump, 64, "jmp *%rbx\n\t");
 TEST_F(mmio, exit)
 {
 	struct cleave_run *r = self->v.run;
-	const uint64_t at = DEV_GPA + 0xabc;
+	const uint64_t at = DEV_GPA + 0xabd;
 
 	for (int i = 0; i < 3; i++) {
 		if (i == 0)
