@@ -608,6 +608,9 @@ TEST_F_TIMEOUT(stage2, everything_at_once, 60)
 			break;
 		}
 	}
+	/* A busy machine may not have let it through all pages meanwhile. */
+	for (until = now_ns() + 20000000000ull; !*passes && now_ns() < until; )
+		usleep(10000);
 	EXPECT_GT(*passes, 0);
 	EXPECT_GT(steps, 100);
 	runner_stop(&r);
