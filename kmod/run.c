@@ -219,6 +219,8 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	preempt_disable();
 	if (unlikely(!clv_host_cpu_enabled())) {
 		preempt_enable();
+		/* It goes down, and its hotplug thread may be of lower priority. */
+		schedule_timeout_interruptible(1);
 		return false;
 	}
 	load(vcpu);

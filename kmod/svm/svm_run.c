@@ -407,8 +407,10 @@ static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	u64 info = exit->raw_info[0];
 
-	/* Reserved bits are set by nobody but us: a broken table. */
-	if (WARN_ON_ONCE(info & PFERR_RSVD_MASK)) {
+	/* A broken table of ours, or a guest address beyond what nested paging reaches. */
+	if (info & PFERR_RSVD_MASK) {
+		pr_warn_ratelimited("cleave: nested fault on reserved bits at %#llx\n",
+				    exit->raw_info[1]);
 		exit->kind = CLV_X_UNHANDLED;
 		return;
 	}
