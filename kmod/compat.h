@@ -47,9 +47,6 @@ static inline void clv_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags
 #endif
 }
 
-/* From load to unload; later ones have it while their VMs live, which exclude ours. */
-#define CLV_KVM_INTEL_HAS_CALLBACK	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
-
 static inline void clv_send_reschedule(int cpu)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)

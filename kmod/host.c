@@ -5,7 +5,6 @@
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
-#include <linux/module.h>
 #include <linux/reboot.h>
 #include <asm/mce.h>
 #include <asm/ptrace.h>
@@ -144,55 +143,6 @@ static void emergency_disable(void)
 	cpu_disable(NULL);
 }
 
-/*
- * There is one callback. Before 6.12 kvm_intel has it for as long as it is
- * loaded, and serves ours as well: any CPU in VMX operation leaves it.
- */
-static bool kvm_intel;			/* host_lock: is loaded, or just about to be */
-static bool emergency_registered;	/* host_lock */
-
-static void emergency_update(void)
-{
-	bool want = users && clv_backend->blocks_init && !kvm_intel;
-
-	if (want == emergency_registered)
-		return;
-	emergency_registered = want;
-	if (want)
-		cpu_emergency_register_virt_callback(emergency_disable);
-	else
-		cpu_emergency_unregister_virt_callback(emergency_disable);
-}
-
-static int module_notify(struct notifier_block *nb, unsigned long action, void *data)
-{
-	struct module *mod = data;
-
-	if (strcmp(mod->name, "kvm_intel") || action == MODULE_STATE_LIVE)
-		return NOTIFY_DONE;
-	mutex_lock(&host_lock);
-	kvm_intel = action == MODULE_STATE_COMING;
-	emergency_update();
-	mutex_unlock(&host_lock);
-	return NOTIFY_OK;
-}
-
-static struct notifier_block module_nb = {
-	.notifier_call = module_notify,
-};
-
-static void emergency_init(void)
-{
-	struct kobject *kobj;
-
-	if (!CLV_KVM_INTEL_HAS_CALLBACK)
-		return;
-	register_module_notifier(&module_nb);
-	kobj = kset_find_obj(THIS_MODULE->mkobj.kobj.kset, "kvm_intel");
-	kvm_intel = kobj;
-	kobject_put(kobj);
-}
-
 static int enable_all(void)
 {
 	atomic_t error = ATOMIC_INIT(0);
@@ -200,8 +150,11 @@ static int enable_all(void)
 	if (READ_ONCE(clv_rebooting))
 		return -EBUSY;
 	on_each_cpu(cpu_enable, &error, 1);
-	if (!atomic_read(&error))
+	if (!atomic_read(&error)) {
+		if (clv_backend->blocks_init)
+			cpu_emergency_register_virt_callback(emergency_disable);
 		return 0;
+	}
 	on_each_cpu(cpu_disable, NULL, 1);
 	if (atomic_read(&error) == -EBUSY)
 		pr_warn_ratelimited("cleave: virtualization is in use by another hypervisor, mostly KVM: stop its guests, or unload it (modprobe -r kvm_%s)\n",
@@ -220,10 +173,8 @@ int clv_host_get(void)
 	mutex_lock(&host_lock);
 	if (!users)
 		ret = enable_all();
-	if (!ret) {
+	if (!ret)
 		users++;
-		emergency_update();
-	}
 	mutex_unlock(&host_lock);
 	cpus_read_unlock();
 	return ret;
@@ -233,10 +184,11 @@ void clv_host_put(void)
 {
 	cpus_read_lock();
 	mutex_lock(&host_lock);
-	users--;
-	emergency_update();
-	if (!users)
+	if (!--users) {
+		if (clv_backend->blocks_init)
+			cpu_emergency_unregister_virt_callback(emergency_disable);
 		on_each_cpu(cpu_disable, NULL, 1);
+	}
 	mutex_unlock(&host_lock);
 	cpus_read_unlock();
 }
@@ -256,14 +208,11 @@ int clv_host_init(void)
 		return ret;
 	}
 	clv_syscore_register();
-	emergency_init();
 	return 0;
 }
 
 void clv_host_exit(void)
 {
-	if (CLV_KVM_INTEL_HAS_CALLBACK)
-		unregister_module_notifier(&module_nb);
 	clv_syscore_unregister();
 	unregister_reboot_notifier(&reboot_nb);
 	cpuhp_remove_state_nocalls(hp_state);
