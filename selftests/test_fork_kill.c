@@ -144,11 +144,11 @@ FIXTURE_TEARDOWN(killed)
 
 TEST_F(killed, often)
 {
-	kill_many(_metadata, 16, 1, variant->at_work, variant->us);
+	kill_many(_metadata, 48, 1, variant->at_work, variant->us);
 	self->kib = mem_available_kib();
 	kill_many(_metadata, 128, 1, variant->at_work, variant->us);
-	/* A vCPU of each would be more. */
-	as_before(_metadata, self->refs, self->kib, 128 * 20);
+	/* A VM of each, which a vCPU would keep, would be more. */
+	as_before(_metadata, self->refs, self->kib, 128 * 32);
 }
 
 TEST(killed_with_four_vcpus)
