@@ -9,52 +9,28 @@
 
 #include "clv.h"
 
-enum clv_exit_kind {
-	CLV_X_RESUME,		/* the backend dealt with it */
-	CLV_X_HOST,		/* interrupt or NMI of the host, taken already */
-	CLV_X_CPUID,
-	CLV_X_HLT,
-	CLV_X_IO,
-	CLV_X_RDMSR,
-	CLV_X_WRMSR,
-	CLV_X_HYPERCALL,
-	CLV_X_CR_READ,		/* MOV from CR @cr to register @gpr */
-	CLV_X_CR_WRITE,		/* @value to CR @cr (MOV, CLTS, LMSW composed) */
-	CLV_X_XSETBV,
-	CLV_X_STAGE2,		/* page fault at @gpa */
-	CLV_X_EXCEPTION,	/* @event: give it to the guest */
-	CLV_X_WINDOW,		/* a window that set_window() asked for is open */
-	CLV_X_SKIP,		/* nothing to do: WBINVD, PAUSE, INVD */
-	CLV_X_UD,		/* #UD: not offered (VMX, SVM, MONITOR ...) */
-	CLV_X_GP,		/* #GP(0): RDPMC ... */
-	CLV_X_TASK_SWITCH,
-	CLV_X_INSN,		/* for user space to carry out */
-	CLV_X_SHUTDOWN,
-	CLV_X_REFUSED,		/* the processor refused the guest state */
-	CLV_X_MCE,		/* machine check, handed to the host already */
-	CLV_X_UNHANDLED,
-};
-
 /**
  * struct clv_exit - one exit, vendor facts made neutral
- * @kind: CLV_X_*
+ * @kind: CLEAVE_KIND_*
+ * @entered: what the entry before it injected; the core's
  * @raw_reason: VMX exit reason or SVM EXITCODE
  * @raw_info: exit qualification and 0, or EXITINFO1 and EXITINFO2
  * @rip: of the instruction
  * @next_rip: behind it, truncated to the code size; 0 if not known
- * @gpa: CLV_X_STAGE2
- * @gva: CLV_X_STAGE2, if @gva_valid
+ * @gpa: CLEAVE_KIND_STAGE2
+ * @gva: CLEAVE_KIND_STAGE2, if @gva_valid
  * @gva_valid: the CPU gave it
- * @access: CLV_X_STAGE2: CLV_S2_R, W or X, the access that faulted
- * @walk: CLV_X_STAGE2: it was the guest's page walk, not its data
- * @io: CLV_X_IO
- * @cr: CLV_X_CR_*
- * @event: CLV_X_EXCEPTION
+ * @access: CLEAVE_KIND_STAGE2: CLV_S2_R, W or X, the access that faulted
+ * @walk: CLEAVE_KIND_STAGE2: it was the guest's page walk, not its data
+ * @io: CLEAVE_KIND_IO
+ * @cr: CLEAVE_KIND_CR_*
+ * @event: CLEAVE_KIND_EXCEPTION
  * @insn_len: bytes in @insn
  * @insn: its first bytes, if the CPU gave them
  */
 struct clv_exit {
-	enum clv_exit_kind kind;
+	u32 kind;
+	struct cleave_event entered;
 	u64 raw_reason;
 	u64 raw_info[2];
 	u64 rip;
@@ -118,7 +94,7 @@ struct clv_exit {
  * @msr_get: MSRs that live in the VMCS or VMCB; -ENOENT for others
  * @msr_set: the same; the core has checked the value
  * @tsc_offset: vm->tsc_offset has changed
- * @check: which rule of the manual the guest state breaks; false if none
+ * @check: the first rule of the manual that the guest state breaks; false if none
  */
 struct clv_backend {
 	const char *name;
@@ -153,7 +129,7 @@ struct clv_backend {
 	int (*msr_get)(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 	int (*msr_set)(struct clv_vcpu *vcpu, u32 msr, u64 val);
 	void (*tsc_offset)(struct clv_vcpu *vcpu, u64 offset);
-	bool (*check)(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
+	bool (*check)(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 };
 
 extern const struct clv_backend clv_svm_backend;

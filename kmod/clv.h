@@ -109,6 +109,9 @@ struct clv_vcpu {
 	u32 id;				/* c */
 	struct mutex mutex;
 	struct cleave_run *run;		/* c: one page, shared with user space */
+	struct cleave_recorder *recorder; /* c: pages that user space may read; v to write */
+	struct cleave_record record;	/* v: of the exit that is being handled */
+	bool recording;			/* v: it goes to the recorder */
 
 	/* registers (v) */
 	struct cleave_regs regs;
@@ -173,7 +176,7 @@ struct clv_vcpu {
 		bool x2apic, tsc_deadline, rdtscp, tsc_aux, tsc_adjust, mce, mtrr;
 		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd, invpcid;
 	} caps;
-	u64 exits;			/* v */
+	bool has_run;			/* v: entered at least once */
 };
 
 /* Accessors: a register is pulled when first asked for, and pushed before entry. */
@@ -294,6 +297,15 @@ void clv_complete_pending(struct clv_vcpu *vcpu);
 /* CLV_TO_USER; exit may be NULL */
 enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
 void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
+
+/* record.c: the flight recorder and the counters */
+int clv_recorder_create(struct clv_vcpu *vcpu);
+void clv_recorder_destroy(struct clv_vcpu *vcpu);
+int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f);	/* no lock */
+/* v held. An exit's record, before it is handled: what the handler may change is kept. */
+void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit);
+void clv_record_end(struct clv_vcpu *vcpu);
+void clv_recorder_left(struct clv_vcpu *vcpu, u32 exit);	/* CLEAVE_EXIT_* to user space */
 
 /* state.c */
 int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);

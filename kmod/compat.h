@@ -38,12 +38,12 @@ static void clv_syscore_register(void) { register_syscore_ops(&clv_syscore_ops);
 static void clv_syscore_unregister(void) { unregister_syscore_ops(&clv_syscore_ops); }
 #endif
 
-static inline void clv_vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
+static inline void clv_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 3, 0)
-	vm_flags_set(vma, flags);
+	vm_flags_mod(vma, set, clear);
 #else
-	vma->vm_flags |= flags;
+	vma->vm_flags = (vma->vm_flags | set) & ~clear;
 #endif
 }
 

@@ -400,7 +400,7 @@ int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	for (i = 0; i < t->c.count; i++)
 		if (check_entry(&t->c.entries[i]) || index_entry(t, i))
 			goto free;
-	if (vcpu->exits) {
+	if (vcpu->has_run) {
 		ret = memcmp(&t->c, &vcpu->cpuid->c, sizeof(t->c)) ? -EBUSY : 0;
 		goto free;
 	}

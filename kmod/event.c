@@ -7,6 +7,7 @@
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
 #include "backend.h"
+#include "trace.h"
 
 #define DR6_B		0xfULL		/* which breakpoint */
 #define DR6_PAYLOAD	0xe00fULL	/* and BD, BS, BT */
@@ -156,6 +157,8 @@ static void inject(struct clv_vcpu *vcpu)
 		if ((vcpu->sregs.cr0 & X86_CR0_PE) && (CLV_ERROR_CODE_VECTORS & BIT(ev.vector)))
 			ev.flags = CLEAVE_EVENT_ERROR;
 	}
+	if (ev.type)
+		trace_cleave_inject(vcpu->id, &ev);
 	clv_backend->inject(vcpu, &ev);
 }
 

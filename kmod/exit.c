@@ -9,6 +9,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 #include "backend.h"
+#include "trace.h"
 
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
 static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
@@ -67,6 +68,7 @@ enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv
 	run->raw_info[1] = exit ? exit->raw_info[1] : 0;
 	run->rip = exit ? exit->rip : vcpu->regs.rip;
 	run->exit = kind;
+	clv_recorder_left(vcpu, kind);
 	return CLV_TO_USER;
 }
 
@@ -253,6 +255,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 	u32 flags = access_flags(exit);
 	int err = clv_mem_fault(vcpu, exit->gpa, exit->access, &hva);
 
+	trace_cleave_fault(vcpu->id, exit->gpa, exit->access, hva, err);
 	switch (err) {
 	case 0:
 	case -EAGAIN:
@@ -274,65 +277,61 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 
 static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	struct cleave_run *run = vcpu->run;
-	char rule[sizeof(run->refused.rule)] = "";
-	u64 value = 0;
+	struct cleave_refusal r = { 0 };
 
-	if (!clv_backend->check(vcpu, rule, sizeof(rule), &value))
-		strscpy(rule, "refused by a rule that this module does not check", sizeof(rule));
-	memcpy(run->refused.rule, rule, sizeof(rule));
-	run->refused.value = value;
+	clv_backend->check(vcpu, &r);
+	vcpu->run->refused = r;
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_REFUSED, exit);
 }
 
 enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	switch (exit->kind) {
-	case CLV_X_RESUME:
-	case CLV_X_HOST:
-	case CLV_X_MCE:
-	case CLV_X_WINDOW:	/* the loop looks before each entry */
+	case CLEAVE_KIND_NONE:
+	case CLEAVE_KIND_HOST:
+	case CLEAVE_KIND_MCE:
+	case CLEAVE_KIND_WINDOW:	/* the loop looks before each entry */
 		return CLV_RESUME;
-	case CLV_X_CPUID:
+	case CLEAVE_KIND_CPUID:
 		return do_cpuid(vcpu, exit);
-	case CLV_X_HLT:
+	case CLEAVE_KIND_HLT:
 		return do_hlt(vcpu, exit);
-	case CLV_X_IO:
+	case CLEAVE_KIND_IO:
 		return do_io(vcpu, exit);
-	case CLV_X_RDMSR:
+	case CLEAVE_KIND_RDMSR:
 		return do_msr(vcpu, exit, false);
-	case CLV_X_WRMSR:
+	case CLEAVE_KIND_WRMSR:
 		return do_msr(vcpu, exit, true);
-	case CLV_X_HYPERCALL:
+	case CLEAVE_KIND_HYPERCALL:
 		return do_hypercall(vcpu, exit);
-	case CLV_X_CR_READ:
+	case CLEAVE_KIND_CR_READ:
 		return do_cr_read(vcpu, exit);
-	case CLV_X_CR_WRITE:
+	case CLEAVE_KIND_CR_WRITE:
 		return do_cr_write(vcpu, exit);
-	case CLV_X_XSETBV:
+	case CLEAVE_KIND_XSETBV:
 		return do_xsetbv(vcpu, exit);
-	case CLV_X_STAGE2:
+	case CLEAVE_KIND_STAGE2:
 		return do_stage2(vcpu, exit);
-	case CLV_X_EXCEPTION:
+	case CLEAVE_KIND_EXCEPTION:
 		clv_queue_event(vcpu, &exit->event);
 		return CLV_RESUME;
-	case CLV_X_SKIP:
+	case CLEAVE_KIND_SKIP:
 		return skip(vcpu, exit->next_rip);
-	case CLV_X_GP:
+	case CLEAVE_KIND_GP:
 		return raise(vcpu, X86_TRAP_GP);
-	case CLV_X_UD:
+	case CLEAVE_KIND_UD:
 		return raise(vcpu, X86_TRAP_UD);
-	case CLV_X_INSN:
+	case CLEAVE_KIND_INSN:
 		fill_mmio(vcpu, exit, access_flags(exit));
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
-	case CLV_X_SHUTDOWN:
+	case CLEAVE_KIND_SHUTDOWN:
 		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
-	case CLV_X_REFUSED:
+	case CLEAVE_KIND_REFUSED:
 		return do_refused(vcpu, exit);
-	case CLV_X_TASK_SWITCH:
-	case CLV_X_UNHANDLED:
+	case CLEAVE_KIND_TASK_SWITCH:
+	case CLEAVE_KIND_UNHANDLED:
 		break;
 	}
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);

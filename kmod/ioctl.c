@@ -35,6 +35,9 @@ static_assert(sizeof(struct cleave_fpu) == 12288);
 static_assert(sizeof(struct cleave_msrs) == 8 + 16 * CLEAVE_MAX_MSRS);
 static_assert(sizeof(struct cleave_lapic_access) == 16);
 static_assert(sizeof(struct cleave_run) == 1008);
+static_assert(sizeof(struct cleave_record) == 64);
+static_assert(sizeof(struct cleave_recorder) == 20480);
+static_assert(sizeof(struct cleave_freeze) == 8);
 
 /* The rows call by void pointers; each function knows what they are. */
 #define ROW(name, call)							\
@@ -60,6 +63,7 @@ ROW(vcpu_set_cpuid, clv_vcpu_set_cpuid(object, arg))
 ROW(vcpu_lapic_access, clv_lapic_access(object, arg))
 ROW(vcpu_kick, clv_vcpu_request(object, CLV_REQ_KICK))
 ROW(vcpu_nmi, clv_vcpu_nmi(object))
+ROW(vcpu_freeze, clv_recorder_freeze(object, arg))
 
 static const struct clv_ioctl dev_table[] = {
 	{ CLEAVE_INFO, 0, row_dev_info },
@@ -85,6 +89,7 @@ static const struct clv_ioctl vcpu_table[] = {
 	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, row_vcpu_lapic_access },
 	{ CLEAVE_KICK, 0, row_vcpu_kick },
 	{ CLEAVE_NMI, 0, row_vcpu_nmi },
+	{ CLEAVE_FREEZE, 0, row_vcpu_freeze },
 };
 
 #define CMD_KEY(cmd)	((cmd) & ~IOCSIZE_MASK)

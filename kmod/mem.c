@@ -21,6 +21,7 @@
 #include <asm/pgtable.h>
 #include <asm/processor.h>
 #include "backend.h"
+#include "trace.h"
 
 #define FAULT_AROUND	16U		/* pages, a power of two */
 
@@ -73,6 +74,14 @@ static int slot_check(const struct cleave_slot *a)
 	return 0;
 }
 
+static bool s2_range(struct clv_vm *vm, enum clv_s2_op op, u64 gfn, u64 n, void **free)
+{
+	bool hit = clv_s2_range(&vm->s2, op, gfn, n, free);
+
+	trace_cleave_invalidate(gfn, n, op, hit);
+	return hit;
+}
+
 int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 {
 	struct clv_slot new = { 0 }, *slot;
@@ -99,7 +108,7 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 		return -ENOENT;
 
 	write_lock(&vm->s2.lock);
-	if (clv_s2_range(&vm->s2, CLV_S2_UNMAP, slot->gfn, slot->npages, &free))
+	if (s2_range(vm, CLV_S2_UNMAP, slot->gfn, slot->npages, &free))
 		clv_vm_flush_tlb(vm);
 	*slot = new;
 	vm->nr_slots = max(vm->nr_slots, args->slot + 1);
@@ -121,8 +130,8 @@ static bool vm_range(struct clv_vm *vm, enum clv_s2_op op, unsigned long start, 
 		unsigned long to = min(end, s->hva + (s->npages << PAGE_SHIFT));
 
 		if (from < to)
-			hit |= clv_s2_range(&vm->s2, op, s->gfn + ((from - s->hva) >> PAGE_SHIFT),
-					    DIV_ROUND_UP(to - from, PAGE_SIZE), &free);
+			hit |= s2_range(vm, op, s->gfn + ((from - s->hva) >> PAGE_SHIFT),
+					DIV_ROUND_UP(to - from, PAGE_SIZE), &free);
 	}
 	if (hit && (op == CLV_S2_UNMAP || op == CLV_S2_PROTECT))
 		clv_vm_flush_tlb(vm);

@@ -8,6 +8,7 @@
 #include <linux/vtime.h>
 #include "backend.h"
 #include "compat.h"
+#include "trace.h"
 
 static void load(struct clv_vcpu *vcpu)
 {
@@ -226,6 +227,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	load(vcpu);
 	clv_tsc_sync(vcpu);
 	clv_events_deliver(vcpu);
+	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
 		clv_backend->regs_push(vcpu, vcpu->dirty);
 		vcpu->dirty = 0;
@@ -251,7 +253,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	clv_fpu_leave(vcpu);
 	/* Release: who sees it outside sees what the guest wrote. */
 	smp_store_release(&vcpu->mode, CLV_OUTSIDE);
-	vcpu->exits++;
+	vcpu->has_run = true;
 	/* The tick that ended the guest is still the guest's time. */
 	local_irq_enable();
 	local_irq_disable();
@@ -264,6 +266,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 
 static int loop(struct clv_vcpu *vcpu)
 {
+	enum clv_next next;
 	struct clv_exit exit;
 	int ret;
 
@@ -274,9 +277,13 @@ static int loop(struct clv_vcpu *vcpu)
 		if (ret == READY_AGAIN || !enter_once(vcpu))
 			continue;
 		memset(&exit, 0, sizeof(exit));
+		exit.entered = vcpu->injected;
 		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
 		clv_backend->decode_exit(vcpu, &exit);
-		if (clv_handle_exit(vcpu, &exit) == CLV_TO_USER)
+		clv_record_begin(vcpu, &exit);
+		next = clv_handle_exit(vcpu, &exit);
+		clv_record_end(vcpu);
+		if (next == CLV_TO_USER)
 			return 0;
 	}
 }

@@ -15,9 +15,12 @@ static int vcpu_init(struct clv_vcpu *vcpu)
 	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->run)
 		return ret;
-	ret = clv_cpuid_create(vcpu);
+	ret = clv_recorder_create(vcpu);
 	if (ret)
 		goto free_run;
+	ret = clv_cpuid_create(vcpu);
+	if (ret)
+		goto free_recorder;
 	ret = clv_fpu_create(vcpu);
 	if (ret)
 		goto free_cpuid;
@@ -34,6 +37,8 @@ free_fpu:
 	clv_fpu_destroy(vcpu);
 free_cpuid:
 	clv_cpuid_destroy(vcpu);
+free_recorder:
+	clv_recorder_destroy(vcpu);
 free_run:
 	free_page((unsigned long)vcpu->run);
 	return ret;
@@ -65,6 +70,7 @@ void clv_vcpu_destroy(struct clv_vcpu *vcpu)
 	clv_fpu_destroy(vcpu);
 	clv_cpuid_destroy(vcpu);
 	clv_s2_cache_free(&vcpu->s2_cache);
+	clv_recorder_destroy(vcpu);
 	free_page((unsigned long)vcpu->run);
 	clv_backend->vcpu_free(vcpu);
 }
@@ -106,15 +112,25 @@ destroy:
 	return fd;
 }
 
+/* Page 0 is the run page; the recorder, for reading alone, is behind it. */
 int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma)
 {
+	bool recorder = vma->vm_pgoff == 1;
+	void *page = recorder ? (void *)vcpu->recorder : vcpu->run;
+	unsigned long addr, size = recorder ? sizeof(*vcpu->recorder) : PAGE_SIZE;
+	int ret = 0;
+
 	if (vma->vm_mm != vcpu->vm->mm)
 		return -EIO;
-	if (vma->vm_pgoff || vma->vm_end - vma->vm_start != PAGE_SIZE ||
+	if (vma->vm_pgoff > 1 || vma->vm_end - vma->vm_start != size ||
 	    !(vma->vm_flags & VM_SHARED) || (vma->vm_flags & VM_EXEC))
 		return -EINVAL;
-	clv_vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND);
-	return vm_insert_page(vma, vma->vm_start, virt_to_page(vcpu->run));
+	if (recorder && (vma->vm_flags & VM_WRITE))
+		return -EACCES;
+	clv_vm_flags_mod(vma, VM_DONTCOPY | VM_DONTEXPAND, recorder ? VM_MAYWRITE : 0);
+	for (addr = vma->vm_start; addr < vma->vm_end && !ret; addr += PAGE_SIZE, page += PAGE_SIZE)
+		ret = vm_insert_page(vma, addr, virt_to_page(page));
+	return ret;
 }
 
 int clv_vcpu_set_state(struct clv_vcpu *vcpu, const struct cleave_state *st)

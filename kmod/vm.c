@@ -11,7 +11,7 @@ int clv_info(struct cleave_info *info)
 {
 	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
 			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
-			 CLEAVE_FEATURE_TSC_DEADLINE;
+			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER;
 	info->vendor = clv_backend->vendor;
 	info->max_vcpus = CLEAVE_MAX_VCPUS;
 	info->max_slots = CLEAVE_MAX_SLOTS;
@@ -20,6 +20,7 @@ int clv_info(struct cleave_info *info)
 	info->tsc_khz = tsc_khz;
 	info->xcr0 = clv_fpu_xcr0();
 	info->fpu_size = clv_fpu_size();
+	info->recorder_size = sizeof(struct cleave_recorder);
 	return 0;
 }
 

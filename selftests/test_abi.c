@@ -94,7 +94,7 @@ TEST_F(abi, info)
 	EXPECT_EQ(1, info.xcr0 & 1);
 	EXPECT_GE(info.fpu_size, 576);
 	EXPECT_LE(info.fpu_size, sizeof(struct cleave_fpu));
-	EXPECT_EQ(0, info.reserved);
+	EXPECT_EQ(sizeof(struct cleave_recorder), info.recorder_size);
 }
 
 TEST_F(abi, unknown_commands)

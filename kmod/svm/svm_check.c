@@ -44,7 +44,7 @@ static bool pat_illegal(u64 pat)
 	return false;
 }
 
-bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
+bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *r)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	const struct vmcb_control_area *c = &svm->vmcb->control;
@@ -84,8 +84,9 @@ bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
 	for (i = 0; i < ARRAY_SIZE(rules); i++) {
 		if (!rules[i].broken)
 			continue;
-		snprintf(rule, len, "APM vol. 2 15.5.1: %s", rules[i].text);
-		*value = rules[i].value;
+		strscpy(r->section, "APM vol. 2 15.5.1", sizeof(r->section));
+		strscpy(r->legal, rules[i].text, sizeof(r->legal));
+		r->value = rules[i].value;
 		return true;
 	}
 	return false;

@@ -344,7 +344,7 @@ static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_i
 		return true;
 	}
 	/* Unmapped by another vCPU since: the guest shall fault on it itself. */
-	exit->kind = n == -EFAULT ? CLV_X_RESUME : CLV_X_INSN;
+	exit->kind = n == -EFAULT ? CLEAVE_KIND_NONE : CLEAVE_KIND_INSN;
 	return false;
 }
 
@@ -358,7 +358,7 @@ static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 kind, u
 		return;
 	/* QEMU 7.2 gives an INVD the exit code of WBINVD. */
 	if (in.opcode != opcode && !(in.opcode == SVM_OP_INVD && opcode == SVM_OP_WBINVD))
-		exit->kind = CLV_X_INSN;
+		exit->kind = CLEAVE_KIND_INSN;
 }
 
 /* MOV CR, CLTS and LMSW; SMSW and memory operands are for user space. */
@@ -370,7 +370,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 	u64 cr0 = vcpu->sregs.cr0, info = exit->raw_info[0];
 	struct svm_insn in = { .opcode = mov, .rm = info & SVM_EXITINFO_REG_MASK };
 
-	exit->kind = write ? CLV_X_CR_WRITE : CLV_X_CR_READ;
+	exit->kind = write ? CLEAVE_KIND_CR_WRITE : CLEAVE_KIND_CR_READ;
 	exit->cr.nr = code & 15;
 	/* EXITINFO1 with decode assists: bit 63 for MOV CR, 3:0 its GPR (APM vol. 2 15.33.1). */
 	if (!(static_cpu_has(X86_FEATURE_DECODEASSISTS) && (info & BIT_ULL(63)) &&
@@ -386,14 +386,14 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 		/* It can set PE but not clear it (APM vol. 3, LMSW). */
 		exit->cr.value = (cr0 & ~lmsw_bits) | (exit->cr.value & (lmsw_bits | X86_CR0_PE));
 	else
-		exit->kind = CLV_X_INSN;
+		exit->kind = CLEAVE_KIND_INSN;
 }
 
 static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	u64 info = exit->raw_info[0];
 
-	exit->kind = CLV_X_IO;
+	exit->kind = CLEAVE_KIND_IO;
 	exit->io.port = info >> 16;
 	exit->io.size = (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT;
 	exit->io.in = info & SVM_IOIO_TYPE_MASK;
@@ -411,10 +411,10 @@ static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	if (info & PFERR_RSVD_MASK) {
 		pr_warn_ratelimited("cleave: nested fault on reserved bits at %#llx\n",
 				    exit->raw_info[1]);
-		exit->kind = CLV_X_UNHANDLED;
+		exit->kind = CLEAVE_KIND_UNHANDLED;
 		return;
 	}
-	exit->kind = CLV_X_STAGE2;
+	exit->kind = CLEAVE_KIND_STAGE2;
 	exit->gpa = exit->raw_info[1];
 	exit->walk = info & PFERR_GUEST_PAGE_MASK;
 	exit->access = info & PFERR_WRITE_MASK ? CLV_S2_W :
@@ -458,7 +458,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct cleave_event *ev = &exit->event;
 
-	exit->kind = vector == X86_TRAP_MC ? CLV_X_MCE : CLV_X_EXCEPTION;
+	exit->kind = vector == X86_TRAP_MC ? CLEAVE_KIND_MCE : CLEAVE_KIND_EXCEPTION;
 	ev->type = CLEAVE_EVENT_EXCEPTION;
 	ev->vector = vector;
 	if (BIT(vector) & CLV_ERROR_CODE_VECTORS) {
@@ -466,13 +466,13 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 		ev->error_code = exit->raw_info[0];
 	}
 	if (vector == X86_TRAP_GP && !ev->error_code && is_hidden_insn(vcpu)) {
-		exit->kind = CLV_X_UD;
+		exit->kind = CLEAVE_KIND_UD;
 	} else if (vector == X86_TRAP_PF) {	/* CR2 is not written yet (APM vol. 2 15.12.15) */
 		ev->flags |= CLEAVE_EVENT_PAYLOAD;
 		ev->payload = exit->raw_info[1];
 	} else if (vector == X86_TRAP_DB) {
 		if (is_our_step(svm))
-			exit->kind = CLV_X_WINDOW;
+			exit->kind = CLEAVE_KIND_WINDOW;
 		ev->flags = CLEAVE_EVENT_PAYLOAD;
 		ev->payload = svm->vmcb->save.dr6 & DR6_EVENTS;
 	}
@@ -483,23 +483,23 @@ static const struct {
 	u8 kind;
 	u32 opcode;
 } exits[SVM_EXIT_RDPRU + 1] = {
-	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = { CLV_X_HOST },
-	[SVM_EXIT_RDPMC] = { CLV_X_GP },
-	[SVM_EXIT_CPUID] = { CLV_X_CPUID, SVM_OP_CPUID },
-	[SVM_EXIT_INVD] = { CLV_X_SKIP, SVM_OP_INVD },
-	[SVM_EXIT_PAUSE] = { CLV_X_SKIP, SVM_OP_PAUSE },
-	[SVM_EXIT_HLT] = { CLV_X_HLT, SVM_OP_HLT },
-	[SVM_EXIT_TASK_SWITCH] = { CLV_X_TASK_SWITCH },
-	[SVM_EXIT_SHUTDOWN] = { CLV_X_SHUTDOWN },
-	[SVM_EXIT_VMMCALL] = { CLV_X_HYPERCALL, SVM_OP_VMMCALL },
-	[SVM_EXIT_WBINVD] = { CLV_X_SKIP, SVM_OP_WBINVD },
-	[SVM_EXIT_XSETBV] = { CLV_X_XSETBV, SVM_OP_XSETBV },
+	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = { CLEAVE_KIND_HOST },
+	[SVM_EXIT_RDPMC] = { CLEAVE_KIND_GP },
+	[SVM_EXIT_CPUID] = { CLEAVE_KIND_CPUID, SVM_OP_CPUID },
+	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, SVM_OP_INVD },
+	[SVM_EXIT_PAUSE] = { CLEAVE_KIND_SKIP, SVM_OP_PAUSE },
+	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, SVM_OP_HLT },
+	[SVM_EXIT_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH },
+	[SVM_EXIT_SHUTDOWN] = { CLEAVE_KIND_SHUTDOWN },
+	[SVM_EXIT_VMMCALL] = { CLEAVE_KIND_HYPERCALL, SVM_OP_VMMCALL },
+	[SVM_EXIT_WBINVD] = { CLEAVE_KIND_SKIP, SVM_OP_WBINVD },
+	[SVM_EXIT_XSETBV] = { CLEAVE_KIND_XSETBV, SVM_OP_XSETBV },
 	/* Not offered. */
-	[SVM_EXIT_INVLPGA] = { CLV_X_UD },
-	[SVM_EXIT_VMRUN] = { CLV_X_UD },
-	[SVM_EXIT_VMLOAD ... SVM_EXIT_ICEBP] = { CLV_X_UD },
-	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_COND] = { CLV_X_UD },
-	[SVM_EXIT_RDPRU] = { CLV_X_UD },
+	[SVM_EXIT_INVLPGA] = { CLEAVE_KIND_UD },
+	[SVM_EXIT_VMRUN] = { CLEAVE_KIND_UD },
+	[SVM_EXIT_VMLOAD ... SVM_EXIT_ICEBP] = { CLEAVE_KIND_UD },
+	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_COND] = { CLEAVE_KIND_UD },
+	[SVM_EXIT_RDPRU] = { CLEAVE_KIND_UD },
 };
 
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
@@ -512,7 +512,7 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->raw_info[0] = c->exit_info_1;
 	exit->raw_info[1] = c->exit_info_2;
 	exit->rip = vcpu->regs.rip;
-	exit->kind = CLV_X_RESUME;
+	exit->kind = CLEAVE_KIND_NONE;
 	requeue(svm, c->exit_int_info, c->exit_int_info_err);
 
 	switch (code) {
@@ -528,7 +528,7 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		break;
 	case SVM_EXIT_VINTR:
 		svm_set_window(vcpu, svm->windows & ~CLV_WINDOW_INT);
-		exit->kind = CLV_X_WINDOW;
+		exit->kind = CLEAVE_KIND_WINDOW;
 		break;
 	case SVM_EXIT_IRET:	/* The NMI handler is at it: the mask ends behind it. */
 		svm->nmi_iret = true;
@@ -540,21 +540,21 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		break;
 	case SVM_EXIT_MSR:
 		if (exit->raw_info[0] & 1)
-			decode_insn(vcpu, exit, CLV_X_WRMSR, SVM_OP_WRMSR);
+			decode_insn(vcpu, exit, CLEAVE_KIND_WRMSR, SVM_OP_WRMSR);
 		else
-			decode_insn(vcpu, exit, CLV_X_RDMSR, SVM_OP_RDMSR);
+			decode_insn(vcpu, exit, CLEAVE_KIND_RDMSR, SVM_OP_RDMSR);
 		break;
 	case SVM_EXIT_NPF:
 		decode_npf(vcpu, exit);
 		break;
 	case (u32)SVM_EXIT_ERR:
-		exit->kind = CLV_X_REFUSED;
+		exit->kind = CLEAVE_KIND_REFUSED;
 		break;
 	default:
 		if (code < ARRAY_SIZE(exits) && exits[code].kind)
 			decode_insn(vcpu, exit, exits[code].kind, exits[code].opcode);
 		else
-			exit->kind = CLV_X_UNHANDLED;
+			exit->kind = CLEAVE_KIND_UNHANDLED;
 		break;
 	}
 }

@@ -137,7 +137,7 @@ u32 svm_shadow_get(struct clv_vcpu *vcpu);
 void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
 
 /* svm_check.c */
-bool svm_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
+bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 
 /*
  * fetch.c: the bytes at CS:RIP, behind an exit. How many were read, 1 to

@@ -179,6 +179,6 @@ int vmx_host_init(void);
 void vmx_host_exit(void);
 
 /* vmx_check.c */
-bool vmx_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value);
+bool vmx_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 
 #endif /* CLV_VMX_VMCS_H */

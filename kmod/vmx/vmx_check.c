@@ -119,9 +119,7 @@ static const struct rule rules[] = {
 
 /* One check, and where its result goes. */
 struct check {
-	char *text;
-	size_t len;
-	u64 *value;
+	struct cleave_refusal *found;
 	u32 now;		/* what of @when is true */
 };
 
@@ -191,9 +189,10 @@ static bool broken(const struct check *c, const struct rule *r)
 		how = "each byte must be 0, 1, 4, 5, 6 or 7";
 	else
 		return false;
-	*c->value = val;
-	snprintf(c->text, c->len, "SDM vol. 3C %s: %s: ", r->section, r->name);
-	snprintf(c->text + strlen(c->text), c->len - strlen(c->text), how, clear ?: set);
+	c->found->value = val;
+	snprintf(c->found->section, sizeof(c->found->section), "SDM vol. 3C %s", r->section);
+	strscpy(c->found->field, r->name, sizeof(c->found->field));
+	snprintf(c->found->legal, sizeof(c->found->legal), how, clear ?: set);
 	return true;
 }
 
@@ -286,9 +285,9 @@ static bool segment_broken(const struct check *c, int i)
 	return broken(c, &ar) || broken(c, &base) || broken(c, &limit) || broken(c, &sel);
 }
 
-bool vmx_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
+bool vmx_check(struct clv_vcpu *vcpu, struct cleave_refusal *r)
 {
-	struct check c = { rule, len, value };
+	struct check c = { r };
 	bool found;
 	int i;
 
@@ -304,7 +303,8 @@ bool vmx_check(struct clv_vcpu *vcpu, char *rule, size_t len, u64 *value)
 	preempt_enable();
 	if (found || !to_vmx(vcpu)->failed)
 		return found;
-	*value = to_vmx(vcpu)->qualification;
-	snprintf(rule, len, "SDM vol. 3C 31.4: VM-instruction error %llu", *value);
+	r->value = to_vmx(vcpu)->qualification;
+	strscpy(r->section, "SDM vol. 3C 31.4", sizeof(r->section));
+	strscpy(r->field, "VM-instruction error", sizeof(r->field));
 	return true;
 }

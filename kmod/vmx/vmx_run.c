@@ -38,36 +38,36 @@ static const struct {
 	u8 has;
 } exits[] = {
 	[EXIT_REASON_EXCEPTION_NMI] = { 0, Q | LEN | IDT },
-	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLV_X_HOST },
-	[EXIT_REASON_TRIPLE_FAULT] = { CLV_X_SHUTDOWN },
-	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLV_X_HOST },
-	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLV_X_WINDOW },
-	[EXIT_REASON_TASK_SWITCH] = { CLV_X_TASK_SWITCH, Q | IDT },
-	[EXIT_REASON_CPUID] = { CLV_X_CPUID, LEN },
-	[REASON_GETSEC] = { CLV_X_UD },
-	[EXIT_REASON_HLT] = { CLV_X_HLT, LEN },
-	[EXIT_REASON_INVD] = { CLV_X_SKIP, LEN },
-	[EXIT_REASON_RDPMC] = { CLV_X_GP },
-	[EXIT_REASON_VMCALL] = { CLV_X_HYPERCALL, LEN },
-	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLV_X_UD },
+	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_TRIPLE_FAULT] = { CLEAVE_KIND_SHUTDOWN },
+	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLEAVE_KIND_WINDOW },
+	[EXIT_REASON_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH, Q | IDT },
+	[EXIT_REASON_CPUID] = { CLEAVE_KIND_CPUID, LEN },
+	[REASON_GETSEC] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_HLT] = { CLEAVE_KIND_HLT, LEN },
+	[EXIT_REASON_INVD] = { CLEAVE_KIND_SKIP, LEN },
+	[EXIT_REASON_RDPMC] = { CLEAVE_KIND_GP },
+	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN },
+	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN },
 	[EXIT_REASON_DR_ACCESS] = { 0, Q },
-	[EXIT_REASON_IO_INSTRUCTION] = { CLV_X_IO, Q | LEN },
-	[EXIT_REASON_MSR_READ] = { CLV_X_RDMSR, LEN },
-	[EXIT_REASON_MSR_WRITE] = { CLV_X_WRMSR, LEN },
-	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { CLV_X_REFUSED, Q },
-	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLV_X_UD },
-	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLV_X_UD },
-	[EXIT_REASON_PAUSE_INSTRUCTION] = { CLV_X_SKIP, LEN },
-	[EXIT_REASON_MCE_DURING_VMENTRY] = { CLV_X_MCE },
-	[EXIT_REASON_EPT_VIOLATION] = { CLV_X_STAGE2, Q | IDT | GPA },
+	[EXIT_REASON_IO_INSTRUCTION] = { CLEAVE_KIND_IO, Q | LEN },
+	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN },
+	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN },
+	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { CLEAVE_KIND_REFUSED, Q },
+	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_PAUSE_INSTRUCTION] = { CLEAVE_KIND_SKIP, LEN },
+	[EXIT_REASON_MCE_DURING_VMENTRY] = { CLEAVE_KIND_MCE },
+	[EXIT_REASON_EPT_VIOLATION] = { CLEAVE_KIND_STAGE2, Q | IDT | GPA },
 	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
-	[EXIT_REASON_INVEPT] = { CLV_X_UD },
-	[EXIT_REASON_PREEMPTION_TIMER] = { CLV_X_HOST },
-	[EXIT_REASON_INVVPID] = { CLV_X_UD },
-	[EXIT_REASON_WBINVD] = { CLV_X_SKIP, LEN },
-	[EXIT_REASON_XSETBV] = { CLV_X_XSETBV, LEN },
-	[EXIT_REASON_VMFUNC ... EXIT_REASON_ENCLS] = { CLV_X_UD },
+	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_INVVPID] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
+	[EXIT_REASON_XSETBV] = { CLEAVE_KIND_XSETBV, LEN },
+	[EXIT_REASON_VMFUNC ... EXIT_REASON_ENCLS] = { CLEAVE_KIND_UD },
 };
 
 /* ---- before and behind the guest ---------------------------------------- */
@@ -415,7 +415,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 {
 	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
 
-	exit->kind = CLV_X_CR_WRITE;
+	exit->kind = CLEAVE_KIND_CR_WRITE;
 	exit->cr.nr = q & 15;
 	exit->cr.gpr = q >> 8 & 15;
 	clv_regs_need(vcpu, CLV_REG_CRS);
@@ -426,7 +426,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 			exit->cr.value = (u32)exit->cr.value;
 		return;
 	case 1:
-		exit->kind = CLV_X_CR_READ;
+		exit->kind = CLEAVE_KIND_CR_READ;
 		return;
 	case 2:	/* CLTS */
 		exit->cr.value = vcpu->sregs.cr0 & ~(u64)X86_CR0_TS;
@@ -466,7 +466,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	u32 info = vmx->intr_info;
 
-	exit->kind = CLV_X_EXCEPTION;
+	exit->kind = CLEAVE_KIND_EXCEPTION;
 	exit->event.type = CLEAVE_EVENT_EXCEPTION;
 	exit->event.vector = info & INTR_INFO_VECTOR_MASK;
 	if (info & INTR_INFO_DELIVER_CODE_MASK) {
@@ -474,9 +474,9 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 		exit->event.error_code = vmx->intr_error;
 	}
 	if ((info & EVENT_MASK) == EVENT_NMI) {
-		exit->kind = CLV_X_HOST;
+		exit->kind = CLEAVE_KIND_HOST;
 	} else if ((info & EVENT_MASK) == EVENT_MC) {
-		exit->kind = CLV_X_MCE;
+		exit->kind = CLEAVE_KIND_MCE;
 	} else if (exit->event.vector == X86_TRAP_DB) {
 		exit->event.flags = CLEAVE_EVENT_PAYLOAD;
 		exit->event.payload = q & DR6_EVENTS;
@@ -504,7 +504,7 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 	case EXIT_REASON_DR_ACCESS:
 		vmx->dr_free = DR_FREE_ENTRIES;
 		vmx->primary &= ~CPU_BASED_MOV_DR_EXITING;
-		exit->kind = CLV_X_RESUME;
+		exit->kind = CLEAVE_KIND_NONE;
 		break;
 	case EXIT_REASON_IO_INSTRUCTION:
 		decode_io(exit, q);
@@ -515,7 +515,7 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 	default:	/* a misconfigured EPT is our fault, nobody else writes it */
 		WARN_ON_ONCE(reason == EXIT_REASON_EPT_MISCONFIG);
 		if (!exit->kind)
-			exit->kind = CLV_X_UNHANDLED;
+			exit->kind = CLEAVE_KIND_UNHANDLED;
 	}
 }
 
@@ -531,7 +531,7 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	else
 		requeue(vmx, vmx->vectoring, vmx->vectoring_error);
 	if (vmx->failed)
-		exit->kind = CLV_X_REFUSED;
+		exit->kind = CLEAVE_KIND_REFUSED;
 	else
 		decode(vcpu, exit, vmx->qualification);
 	if (vmx->insn_len)

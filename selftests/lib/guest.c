@@ -411,7 +411,8 @@ void vcpu_dump(struct vcpu *vcpu)
 	if (r->exit == CLEAVE_EXIT_MSR)
 		fprintf(stderr, "#  msr %#x flags %#x\n", r->msr.index, r->msr.flags);
 	if (r->exit == CLEAVE_EXIT_REFUSED)
-		fprintf(stderr, "#  %.224s: %#llx\n", r->refused.rule, r->refused.value);
+		fprintf(stderr, "#  %.47s: %.63s: %.127s: %#llx\n", r->refused.section,
+			r->refused.field, r->refused.legal, r->refused.value);
 	if (r->exit == CLEAVE_EXIT_IO && r->io.port == PORT_TRAP && vcpu->vm->ram_size) {
 		struct trap *t = vm_trap(vcpu->vm);
 

@@ -362,13 +362,13 @@ UNIT_TEST(after_it_has_run)
 	host_make(true, ~0U);
 	vcpu_make(0);
 	clv_cpuid_supported(&c);
-	vcpu.exits = 1;
+	vcpu.has_run = true;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	entry(&c, 1, 0)->eax ^= 1;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), -EBUSY);
-	vcpu.exits = 0;
+	vcpu.has_run = false;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
-	vcpu.exits = 1;
+	vcpu.has_run = true;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	c.count--;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), -EBUSY);

@@ -35,6 +35,7 @@
 #define CLEAVE_FEATURE_EXIT_HYPERCALL	(1ULL << 2)	/* CLEAVE_VM_EXIT_HYPERCALL */
 #define CLEAVE_FEATURE_LAPIC		(1ULL << 3)	/* local APIC in the kernel */
 #define CLEAVE_FEATURE_TSC_DEADLINE	(1ULL << 4)	/* its timer has that mode */
+#define CLEAVE_FEATURE_RECORDER		(1ULL << 5)	/* struct cleave_recorder, CLEAVE_FREEZE */
 
 /**
  * struct cleave_info - what the host and the module can do
@@ -47,7 +48,7 @@
  * @tsc_khz: frequency of the TSC, host and guest, in kHz
  * @xcr0: XCR0 bits a guest may set
  * @fpu_size: bytes of struct cleave_fpu.region that the host's XSAVE uses
- * @reserved: zero
+ * @recorder_size: bytes to mmap() behind those, read-only
  */
 struct cleave_info {
 	__u64 features;
@@ -59,7 +60,7 @@ struct cleave_info {
 	__u32 tsc_khz;
 	__u64 xcr0;
 	__u32 fpu_size;
-	__u32 reserved;
+	__u32 recorder_size;
 };
 
 /* struct cleave_cpuid_entry.flags */
@@ -512,6 +513,23 @@ struct cleave_lapic_access {
 #define CLEAVE_ACCESS_WALK	(1U << 4)	/* of the guest's page tables, not data */
 
 /**
+ * struct cleave_refusal - the rule of the manual that the guest state breaks
+ * @section: of the manual, "SDM vol. 3C 27.3.1.2"; empty if the module found
+ *	no broken rule
+ * @field: "CS access rights"
+ * @legal: what the value would have to be, in words
+ * @value: of the field
+ *
+ * Texts end with a zero byte.
+ */
+struct cleave_refusal {
+	char section[48];
+	char field[64];
+	char legal[128];
+	__u64 value;
+};
+
+/**
  * struct cleave_run - page 0 of a vCPU fd's mmap(), shared with the module
  * @request: in: CLEAVE_RUN_*, read once when CLEAVE_RUN starts
  * @reserved: in: zero
@@ -612,13 +630,112 @@ struct cleave_run {
 			__u32 flags;
 			__u32 error;
 		} fault;
-		/* A text: the rule broken, its section, the value. */
-		struct {
-			char rule[224];
-			__u64 value;
-		} refused;
+		struct cleave_refusal refused;
 		__u8 padding[512];
 	};
+};
+
+/* ---- the flight recorder ------------------------------------------------ */
+
+/*
+ * struct cleave_record.kind: what an exit was, by the same name on both
+ * vendors, whatever the processor calls it.
+ */
+#define CLEAVE_KIND_NONE	0	/* the vendor's own business: a window, an NMI's end */
+#define CLEAVE_KIND_HOST	1	/* interrupt or NMI of the host */
+#define CLEAVE_KIND_CPUID	2	/* @detail: leaf in 31:0, subleaf in 63:32 */
+#define CLEAVE_KIND_HLT		3
+#define CLEAVE_KIND_IO		4	/* @detail: port in 15:0, size in 23:16, bit 24: IN */
+#define CLEAVE_KIND_RDMSR	5	/* @detail: index */
+#define CLEAVE_KIND_WRMSR	6	/* @detail: index */
+#define CLEAVE_KIND_HYPERCALL	7	/* @detail: number */
+#define CLEAVE_KIND_CR_READ	8	/* MOV from CR; @detail: which */
+#define CLEAVE_KIND_CR_WRITE	9	/* MOV to CR, CLTS, LMSW; @detail: which */
+#define CLEAVE_KIND_XSETBV	10
+#define CLEAVE_KIND_STAGE2	11	/* page fault; @detail: guest-physical address */
+#define CLEAVE_KIND_EXCEPTION	12	/* goes back to the guest; @detail: vector */
+#define CLEAVE_KIND_WINDOW	13	/* an event that had to wait can go in now */
+#define CLEAVE_KIND_SKIP	14	/* nothing to do: WBINVD, PAUSE, INVD */
+#define CLEAVE_KIND_UD		15	/* #UD: not offered (VMX, SVM, MONITOR ...) */
+#define CLEAVE_KIND_GP		16	/* #GP(0): RDPMC ... */
+#define CLEAVE_KIND_TASK_SWITCH	17
+#define CLEAVE_KIND_INSN	18	/* for user space to carry out */
+#define CLEAVE_KIND_SHUTDOWN	19	/* triple fault */
+#define CLEAVE_KIND_REFUSED	20	/* the processor refused the guest state */
+#define CLEAVE_KIND_MCE		21	/* machine check, handed to the host already */
+#define CLEAVE_KIND_UNHANDLED	22
+#define CLEAVE_KINDS		32	/* room in struct cleave_recorder.kinds */
+
+/**
+ * struct cleave_record - one exit
+ * @tsc: the host's TSC behind it
+ * @rip: of the instruction
+ * @raw_reason: VMX exit reason or SVM EXITCODE
+ * @raw_info: exit qualification and 0, or EXITINFO1 and EXITINFO2
+ * @detail: what it was about, by its kind
+ * @kind: CLEAVE_KIND_*
+ * @exit: CLEAVE_EXIT_* by which it went to user space; 0: it stayed in the kernel
+ * @entered_type: CLEAVE_EVENT_* that the entry before it injected
+ * @entered_vector: and its vector
+ * @raised: 1 if it made an exception for the guest, of @raised_vector
+ * @raised_vector: see @raised
+ * @reserved: zero
+ */
+struct cleave_record {
+	__u64 tsc;
+	__u64 rip;
+	__u64 raw_reason;
+	__u64 raw_info[2];
+	__u64 detail;
+	__u32 kind;
+	__u32 exit;
+	__u8 entered_type;
+	__u8 entered_vector;
+	__u8 raised;
+	__u8 raised_vector;
+	__u32 reserved;
+};
+
+#define CLEAVE_RECORDS		256
+
+/**
+ * struct cleave_recorder - a vCPU's last exits, and how many there were of each kind
+ * @count: records written since the vCPU was made; the newest is in
+ *	records[(@count - 1) % CLEAVE_RECORDS]
+ * @frozen: 1: no records are written, by CLEAVE_FREEZE or after
+ *	CLEAVE_EXIT_SHUTDOWN or CLEAVE_EXIT_REFUSED; counters go on
+ * @reserved: zero
+ * @kinds: exits by CLEAVE_KIND_*
+ * @exits: exits to user space by CLEAVE_EXIT_*
+ * @events: events injected by CLEAVE_EVENT_*
+ * @padding: room for counters to come
+ * @records: the ring
+ *
+ * At offset cleave_info.run_size of a vCPU fd, cleave_info.recorder_size
+ * bytes, to be mapped read-only. The module writes while the vCPU runs: a
+ * record is complete once @count says so, and until 255 more were written.
+ */
+struct cleave_recorder {
+	__u64 count;
+	__u32 frozen;
+	__u32 reserved;
+	__u64 kinds[CLEAVE_KINDS];
+	__u64 exits[32];
+	__u64 events[4];
+	__u8 padding[3536];
+	struct cleave_record records[CLEAVE_RECORDS];
+};
+
+/**
+ * struct cleave_freeze - argument of CLEAVE_FREEZE
+ * @frozen: 1 stops the flight recorder, 0 lets it go on
+ * @reserved: zero
+ *
+ * At any time, by any thread of the owner, whether the vCPU runs or not.
+ */
+struct cleave_freeze {
+	__u32 frozen;
+	__u32 reserved;
 };
 
 /* ---- commands ----------------------------------------------------------- */
@@ -645,5 +762,6 @@ struct cleave_run {
 #define CLEAVE_LAPIC_ACCESS	_IOWR(CLEAVE_IOC, 0x48, struct cleave_lapic_access)
 #define CLEAVE_KICK		_IO(CLEAVE_IOC, 0x49)
 #define CLEAVE_NMI		_IO(CLEAVE_IOC, 0x4a)
+#define CLEAVE_FREEZE		_IOW(CLEAVE_IOC, 0x4b, struct cleave_freeze)
 
 #endif /* _UAPI_LINUX_CLEAVE_H */

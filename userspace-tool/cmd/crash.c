@@ -233,8 +233,12 @@ static void why_exit(FILE *f, struct machine *m, const struct cleave_state *st)
 			(uint64_t)run->fault.hva);
 		return;
 	case CLEAVE_EXIT_REFUSED:
-		fprintf(f, "  what          the processor refused the guest's state: %.224s\n",
-			run->refused.rule);
+		if (!run->refused.section[0]) {
+			fprintf(f, "  what          the processor refused the guest's state, by a rule that the module does not check\n");
+			return;
+		}
+		fprintf(f, "  what          the processor refused the guest's state by %.47s: %.63s %.127s\n",
+			run->refused.section, run->refused.field, run->refused.legal);
 		fprintf(f, "  value         0x%" PRIx64 "\n", (uint64_t)run->refused.value);
 		return;
 	}

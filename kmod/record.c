@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: the flight recorder: a vCPU's last exits and its counters, in pages
+ * that user space may map and read while the vCPU runs. Written by the vCPU's
+ * own thread; what is in the pages is never read back to decide anything but
+ * where the next record goes.
+ */
+#include <linux/mm.h>
+#include <asm/msr.h>
+#include "backend.h"
+#define CREATE_TRACE_POINTS
+#include "trace.h"
+
+int clv_recorder_create(struct clv_vcpu *vcpu)
+{
+	vcpu->recorder = alloc_pages_exact(sizeof(*vcpu->recorder),
+					   GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	return vcpu->recorder ? 0 : -ENOMEM;
+}
+
+/* Who has them mapped keeps the pages. */
+void clv_recorder_destroy(struct clv_vcpu *vcpu)
+{
+	free_pages_exact(vcpu->recorder, sizeof(*vcpu->recorder));
+}
+
+int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f)
+{
+	if (f->frozen > 1 || f->reserved)
+		return -EINVAL;
+	WRITE_ONCE(vcpu->recorder->frozen, f->frozen);
+	return 0;
+}
+
+/* What the exit was about; the registers are as the guest left them. */
+static u64 detail(const struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	const struct cleave_regs *regs = &vcpu->regs;
+
+	switch (exit->kind) {
+	case CLEAVE_KIND_CPUID:
+		return (u32)regs->rax | regs->rcx << 32;
+	case CLEAVE_KIND_IO:
+		return exit->io.port | exit->io.size << 16 | (exit->io.in ? BIT(24) : 0);
+	case CLEAVE_KIND_RDMSR:
+	case CLEAVE_KIND_WRMSR:
+		return (u32)regs->rcx;
+	case CLEAVE_KIND_HYPERCALL:
+		return regs->rax;
+	case CLEAVE_KIND_CR_READ:
+	case CLEAVE_KIND_CR_WRITE:
+		return exit->cr.nr;
+	case CLEAVE_KIND_EXCEPTION:
+		return exit->event.vector;
+	default:
+		return exit->gpa;
+	}
+}
+
+void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	struct cleave_recorder *rec = vcpu->recorder;
+
+	vcpu->record = (struct cleave_record) {
+		.tsc = rdtsc(),
+		.rip = exit->rip,
+		.raw_reason = exit->raw_reason,
+		.raw_info = { exit->raw_info[0], exit->raw_info[1] },
+		.detail = detail(vcpu, exit),
+		.kind = exit->kind,
+		.entered_type = exit->entered.type,
+		.entered_vector = exit->entered.vector,
+	};
+	vcpu->recording = !READ_ONCE(rec->frozen);
+	rec->kinds[exit->kind]++;
+	rec->events[exit->entered.type]++;
+}
+
+void clv_record_end(struct clv_vcpu *vcpu)
+{
+	struct cleave_recorder *rec = vcpu->recorder;
+	struct cleave_record *r = &vcpu->record;
+
+	if (vcpu->exception.type) {
+		r->raised = 1;
+		r->raised_vector = vcpu->exception.vector;
+	}
+	trace_cleave_exit(vcpu->id, r);
+	if (!vcpu->recording)
+		return;
+	rec->records[rec->count % CLEAVE_RECORDS] = *r;
+	/* Release: who sees the count sees the record. */
+	smp_store_release(&rec->count, rec->count + 1);
+}
+
+void clv_recorder_left(struct clv_vcpu *vcpu, u32 exit)
+{
+	vcpu->record.exit = exit;
+	vcpu->recorder->exits[exit]++;
+	if (exit == CLEAVE_EXIT_SHUTDOWN || exit == CLEAVE_EXIT_REFUSED)
+		WRITE_ONCE(vcpu->recorder->frozen, 1);
+}
