@@ -112,6 +112,13 @@ int cleave_nmi(int vcpu)
 	return call(vcpu, CLEAVE_NMI, NULL);
 }
 
+int cleave_freeze(int vcpu, bool frozen)
+{
+	struct cleave_freeze args = { .frozen = frozen };
+
+	return call(vcpu, CLEAVE_FREEZE, &args);
+}
+
 int cleave_map_run(int vcpu, size_t run_size, struct cleave_run **run)
 {
 	void *p;
@@ -128,4 +135,22 @@ int cleave_map_run(int vcpu, size_t run_size, struct cleave_run **run)
 void cleave_unmap_run(struct cleave_run *run, size_t run_size)
 {
 	munmap(run, run_size);
+}
+
+int cleave_map_recorder(int vcpu, const struct cleave_info *info, const struct cleave_recorder **rec)
+{
+	void *p;
+
+	if (info->recorder_size < sizeof(**rec))
+		return -EINVAL;
+	p = mmap(NULL, info->recorder_size, PROT_READ, MAP_SHARED, vcpu, info->run_size);
+	if (p == MAP_FAILED)
+		return -errno;
+	*rec = p;
+	return 0;
+}
+
+void cleave_unmap_recorder(const struct cleave_recorder *rec, const struct cleave_info *info)
+{
+	munmap((void *)rec, info->recorder_size);
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * libcleave: the ABI of /dev/cleave as functions, guest memory as a table, a
- * walk of the guest's page tables, and the instruction assist. Nothing here
- * prints or exits. Functions return >= 0 or -errno unless they say otherwise.
+ * walk of the guest's page tables, the instruction assist, the flight
+ * recorder, names and symbols for people. Nothing here prints or exits. Functions return >= 0 or -errno unless they say otherwise.
  */
 #ifndef LIBCLEAVE_H
 #define LIBCLEAVE_H
@@ -34,9 +34,13 @@ int cleave_set_cpuid(int vcpu, const struct cleave_cpuid *cpuid);
 int cleave_lapic_access(int vcpu, struct cleave_lapic_access *access);
 int cleave_kick(int vcpu);
 int cleave_nmi(int vcpu);
+int cleave_freeze(int vcpu, bool frozen);
 
 int cleave_map_run(int vcpu, size_t run_size, struct cleave_run **run);
 void cleave_unmap_run(struct cleave_run *run, size_t run_size);
+/* Read-only; the sizes are those of struct cleave_info. */
+int cleave_map_recorder(int vcpu, const struct cleave_info *info, const struct cleave_recorder **rec);
+void cleave_unmap_recorder(const struct cleave_recorder *rec, const struct cleave_info *info);
 
 /* ---- mem.c: guest-physical ranges and where they are in this process ------- */
 
@@ -147,5 +151,43 @@ int cleave_assist(struct cleave_assist *a, struct cleave_run *run);
 /* Text of the instruction at CS:RIP, for people; *len its length. -EINVAL: none there. */
 int cleave_disasm(const struct cleave_mem *mem, const struct cleave_regs *regs,
 		  const struct cleave_sregs *sregs, char *text, size_t size, unsigned int *len);
+
+/* ---- recorder.c: the flight recorder ---------------------------------------- */
+
+/*
+ * The newest records, oldest first, at most max (and CLEAVE_RECORDS): how many.
+ * The vCPU may run meanwhile; what it overwrote while they were copied is left
+ * out. *count: records written in all.
+ */
+unsigned int cleave_records(const struct cleave_recorder *rec, struct cleave_record *out,
+			    unsigned int max, uint64_t *count);
+
+/* ---- names.c: NULL: it has none ---------------------------------------------- */
+
+const char *cleave_kind_name(uint32_t kind);		/* CLEAVE_KIND_* */
+const char *cleave_exit_name(uint32_t exit);		/* CLEAVE_EXIT_* */
+const char *cleave_event_name(uint32_t type);		/* CLEAVE_EVENT_* */
+const char *cleave_mp_name(uint32_t state);		/* CLEAVE_MP_* */
+const char *cleave_vector_name(uint32_t vector);	/* of an exception: "#PF" */
+const char *cleave_msr_name(uint32_t index);		/* of the register, or of its range */
+const char *cleave_port_name(uint16_t port);		/* who is there in a PC */
+
+/* ---- symbols.c: names for a kernel's addresses ------------------------------- */
+
+struct cleave_symbols;
+
+/*
+ * A System.map, or an ELF file with a symbol table (vmlinux); the file is
+ * hostile input. 0, or -errno with one line in err: what, why, what to do.
+ */
+int cleave_symbols_open(const char *path, struct cleave_symbols **symbols, char *err,
+			size_t errlen);
+void cleave_symbols_free(struct cleave_symbols *symbols);
+size_t cleave_symbols_count(const struct cleave_symbols *symbols);
+/* The code symbol that address is in, printable ASCII; NULL: none. */
+const char *cleave_symbols_find(const struct cleave_symbols *symbols, uint64_t address,
+				uint64_t *offset);
+bool cleave_symbols_address(const struct cleave_symbols *symbols, const char *name,
+			    uint64_t *address);
 
 #endif /* LIBCLEAVE_H */
