@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The options of `cleave run`. */
+/* The options of the commands. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <unistd.h>
@@ -69,7 +69,7 @@ UNIT_TEST(options)
 	CHECK(!strcmp(a.kernel, "/x/vmlinuz-6.1.0"));
 	CHECK(!strcmp(a.initrd, "/i"));
 	CHECK(!strcmp(a.append, "quiet a=b"));
-	CHECK(!strcmp(a.name, "web-1"));
+	CHECK(!strcmp(a.name, "web-1") && a.named);
 	CHECK_EQ(a.memory, 1 << 30);
 	CHECK_EQ(a.cpus, 1);
 }
@@ -79,13 +79,37 @@ UNIT_TEST(options_defaults)
 	CHECK_EQ(RUN("-k", "/x/vmlinuz-6.1.0"), 0);
 	CHECK(!a.initrd);
 	CHECK(!strcmp(a.append, ARGS_APPEND));
-	CHECK(!strcmp(a.name, "6.1.0"));
+	CHECK(!strcmp(a.name, "6.1.0") && !a.named);
 	CHECK_EQ(a.memory, 512 << 20);
 	CHECK_EQ(a.cpus, 1);
 	CHECK_EQ(RUN("-k", "my kernel\n"), 0);
 	CHECK(!strcmp(a.name, "my_kernel_"));
 	CHECK_EQ(RUN("-k", "vmlinuz-"), 0);
 	CHECK(!strcmp(a.name, "vmlinuz-"));
+	CHECK_EQ(RUN("-k", "/x/..hidden"), 0);
+	CHECK(!strcmp(a.name, "_.hidden"));
+	CHECK_EQ(RUN("-k", "/x/"), 0);
+	CHECK(args_name(a.name));
+}
+
+UNIT_TEST(names)
+{
+	static const char *const good[] = { "a", "0", "_", "web-1.example_2", "A.b", "x-" };
+	static const char *const bad[] = {
+		"", ".", "..", ".a", "-a", "a b", "a/b", "../a", "a\n", "\x7f", "\xc3\xa4", "a*", "a:b",
+	};
+	char text[ARGS_NAME_MAX + 2];
+	unsigned int i;
+
+	for (i = 0; i < sizeof(good) / sizeof(good[0]); i++)
+		CHECK(args_name(good[i]));
+	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		CHECK(!args_name(bad[i]));
+	memset(text, 'a', sizeof(text));
+	text[ARGS_NAME_MAX + 1] = 0;
+	CHECK(!args_name(text));
+	text[ARGS_NAME_MAX] = 0;
+	CHECK(args_name(text));
 }
 
 UNIT_TEST(options_refused)
@@ -118,6 +142,85 @@ UNIT_TEST(options_help)
 	CHECK(a.help);
 	CHECK_EQ(RUN("-h", "junk"), 0);
 	CHECK(a.help);
+}
+
+static struct explain_args e;
+static struct stat_args s;
+
+#define COMMAND(command, args, ...)					\
+	({								\
+		char *argv[] = { #command, ##__VA_ARGS__, NULL };	\
+									\
+		err[0] = 0;						\
+		args_##command(sizeof(argv) / sizeof(argv[0]) - 1, argv, args, err, sizeof(err)); \
+	})
+
+#define COMMAND_REFUSED(command, args, why, ...)			\
+	do {								\
+		CHECK_EQ(COMMAND(command, args, ##__VA_ARGS__), -EINVAL); \
+		CHECK(strstr(err, why));				\
+		CHECK(strchr(err, ';') && !strchr(err, '\n'));		\
+	} while (0)
+
+UNIT_TEST(explain)
+{
+	CHECK_EQ(COMMAND(explain, &e, "web-1"), 0);
+	CHECK(!strcmp(e.name, "web-1") && !e.symbols && !e.slid && !e.json && !e.help);
+	CHECK_EQ(e.exits, ARGS_EXITS);
+	CHECK_EQ(COMMAND(explain, &e, "--exits", "200", "web-1", "--json", "-s", "/map", "--slide=0x1000000"), 0);
+	CHECK(!strcmp(e.name, "web-1") && !strcmp(e.symbols, "/map") && e.json && e.slid);
+	CHECK_EQ(e.exits, 200);
+	CHECK_EQ(e.slide, 0x1000000);
+	CHECK_EQ(COMMAND(explain, &e, "a", "-s", "m", "--slide", "0xffffffffffe00000"), 0);
+	CHECK_EQ(e.slide, 0xffffffffffe00000);
+	CHECK_EQ(COMMAND(explain, &e, "--help"), 0);
+	CHECK(e.help);
+}
+
+UNIT_TEST(explain_refused)
+{
+	COMMAND_REFUSED(explain, &e, "which guest");
+	COMMAND_REFUSED(explain, &e, "one word too many", "a", "b");
+	COMMAND_REFUSED(explain, &e, "no name", "../a");
+	COMMAND_REFUSED(explain, &e, "no name", "");
+	COMMAND_REFUSED(explain, &e, "--exits", "a", "-e", "257");
+	COMMAND_REFUSED(explain, &e, "--exits", "a", "-e", "-1");
+	COMMAND_REFUSED(explain, &e, "--exits", "a", "-e", "1x");
+	COMMAND_REFUSED(explain, &e, "--slide", "a", "-s", "m", "--slide", "0x10000000000000000");
+	COMMAND_REFUSED(explain, &e, "--symbols", "a", "--slide", "0x1000");
+	COMMAND_REFUSED(explain, &e, "value is missing", "a", "-s");
+	COMMAND_REFUSED(explain, &e, "no such option", "a", "--live");
+}
+
+UNIT_TEST(stat)
+{
+	CHECK_EQ(COMMAND(stat, &s, "a"), 0);
+	CHECK(!strcmp(s.name, "a") && !s.live && !s.json);
+	CHECK_EQ(COMMAND(stat, &s, "a", "--live"), 0);
+	CHECK(s.live);
+	CHECK_EQ(s.interval_ms, 1000);
+	CHECK_EQ(COMMAND(stat, &s, "a", "--live", "2"), 0);
+	CHECK_EQ(s.interval_ms, 2000);
+	CHECK_EQ(COMMAND(stat, &s, "--live", "0.25", "a", "-j"), 0);
+	CHECK(!strcmp(s.name, "a") && s.json);
+	CHECK_EQ(s.interval_ms, 250);
+	CHECK_EQ(COMMAND(stat, &s, "--live=3", "7"), 0);
+	CHECK(!strcmp(s.name, "7"));
+	CHECK_EQ(s.interval_ms, 3000);
+	CHECK_EQ(COMMAND(stat, &s, "--live", "a"), 0);
+	CHECK(!strcmp(s.name, "a") && s.live);
+	CHECK_EQ(COMMAND(stat, &s, "-h"), 0);
+	CHECK(s.help);
+}
+
+UNIT_TEST(stat_refused)
+{
+	COMMAND_REFUSED(stat, &s, "which guest");
+	COMMAND_REFUSED(stat, &s, "which guest", "--live", "7");
+	COMMAND_REFUSED(stat, &s, "--live 0", "a", "--live=0");
+	COMMAND_REFUSED(stat, &s, "--live nan", "a", "--live=nan");
+	COMMAND_REFUSED(stat, &s, "--live 1x", "a", "--live=1x");
+	COMMAND_REFUSED(stat, &s, "no such option", "a", "--exits", "3");
 }
 
 UNIT_TEST(newest_kernel)

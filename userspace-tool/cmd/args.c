@@ -102,16 +102,29 @@ static int parse_cpus(const char *text, struct run_args *a, char *err, size_t er
 	return 0;
 }
 
-static int parse_name(const char *text, struct run_args *a, char *err, size_t errlen)
+static bool name_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+	       c == '.' || c == '_' || c == '-';
+}
+
+bool args_name(const char *text)
 {
 	size_t n = strlen(text), i;
 
-	if (!n || n >= sizeof(a->name))
-		return fail(err, errlen, "--name: has %zu characters; give 1 to %zu", n, sizeof(a->name) - 1);
 	for (i = 0; i < n; i++)
-		if (text[i] <= ' ' || text[i] > '~' || text[i] == '/')
-			return fail(err, errlen, "--name: has a space, a slash or an unprintable character; give letters, digits, '-', '.' and '_'");
-	memcpy(a->name, text, n + 1);
+		if (!name_char(text[i]))
+			return false;
+	return n && n <= ARGS_NAME_MAX && *text != '.' && *text != '-';
+}
+
+static int parse_name(const char *what, const char *text, char name[ARGS_NAME_MAX + 1], char *err,
+		      size_t errlen)
+{
+	if (!args_name(text))
+		return fail(err, errlen, "%s: no name for a guest; give 1 to %u letters, digits, '.', '_' and '-', of which '.' and '-' do not come first",
+			    what, ARGS_NAME_MAX);
+	strcpy(name, text);
 	return 0;
 }
 
@@ -124,9 +137,11 @@ static void default_name(struct run_args *a)
 	base = base ? base + 1 : a->kernel;
 	if (!strncmp(base, "vmlinuz-", 8) && base[8])
 		base += 8;
-	for (i = 0; base[i] && i < sizeof(a->name) - 1; i++)
-		a->name[i] = base[i] > ' ' && base[i] <= '~' ? base[i] : '_';
+	for (i = 0; base[i] && i < ARGS_NAME_MAX; i++)
+		a->name[i] = name_char(base[i]) ? base[i] : '_';
 	a->name[i] = 0;
+	if (!args_name(a->name))
+		a->name[0] = '_';
 }
 
 static int defaults(struct run_args *a, char *err, size_t errlen)
@@ -161,7 +176,8 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'c':
 		return parse_cpus(arg, a, err, errlen);
 	case 'n':
-		return parse_name(arg, a, err, errlen);
+		a->named = true;
+		return parse_name("--name", arg, a->name, err, errlen);
 	case 'h':
 		a->help = true;
 	}
@@ -205,4 +221,127 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		return fail(err, errlen, "%s: not an option; give a kernel with --kernel %s",
 			    argv[optind], argv[optind]);
 	return defaults(a, err, errlen);
+}
+
+/* ---- commands that name a guest ---------------------------------------------- */
+
+/* The one word that is no option. */
+static int only_name(const char *command, int argc, char **argv, char name[ARGS_NAME_MAX + 1],
+		     char *err, size_t errlen)
+{
+	if (optind == argc)
+		return fail(err, errlen, "%s: of which guest? Give its name; `cleave %s --help` tells more",
+			    command, command);
+	if (optind + 1 < argc)
+		return fail(err, errlen, "%s: one word too many; give one guest's name",
+			    argv[optind + 1]);
+	return parse_name(argv[optind], argv[optind], name, err, errlen);
+}
+
+static int bad_option(int opt, char **argv, char *err, size_t errlen)
+{
+	return fail(err, errlen, opt == ':' ? "%s: a value is missing; `cleave %s --help` tells which" :
+		    "%s: no such option; `cleave %s --help` lists them", argv[optind - 1], argv[0]);
+}
+
+static int parse_number(const char *what, const char *text, uint64_t max, uint64_t *n, char *err,
+			size_t errlen)
+{
+	char *end;
+
+	errno = 0;
+	*n = strtoull(text, &end, 0);
+	if (*text < '0' || *text > '9' || *end || errno || *n > max)
+		return fail(err, errlen, "%s %s: not a number from 0 to 0x%llx; `cleave explain --help` tells more",
+			    what, text, (unsigned long long)max);
+	return 0;
+}
+
+int args_explain(int argc, char **argv, struct explain_args *a, char *err, size_t errlen)
+{
+	static const struct option options[] = {
+		{ "symbols", required_argument, NULL, 's' },
+		{ "slide", required_argument, NULL, 'S' },
+		{ "exits", required_argument, NULL, 'e' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t exits = ARGS_EXITS;
+	int opt, ret = 0;
+
+	memset(a, 0, sizeof(*a));
+	opterr = 0;
+	optind = 0;	/* GNU: start anew */
+	while (!ret && (opt = getopt_long(argc, argv, ":s:e:jh", options, NULL)) != -1) {
+		if (opt == 's')
+			a->symbols = optarg;
+		else if (opt == 'e')
+			ret = parse_number("--exits", optarg, ARGS_EXITS_MAX, &exits, err, errlen);
+		else if (opt == 'S')
+			ret = parse_number("--slide", optarg, UINT64_MAX, &a->slide, err, errlen);
+		else if (opt == 'j')
+			a->json = true;
+		else if (opt == 'h')
+			a->help = true;
+		else
+			ret = bad_option(opt, argv, err, errlen);
+		a->slid |= opt == 'S';
+	}
+	a->exits = exits;
+	if (ret || a->help)
+		return ret;
+	if (a->slid && !a->symbols)
+		return fail(err, errlen, "--slide: moves symbols, and there are none; give --symbols too");
+	return only_name("explain", argc, argv, a->name, err, errlen);
+}
+
+/* Seconds, from 0.1 to a day. */
+static bool parse_interval(const char *text, unsigned int *ms)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (*text < '0' || *text > '9' || *end || !(s >= 0.1 && s <= 86400))
+		return false;
+	*ms = s * 1000;
+	return true;
+}
+
+int args_stat(int argc, char **argv, struct stat_args *a, char *err, size_t errlen)
+{
+	static const struct option options[] = {
+		{ "live", optional_argument, NULL, 'l' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int opt;
+
+	memset(a, 0, sizeof(*a));
+	a->interval_ms = 1000;
+	opterr = 0;
+	optind = 0;	/* GNU: start anew */
+	while ((opt = getopt_long(argc, argv, ":l::jh", options, NULL)) != -1) {
+		switch (opt) {
+		case 'l':
+			a->live = true;
+			/* The next word may be the seconds, too. */
+			if (!optarg && optind < argc && parse_interval(argv[optind], &a->interval_ms))
+				optind++;
+			else if (optarg && !parse_interval(optarg, &a->interval_ms))
+				return fail(err, errlen, "--live %s: not seconds from 0.1 to 86400; give for example 2",
+					    optarg);
+			break;
+		case 'j':
+			a->json = true;
+			break;
+		case 'h':
+			a->help = true;
+			break;
+		default:
+			return bad_option(opt, argv, err, errlen);
+		}
+	}
+	return a->help ? 0 : only_name("stat", argc, argv, a->name, err, errlen);
 }

@@ -10,12 +10,13 @@
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
-/* Exit status of `cleave run`; 128 + N: ended by signal N. Listed in cleave(1). */
+/* Exit status; of `cleave run` also 128 + N: ended by signal N. Listed in cleave(1). */
 #define STATUS_OFF	0	/* the guest powered off, or Ctrl-A x */
 #define STATUS_ERROR	1	/* it could not start, or the host failed it */
 #define STATUS_USAGE	2
 #define STATUS_CRASH	3	/* the guest died */
 #define STATUS_RESET	4	/* the guest asked for a reset */
+#define STATUS_NO_GUEST	5	/* there is none of that name */
 #define STATUS_SIGNAL	128
 
 /* main.c: one line on stderr, "cleave: ...". */
@@ -26,11 +27,16 @@ void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define ARGS_MEMORY	(512ULL << 20)
 #define ARGS_APPEND	"console=ttyS0 earlyprintk=ttyS0 panic=-1"
 
+#define ARGS_NAME_MAX	64	/* of a guest: letters, digits, '.', '_', '-' */
+#define ARGS_EXITS	16
+#define ARGS_EXITS_MAX	256	/* CLEAVE_RECORDS */
+
 struct run_args {
 	char kernel[PATH_MAX];
 	const char *initrd;		/* or NULL */
 	const char *append;
-	char name[64];
+	char name[ARGS_NAME_MAX + 1];
+	bool named;			/* by --name */
 	uint64_t memory;
 	uint32_t cpus;
 	bool help;
@@ -40,12 +46,32 @@ struct run_args {
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */
 int args_newest(const char *pattern, char path[PATH_MAX]);
-/* 0, or -EINVAL, -ENOENT with one line in err. argv[0] is "run". */
+struct explain_args {
+	char name[ARGS_NAME_MAX + 1];
+	const char *symbols;		/* or NULL */
+	uint64_t slide;			/* if slid */
+	unsigned int exits;
+	bool slid, json, help;
+};
+
+struct stat_args {
+	char name[ARGS_NAME_MAX + 1];
+	unsigned int interval_ms;
+	bool live, json, help;
+};
+
+/* May a guest be called that? */
+bool args_name(const char *text);
+/* 0, or -EINVAL, -ENOENT with one line in err. argv[0] is the command. */
+int args_explain(int argc, char **argv, struct explain_args *a, char *err, size_t errlen);
+int args_stat(int argc, char **argv, struct stat_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 
 /* ---- the commands ----------------------------------------------------------- */
 
 int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
+int cmd_stat(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

@@ -13,7 +13,7 @@
 
 #define HUGE_PAGE	(2ULL << 20)
 #define PIT_PORT	0x40
-#define FEATURES	CLEAVE_FEATURE_LAPIC
+#define FEATURES	(CLEAVE_FEATURE_LAPIC | CLEAVE_FEATURE_RECORDER)
 
 static uint64_t clock_now(struct dev_clock *clock)
 {
@@ -280,6 +280,9 @@ static int machine_vcpu(struct machine *m)
 	ret = cleave_map_run(m->vcpu, m->info.run_size, &m->run);
 	if (ret < 0)
 		return module_failed(ret, "map the run page");
+	ret = cleave_map_recorder(m->vcpu, &m->info, &m->recorder);
+	if (ret < 0)
+		return module_failed(ret, "map the flight recorder");
 	ret = cleave_get_cpuid(m->dev, &cpuid);
 	if (ret < 0)
 		return module_failed(ret, "CLEAVE_GET_CPUID");
@@ -390,6 +393,8 @@ int machine_load(struct machine *m)
 
 void machine_destroy(struct machine *m)
 {
+	if (m->recorder)
+		cleave_unmap_recorder(m->recorder, &m->info);
 	if (m->run)
 		cleave_unmap_run(m->run, m->info.run_size);
 	if (m->vcpu >= 0)

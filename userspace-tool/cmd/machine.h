@@ -16,7 +16,8 @@
 #include "../libcleave/libcleave.h"
 #include "cmd.h"
 
-#define EXIT_KINDS	(CLEAVE_EXIT_UNHANDLED + 1)
+struct control;
+struct json_object;
 
 /* Why the machine stops; the first reason counts. */
 enum outcome {
@@ -34,12 +35,13 @@ struct machine {
 	int dev, vm, vcpu;	/* file descriptors, or -1 */
 	struct cleave_info info;
 	struct cleave_run *run;
+	const struct cleave_recorder *recorder;
+	struct control *control;	/* or NULL */
 	char cmdline[BOOT_CMDLINE_MAX];
 	uint8_t *ram;
 	size_t ram_mapped;
 	struct cleave_mem mem;
 	struct cleave_assist assist;
-	uint64_t exits[EXIT_KINDS];
 
 	_Atomic int outcome;
 	int signal;		/* with M_SIGNAL */
@@ -92,8 +94,8 @@ void console_flush(struct machine *m);	/* may wait for stdout; lock not held */
 bool console_interactive(void);
 void console_newline(struct machine *m);	/* before a message, if the terminal needs one */
 
-/* crash.c: pages for people. error: what CLEAVE_RUN or the assist returned. */
-void crash_page(FILE *f, struct machine *m, int error);
-void state_page(FILE *f, struct machine *m);
+/* counters.c */
+struct json_object *counters_build(struct machine *m);	/* by any thread; what `cleave stat` gets */
+void counters_describe(struct json_object *o, const struct cleave_recorder *rec);
 
 #endif /* CLEAVE_MACHINE_H */

@@ -11,6 +11,8 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run",	cmd_run,	"boot a kernel as a guest, its console on this terminal" },
+	{ "explain",	cmd_explain,	"what a guest does, or why it died" },
+	{ "stat",	cmd_stat,	"count what a guest leaves its CPU for" },
 	{ "doctor",	cmd_doctor,	"what this host needs to run guests, and how to get it" },
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control.h"
 #include "machine.h"
 
 static void help(void)
@@ -16,7 +17,8 @@ static void help(void)
 	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
 	       "  -m, --memory SIZE    with K, M, G or T (default: %lluM)\n"
 	       "  -c, --cpus N         CPUs (default and most: 1)\n"
-	       "  -n, --name NAME      for messages (default: the kernel's)\n"
+	       "  -n, --name NAME      for `cleave explain` and `cleave stat` (default: the\n"
+	       "                       kernel's, with a number if a guest has it already)\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
@@ -68,14 +70,18 @@ int cmd_run(int argc, char **argv)
 	if (!ret)
 		ret = machine_load(&m);
 	if (!ret)
+		ret = control_claim(&m, args.name, sizeof(args.name), args.named);
+	if (!ret)
 		ret = console_start(&m);
 	if (!ret) {
+		control_start(&m);
 		if (console_interactive())
 			complain("%s: %" PRIu64 " MiB, %u CPU; Ctrl-A x ends it, Ctrl-A h helps",
 				 args.name, args.memory >> 20, args.cpus);
 		vcpu_loop(&m);
 	}
 	console_stop(&m);
+	control_stop(&m);
 	ret = ret ? STATUS_ERROR : status(&m);
 	machine_destroy(&m);
 	return ret;

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <string.h>
 
-#include "machine.h"
+#include "control.h"
+#include "render.h"
+#include "report.h"
 
 #define LAPIC_SIZE	0x1000U
 
@@ -140,8 +142,6 @@ static int vcpu_exit(struct machine *m)
 {
 	struct cleave_run *run = m->run;
 
-	if (run->exit < EXIT_KINDS)
-		m->exits[run->exit]++;
 	switch (run->exit) {
 	case CLEAVE_EXIT_IO:
 		return vcpu_port(m);
@@ -158,6 +158,33 @@ static int vcpu_exit(struct machine *m)
 		return 0;
 	}
 	return 1;
+}
+
+/* error: as report_dead() takes it. */
+static void vcpu_died(struct machine *m, int error)
+{
+	struct json_object *doc = report_dead(m, error);
+
+	console_stop(m);
+	console_newline(m);
+	render_report(stderr, doc, REPORT_EXITS);
+	control_died(m, doc);
+	json_object_put(doc);
+	machine_end(m, M_CRASH);
+}
+
+/* Somebody wants to see the state: what the last exit asked for is done by now. */
+static void vcpu_interrupted(struct machine *m)
+{
+	struct json_object *doc;
+
+	control_serve(m);
+	if (!atomic_exchange(&m->show, false))
+		return;
+	doc = report_alive(m, REPORT_EXITS);
+	console_newline(m);
+	render_report(stderr, doc, REPORT_EXITS);
+	json_object_put(doc);
 }
 
 void vcpu_loop(struct machine *m)
@@ -178,17 +205,14 @@ void vcpu_loop(struct machine *m)
 	}
 	while (atomic_load(&m->outcome) == M_RUNS) {
 		ret = cleave_run(m->vcpu);
-		if (ret == -EINTR || ret == -EAGAIN)
-			ret = 0;
-		else if (ret >= 0)
-			ret = vcpu_exit(m);
-		if (ret && atomic_load(&m->outcome) == M_RUNS) {
-			console_stop(m);
-			crash_page(stderr, m, ret);
-			machine_end(m, M_CRASH);
+		if (ret == -EINTR || ret == -EAGAIN) {
+			vcpu_interrupted(m);
+			continue;
 		}
-		if (atomic_exchange(&m->show, false))
-			state_page(stderr, m);
+		if (ret >= 0)
+			ret = vcpu_exit(m);
+		if (ret && atomic_load(&m->outcome) == M_RUNS)
+			vcpu_died(m, ret);
 	}
 	atomic_store(&m->vcpu_done, true);
 }

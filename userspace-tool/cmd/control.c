@@ -1,0 +1,429 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One thread serves all clients and waits for none of them: what a client
+ * sends or takes slowly, or not at all, costs its own slot until a timeout.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "report.h"
+#include "runtime.h"
+
+#define NAMES	100	/* that are tried for a guest whose user chose none */
+
+enum client_state {
+	CLIENT_FREE,
+	CLIENT_READS,		/* its request comes in */
+	CLIENT_WAITS,		/* for the vCPU */
+	CLIENT_WRITES,		/* its answer goes out */
+};
+
+struct client {
+	enum client_state state;
+	int fd;
+	bool last;		/* hang up after the answer */
+	size_t in_len, out_len, sent;
+	uint64_t deadline;	/* ms */
+	char *out;
+	char in[CONTROL_REQUEST_MAX];
+};
+
+struct control {
+	struct machine *m;
+	struct runtime runtime;
+	char name[ARGS_NAME_MAX + 1];
+	int listen, wake;
+	pthread_t thread;
+	bool started;
+	atomic_bool stop;
+	atomic_uint asked;	/* records wanted of the vCPU's thread, plus 1; 0: nothing */
+	pthread_mutex_t lock;	/* answer */
+	char *answer;		/* of the vCPU's thread */
+	struct client client[CONTROL_CLIENTS];
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+}
+
+static void wake(struct control *c)
+{
+	uint64_t one = 1;
+
+	while (write(c->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+/* ---- clients ---------------------------------------------------------------------- */
+
+static void client_drop(struct client *cl)
+{
+	close(cl->fd);
+	free(cl->out);
+	memset(cl, 0, sizeof(*cl));
+}
+
+static void client_wait(struct client *cl, enum client_state state)
+{
+	cl->state = state;
+	cl->deadline = now_ms() + CONTROL_TIMEOUT_MS;
+}
+
+/* text, to be freed, is the answer; NULL: there was no memory for it. */
+static void client_answer(struct client *cl, char *text)
+{
+	size_t len = text ? strlen(text) : 0;
+
+	if (!text) {
+		client_drop(cl);
+		return;
+	}
+	text[len] = '\n';	/* in the place of the zero byte */
+	cl->out = text;
+	cl->out_len = len + 1;
+	cl->sent = 0;
+	client_wait(cl, CLIENT_WRITES);
+}
+
+static void client_answer_doc(struct client *cl, struct json_object *doc)
+{
+	const char *text = json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN);
+
+	client_answer(cl, text ? strdup(text) : NULL);
+	json_object_put(doc);
+}
+
+static void client_refuse(struct client *cl, const char *why)
+{
+	struct json_object *doc = json_object_new_object();
+
+	doc_text(doc, "error", why);
+	client_answer_doc(cl, doc);
+}
+
+static void ask_vcpu(struct control *c, unsigned int exits)
+{
+	unsigned int old = atomic_load(&c->asked);
+
+	while (old < exits + 1 && !atomic_compare_exchange_weak(&c->asked, &old, exits + 1))
+		;
+	machine_kick(c->m);
+}
+
+static void client_request(struct control *c, struct client *cl, const char *line, size_t len)
+{
+	struct json_object *request = doc_parse(line, len);
+	const char *command = doc_get_text(request, "command");
+	uint64_t exits = CLEAVE_RECORDS;
+
+	if (request && json_object_object_get_ex(request, "exits", NULL))
+		exits = doc_get_count(request, "exits");
+	if (!request) {
+		cl->last = true;
+		client_refuse(cl, "not a JSON object on a line of its own");
+	} else if (!command) {
+		client_refuse(cl, "no \"command\"; there are explain and stat");
+	} else if (!strcmp(command, "stat")) {
+		client_answer_doc(cl, counters_build(c->m));
+	} else if (!strcmp(command, "explain")) {
+		client_wait(cl, CLIENT_WAITS);
+		ask_vcpu(c, exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS);
+	} else {
+		client_refuse(cl, "no such command; there are explain and stat");
+	}
+	json_object_put(request);
+}
+
+/* Takes the first whole line that has come. */
+static void client_lines(struct control *c, struct client *cl)
+{
+	char line[CONTROL_REQUEST_MAX], *end = memchr(cl->in, '\n', cl->in_len);
+	size_t len = end ? end - cl->in : 0;
+
+	if (!end && cl->in_len == sizeof(cl->in)) {
+		cl->last = true;
+		client_refuse(cl, "the request is too long");
+	}
+	if (!end)
+		return;
+	memcpy(line, cl->in, len);
+	cl->in_len -= len + 1;
+	memmove(cl->in, end + 1, cl->in_len);
+	client_request(c, cl, line, len);
+}
+
+static void client_read(struct control *c, struct client *cl)
+{
+	ssize_t n = recv(cl->fd, cl->in + cl->in_len, sizeof(cl->in) - cl->in_len, 0);
+
+	if (n <= 0) {
+		if (!n || (errno != EAGAIN && errno != EINTR))
+			client_drop(cl);
+		return;
+	}
+	cl->in_len += n;
+	client_lines(c, cl);
+}
+
+static void client_write(struct control *c, struct client *cl)
+{
+	ssize_t n = send(cl->fd, cl->out + cl->sent, cl->out_len - cl->sent, MSG_NOSIGNAL);
+
+	if (n < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			client_drop(cl);
+		return;
+	}
+	cl->sent += n;
+	if (cl->sent < cl->out_len)
+		return;
+	free(cl->out);
+	cl->out = NULL;
+	if (cl->last) {
+		client_drop(cl);
+		return;
+	}
+	client_wait(cl, CLIENT_READS);
+	client_lines(c, cl);
+}
+
+static void client_events(struct control *c, struct client *cl, short revents)
+{
+	if (cl->state == CLIENT_READS && (revents & (POLLIN | POLLHUP | POLLERR)))
+		client_read(c, cl);
+	else if (cl->state == CLIENT_WRITES && (revents & (POLLOUT | POLLHUP | POLLERR)))
+		client_write(c, cl);
+	else if (cl->state == CLIENT_WAITS && (revents & (POLLHUP | POLLERR)))
+		client_drop(cl);
+}
+
+/* A vCPU that does not come out of a write: its console's reader does not read. */
+static void client_late(struct client *cl)
+{
+	if (cl->state == CLIENT_WAITS) {
+		cl->last = true;
+		client_refuse(cl, "the CPU did not stop in time: does anyone read the guest's console?");
+	} else if (cl->state != CLIENT_FREE) {
+		client_drop(cl);
+	}
+}
+
+/* ---- the thread -------------------------------------------------------------------- */
+
+static void take_answer(struct control *c)
+{
+	char *text;
+	size_t i;
+
+	pthread_mutex_lock(&c->lock);
+	text = c->answer;
+	c->answer = NULL;
+	pthread_mutex_unlock(&c->lock);
+	for (i = 0; text && i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state == CLIENT_WAITS)
+			client_answer(&c->client[i], strdup(text));
+	free(text);
+}
+
+static void accept_one(struct control *c, struct client *cl)
+{
+	int fd = accept4(c->listen, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0) {
+		/* Out of descriptors, say: not at once again. */
+		if (errno != EAGAIN)
+			poll(NULL, 0, 100);
+		return;
+	}
+	memset(cl, 0, sizeof(*cl));
+	cl->fd = fd;
+	client_wait(cl, CLIENT_READS);
+}
+
+/* Waits, and does what there is to do. */
+static void serve_once(struct control *c)
+{
+	static const short events[] = { 0, POLLIN, 0, POLLOUT };
+	struct pollfd fd[CONTROL_CLIENTS + 2];
+	uint64_t now = now_ms(), until = UINT64_MAX, count;
+	struct client *room = NULL;
+	size_t i;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &c->client[i];
+
+		fd[i] = (struct pollfd){ .fd = -1 };
+		if (cl->state == CLIENT_FREE) {
+			room = cl;
+			continue;
+		}
+		fd[i] = (struct pollfd){ .fd = cl->fd, .events = events[cl->state] };
+		until = cl->deadline < until ? cl->deadline : until;
+	}
+	fd[i] = (struct pollfd){ .fd = c->wake, .events = POLLIN };
+	fd[i + 1] = (struct pollfd){ .fd = room ? c->listen : -1, .events = POLLIN };
+	if (poll(fd, CONTROL_CLIENTS + 2, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
+		return;
+	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0)
+		take_answer(c);
+	now = now_ms();
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		client_events(c, &c->client[i], fd[i].revents);
+		if (c->client[i].state != CLIENT_FREE && c->client[i].deadline <= now)
+			client_late(&c->client[i]);
+	}
+	if (fd[CONTROL_CLIENTS + 1].revents)
+		accept_one(c, room);
+}
+
+static void *control_thread(void *arg)
+{
+	struct control *c = arg;
+	size_t i;
+
+	while (!atomic_load(&c->stop))
+		serve_once(c);
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state != CLIENT_FREE)
+			client_drop(&c->client[i]);
+	return NULL;
+}
+
+/* ---- for the rest of the machine ------------------------------------------------------ */
+
+static int claim(struct control *c, char *name, size_t size, bool chosen)
+{
+	char stem[ARGS_NAME_MAX + 1];
+	unsigned int i;
+
+	snprintf(stem, sizeof(stem), "%.*s", ARGS_NAME_MAX - 4, name);
+	for (i = 2; ; i++) {
+		c->listen = runtime_claim(&c->runtime, name);
+		if (c->listen != -EADDRINUSE || chosen || i == NAMES)
+			break;
+		snprintf(name, size, "%s-%u", stem, i);
+	}
+	snprintf(c->name, sizeof(c->name), "%s", name);
+	return c->listen < 0 ? c->listen : 0;
+}
+
+static void control_free(struct control *c)
+{
+	if (c->listen >= 0)
+		close(c->listen);
+	if (c->wake >= 0)
+		close(c->wake);
+	runtime_close(&c->runtime);
+	pthread_mutex_destroy(&c->lock);
+	free(c->answer);
+	free(c);
+}
+
+int control_claim(struct machine *m, char *name, size_t size, bool chosen)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	char err[PATH_MAX + 256];
+	int ret;
+
+	if (!c) {
+		complain("the host is out of memory; free some");
+		return -ENOMEM;
+	}
+	c->m = m;
+	c->listen = c->runtime.dir = -1;
+	pthread_mutex_init(&c->lock, NULL);
+	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	ret = runtime_open(&c->runtime, true, err, sizeof(err));
+	if (!ret) {
+		ret = claim(c, name, size, chosen);
+		snprintf(err, sizeof(err), "%s/%s.sock: %s", c->runtime.path, name, strerror(-ret));
+	}
+	if (!ret && c->wake >= 0) {
+		m->control = c;
+		return 0;
+	}
+	control_free(c);
+	if (ret == -EADDRINUSE) {
+		complain("--name %s: a guest of that name runs; give another name, or end that one", name);
+		return ret;
+	}
+	complain("%s; the guest runs, but `cleave explain` and `cleave stat` will not find it", err);
+	return 0;
+}
+
+void control_stop(struct machine *m)
+{
+	struct control *c = m->control;
+
+	if (!c)
+		return;
+	m->control = NULL;
+	runtime_release(&c->runtime, c->name);
+	atomic_store(&c->stop, true);
+	wake(c);
+	if (c->started)
+		pthread_join(c->thread, NULL);
+	control_free(c);
+}
+
+void control_start(struct machine *m)
+{
+	struct control *c = m->control;
+	int ret = c ? pthread_create(&c->thread, NULL, control_thread, c) : 0;
+
+	if (c)
+		c->started = !ret;
+	if (!ret)
+		return;
+	complain("a thread: %s; the guest runs, but `cleave explain` and `cleave stat` will not find it",
+		 strerror(ret));
+	control_stop(m);
+}
+
+void control_serve(struct machine *m)
+{
+	struct control *c = m->control;
+	unsigned int asked = c ? atomic_exchange(&c->asked, 0) : 0;
+	struct json_object *doc;
+	const char *text;
+
+	if (!asked)
+		return;
+	doc = report_alive(m, asked - 1);
+	text = json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN);
+	pthread_mutex_lock(&c->lock);
+	free(c->answer);
+	c->answer = text ? strdup(text) : NULL;
+	pthread_mutex_unlock(&c->lock);
+	json_object_put(doc);
+	wake(c);
+}
+
+void control_died(struct machine *m, struct json_object *report)
+{
+	struct control *c = m->control;
+	const char *text;
+	int ret;
+
+	if (!c)
+		return;
+	text = json_object_to_json_string_ext(report, JSON_C_TO_STRING_PLAIN);
+	ret = text ? runtime_save(&c->runtime, c->name, text) : -ENOMEM;
+	if (ret)
+		complain("%s/%s.json: %s; `cleave explain` will not know of this", c->runtime.path,
+			 c->name, strerror(-ret));
+	else
+		complain("%s: `cleave explain %s` tells it again, --symbols names the functions", c->name,
+			 c->name);
+}

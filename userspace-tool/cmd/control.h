@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The socket by which `cleave explain` and `cleave stat` ask the process of a
+ * guest; Documentation/explain.rst has the protocol.
+ */
+#ifndef CLEAVE_CONTROL_H
+#define CLEAVE_CONTROL_H
+
+#include <stddef.h>
+
+#include "doc.h"
+
+#define CONTROL_REQUEST_MAX	4096	/* bytes of a request, with its newline */
+#define CONTROL_CLIENTS		8	/* served at a time; more wait */
+#define CONTROL_TIMEOUT_MS	10000	/* for a request to come, or an answer to be taken */
+
+struct machine;
+struct control;
+
+/* ---- control.c: in the process of the guest -------------------------------------- */
+
+/*
+ * Takes the guest's name: the one chosen by its user, or, if none was, name or
+ * name-2, name-3 ... which it then becomes. 0; -EADDRINUSE after one line on
+ * stderr. If there is no place for a socket the guest can do without: 0 after
+ * a warning, and m->control stays NULL.
+ */
+int control_claim(struct machine *m, char *name, size_t size, bool chosen);
+void control_start(struct machine *m);	/* the thread; signals are masked already */
+void control_stop(struct machine *m);	/* gives the name back; harmless without a start */
+/* By the vCPU's thread whenever CLEAVE_RUN was interrupted. */
+void control_serve(struct machine *m);
+/* Keeps the report of a guest that died, for `cleave explain`. */
+void control_died(struct machine *m, struct json_object *report);
+
+/* ---- client.c: in the process that asks -------------------------------------------- */
+
+struct runtime;
+
+/*
+ * One request, one answer. 0; -ENOENT, -ECONNREFUSED as runtime_connect();
+ * -EPIPE: it ended before it answered; -ETIMEDOUT; -EPROTO: what came is no
+ * answer; -EREMOTEIO: it refused, *answer says why in "error".
+ */
+int client_ask(const struct runtime *r, const char *name, const char *request,
+	       struct json_object **answer);
+/* One line on stderr for an error of client_ask(); the exit status for it. */
+int client_failed(const struct runtime *r, const char *name, int error,
+		  struct json_object *answer);
+
+#endif /* CLEAVE_CONTROL_H */
