@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Guests found by their names, and the socket of one: served to clients that
+ * behave and to such that do not, with a vCPU that is made up.
+ */
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "unit.h"
+/* Quicker than for people. */
+#include "cmd/control.h"
+#undef CONTROL_TIMEOUT_MS
+#define CONTROL_TIMEOUT_MS	500
+#include "cmd/control.c"
+
+static struct run_args args = { .memory = 1 << 20 };
+static struct machine m = { .args = &args };
+static char line[1024];		/* complain() */
+static char home[64];
+static atomic_bool stuck;	/* the vCPU does not come out */
+static _Atomic unsigned int exits_asked;
+
+/* ---- the rest of the machine ----------------------------------------------------------- */
+
+void complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+}
+
+struct json_object *report_alive(struct machine *machine, unsigned int exits)
+{
+	static char big[300000];
+	struct json_object *doc = json_object_new_object();
+
+	exits_asked = exits;
+	memset(big, 'x', sizeof(big) - 1);
+	doc_text(doc, "status", "running");
+	doc_text(doc, "big", big);
+	return doc;
+}
+
+struct json_object *counters_build(struct machine *machine)
+{
+	struct json_object *doc = json_object_new_object();
+
+	doc_text(doc, "name", "counted");
+	return doc;
+}
+
+static pthread_t vcpu;
+static atomic_bool vcpu_ends;
+static atomic_uint kicks;
+
+void machine_kick(struct machine *machine)
+{
+	atomic_fetch_add(&kicks, 1);
+}
+
+static void *vcpu_thread(void *arg)
+{
+	while (!atomic_load(&vcpu_ends)) {
+		if (!atomic_load(&stuck) && atomic_exchange(&kicks, 0))
+			control_serve(&m);
+		poll(NULL, 0, 1);
+	}
+	return NULL;
+}
+
+/* ---- a guest ------------------------------------------------------------------------------ */
+
+static struct runtime rt;
+
+/* A directory of this test's own. */
+static void begin(void)
+{
+	strcpy(home, "/tmp/cleave-control-XXXXXX");
+	if (!mkdtemp(home))
+		abort();
+	setenv("XDG_RUNTIME_DIR", home, 1);
+	atomic_store(&stuck, false);
+	line[0] = 0;
+}
+
+static bool start(const char *name, bool chosen)
+{
+	strcpy(args.name, name);
+	if (control_claim(&m, args.name, sizeof(args.name), chosen) || !m.control)
+		return false;
+	control_start(&m);
+	atomic_store(&vcpu_ends, false);
+	return !pthread_create(&vcpu, NULL, vcpu_thread, NULL) &&
+	       !runtime_open(&rt, false, line, sizeof(line));
+}
+
+static void stop(void)
+{
+	atomic_store(&vcpu_ends, true);
+	pthread_join(vcpu, NULL);
+	control_stop(&m);
+	runtime_close(&rt);
+}
+
+static void end(void)
+{
+	char command[128];
+
+	snprintf(command, sizeof(command), "rm -rf %s", home);
+	if (system(command))
+		abort();
+}
+
+static int ask(const char *request, struct json_object **doc)
+{
+	return client_ask(&rt, args.name, request, doc);
+}
+
+/* An answer with that member comes. */
+static bool answers(const char *request, const char *key, const char *value)
+{
+	struct json_object *doc;
+	int ret = ask(request, &doc);
+	const char *got = doc_get_text(doc, key);
+	bool same = got && strstr(got, value);
+
+	if (!same)
+		printf("# %d, %s: %s\n", ret, key, got ? got : "(none)");
+	json_object_put(doc);
+	return same;
+}
+
+/* Still served, whatever happened. */
+static bool serves(void)
+{
+	return answers("{\"command\":\"stat\"}", "name", "counted");
+}
+
+static int open_client(void)
+{
+	int fd = runtime_connect(&rt, args.name, 1000);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFL, 0);
+	return fd;
+}
+
+/* What comes until the other side hangs up, at most size bytes. */
+static size_t drain(int fd, char *buf, size_t size)
+{
+	size_t n = 0;
+	ssize_t got;
+
+	while (n < size && (got = recv(fd, buf + n, size - n, 0)) > 0)
+		n += got;
+	return n;
+}
+
+UNIT_TEST(requests)
+{
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK(serves());
+	CHECK(answers("{\"command\":\"explain\"}", "status", "running"));
+	CHECK_EQ(exits_asked, CLEAVE_RECORDS);
+	CHECK(answers("{\"command\":\"explain\",\"exits\":7}", "status", "running"));
+	CHECK_EQ(exits_asked, 7);
+	CHECK(answers("{\"command\":\"explain\",\"exits\":99999999999}", "status", "running"));
+	CHECK_EQ(exits_asked, CLEAVE_RECORDS);
+	CHECK(answers("{\"command\":\"explain\",\"exits\":-1}", "status", "running"));
+	CHECK(answers("{\"command\":\"explain\",\"exits\":\"x\"}", "status", "running"));
+	CHECK(answers("{\"command\":\"reboot\"}", "error", "no such command"));
+	CHECK(answers("{\"command\":7}", "error", "no \"command\""));
+	CHECK(answers("{}", "error", "no \"command\""));
+	CHECK(answers("[]", "error", "not a JSON object"));
+	CHECK(answers("{\"command\":\"stat\"} {}", "error", "not a JSON object"));
+	CHECK(answers("", "error", "not a JSON object"));
+	CHECK(answers("\xff\xfe{", "error", "not a JSON object"));
+	CHECK(serves());
+	stop();
+	end();
+}
+
+/* Several on one connection, in one piece or byte by byte. */
+UNIT_TEST(requests_in_pieces)
+{
+	static const char two[] = "{\"command\":\"stat\"}\n{\"command\":\"stat\"}\n";
+	static const char both[] = "{\"name\":\"counted\"}\n{\"name\":\"counted\"}\n";
+	char buf[sizeof(both)] = "";
+	size_t i;
+	int fd;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	fd = open_client();
+	REQUIRE(fd >= 0);
+	CHECK_EQ(send(fd, two, strlen(two), 0), strlen(two));
+	CHECK_EQ(drain(fd, buf, strlen(both)), strlen(both));
+	CHECK(!strcmp(buf, both));
+	for (i = 0; i < strlen(two); i++)
+		CHECK_EQ(send(fd, two + i, 1, 0), 1);
+	memset(buf, 0, sizeof(buf));
+	CHECK_EQ(drain(fd, buf, strlen(both)), strlen(both));
+	CHECK(!strcmp(buf, both));
+	close(fd);
+	stop();
+	end();
+}
+
+UNIT_TEST(oversized)
+{
+	static char big[CONTROL_REQUEST_MAX * 4];
+	char buf[256] = "";
+	int fd;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	fd = open_client();
+	REQUIRE(fd >= 0);
+	memset(big, ' ', sizeof(big));
+	CHECK_EQ(send(fd, big, CONTROL_REQUEST_MAX, 0), CONTROL_REQUEST_MAX);
+	drain(fd, buf, sizeof(buf) - 1);
+	CHECK(strstr(buf, "too long"));
+	close(fd);
+	/* More of it than it would ever take. */
+	fd = open_client();
+	send(fd, big, sizeof(big), MSG_NOSIGNAL);
+	CHECK(serves());
+	close(fd);
+	stop();
+	end();
+}
+
+/* As many as are served, and more, who say nothing: each has its time, and no more. */
+UNIT_TEST(silent)
+{
+	int fd[CONTROL_CLIENTS + 4];
+	char c;
+	size_t i;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		fd[i] = open_client();
+		CHECK(fd[i] >= 0);
+		CHECK_EQ(send(fd[i], "{", i % 2, MSG_NOSIGNAL), i % 2);
+	}
+	CHECK(serves());
+	CHECK_EQ(recv(fd[0], &c, 1, 0), 0);
+	for (i = 0; i < ARRAY_SIZE(fd); i++)
+		close(fd[i]);
+	CHECK(serves());
+	stop();
+	end();
+}
+
+/* Asks for much, and does not take it; or is gone when it comes. */
+UNIT_TEST(does_not_read)
+{
+	static const char request[] = "{\"command\":\"explain\"}\n";
+	char buf[300100];
+	int fd, gone;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	fd = open_client();
+	CHECK_EQ(send(fd, request, strlen(request), 0), strlen(request));
+	gone = open_client();
+	CHECK_EQ(send(gone, request, strlen(request), 0), strlen(request));
+	close(gone);
+	CHECK(serves());
+	poll(NULL, 0, 2 * CONTROL_TIMEOUT_MS);
+	CHECK(serves());
+	CHECK(drain(fd, buf, sizeof(buf)) < 300000);
+	close(fd);
+	stop();
+	end();
+}
+
+/* Its console's reader does not read, say: said in time, while others are served. */
+UNIT_TEST(stuck_vcpu)
+{
+	begin();
+	REQUIRE(start("web-1", true));
+	atomic_store(&stuck, true);
+	CHECK(answers("{\"command\":\"explain\"}", "error", "did not stop in time"));
+	CHECK(serves());
+	atomic_store(&stuck, false);
+	CHECK(answers("{\"command\":\"explain\"}", "status", "running"));
+	stop();
+	end();
+}
+
+/* The guest ends under those who wait: they hear of it at once. */
+UNIT_TEST(ends_meanwhile)
+{
+	static const char request[] = "{\"command\":\"explain\"}\n";
+	char c;
+	int fd;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	atomic_store(&stuck, true);
+	fd = open_client();
+	CHECK_EQ(send(fd, request, strlen(request), 0), strlen(request));
+	poll(NULL, 0, 50);
+	stop();
+	CHECK_EQ(recv(fd, &c, 1, 0), 0);
+	close(fd);
+	end();
+}
+
+/* ---- names -------------------------------------------------------------------------------- */
+
+UNIT_TEST(names)
+{
+	struct machine other = { .args = &args };
+	char name[ARGS_NAME_MAX + 1], known[64];
+
+	begin();
+	REQUIRE(start("web-1", true));
+	strcpy(name, "web-1");
+	CHECK_EQ(control_claim(&other, name, sizeof(name), true), -EADDRINUSE);
+	CHECK(strstr(line, "--name web-1: a guest of that name runs; "));
+	CHECK_EQ(control_claim(&other, name, sizeof(name), false), 0);
+	CHECK(!strcmp(name, "web-1-2") && other.control);
+	runtime_list(&rt, known, sizeof(known));
+	CHECK(!strcmp(known, "web-1, web-1-2") || !strcmp(known, "web-1-2, web-1"));
+	control_stop(&other);
+	runtime_list(&rt, known, sizeof(known));
+	CHECK(!strcmp(known, "web-1"));
+	stop();
+	REQUIRE(!runtime_open(&rt, false, line, sizeof(line)));
+	runtime_list(&rt, known, sizeof(known));
+	CHECK(!*known);
+	runtime_close(&rt);
+	end();
+}
+
+UNIT_TEST(names_of_full_length)
+{
+	struct machine other = { .args = &args };
+	char name[ARGS_NAME_MAX + 1];
+
+	begin();
+	memset(name, 'n', sizeof(name) - 1);
+	name[ARGS_NAME_MAX] = 0;
+	REQUIRE(start(name, false));
+	CHECK(!strcmp(args.name, name));
+	CHECK_EQ(control_claim(&other, name, sizeof(name), false), 0);
+	CHECK(args_name(name) && !strcmp(name + ARGS_NAME_MAX - 4, "-2"));
+	control_stop(&other);
+	CHECK(serves());
+	stop();
+	end();
+}
+
+/* A socket that nobody listens to, and the report of an older guest. */
+UNIT_TEST(stale)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	char *report;
+	size_t len;
+
+	begin();
+	REQUIRE(!runtime_open(&rt, true, line, sizeof(line)));
+	snprintf(a.sun_path, sizeof(a.sun_path), "%.60s/cleave/web-1.sock", home);
+	REQUIRE(!bind(fd, (struct sockaddr *)&a, sizeof(a)));
+	CHECK_EQ(runtime_save(&rt, "web-1", "{}"), 0);
+	CHECK_EQ(runtime_connect(&rt, "web-1", 0), -ECONNREFUSED);
+	CHECK_EQ(runtime_connect(&rt, "web-2", 0), -ENOENT);
+	runtime_close(&rt);
+	close(fd);
+	REQUIRE(start("web-1", true));
+	CHECK(serves());
+	CHECK_EQ(runtime_load(&rt, "web-1", &report, &len), -ENOENT);
+	stop();
+	end();
+}
+
+UNIT_TEST(died)
+{
+	struct json_object *doc = json_object_new_object();
+	char *report;
+	size_t len;
+
+	begin();
+	doc_text(doc, "status", "dead");
+	REQUIRE(start("web-1", true));
+	control_died(&m, doc);
+	CHECK(strstr(line, "cleave explain web-1"));
+	stop();
+	REQUIRE(!runtime_open(&rt, false, line, sizeof(line)));
+	CHECK_EQ(runtime_load(&rt, "web-1", &report, &len), 0);
+	CHECK(!strcmp(report, "{\"status\":\"dead\"}") && len == strlen(report));
+	free(report);
+	CHECK_EQ(client_failed(&rt, "web-1", -ENOENT, NULL), STATUS_NO_GUEST);
+	CHECK(strstr(line, "died; `cleave explain web-1` tells why"));
+	runtime_close(&rt);
+	json_object_put(doc);
+	end();
+}
+
+/* ---- the directory ---------------------------------------------------------------------------- */
+
+UNIT_TEST(directory)
+{
+	char path[80], other[80];
+	struct stat info;
+
+	begin();
+	CHECK_EQ(runtime_open(&rt, false, line, sizeof(line)), -ENOENT);
+	REQUIRE(!runtime_open(&rt, true, line, sizeof(line)));
+	snprintf(path, sizeof(path), "%s/cleave", home);
+	CHECK(!strcmp(rt.path, path));
+	CHECK(!stat(path, &info) && (info.st_mode & 07777) == 0700);
+	runtime_close(&rt);
+	chmod(path, 0710);
+	CHECK_EQ(runtime_open(&rt, true, line, sizeof(line)), -EPERM);
+	CHECK(strstr(line, path) && strchr(line, ';'));
+	CHECK_EQ(rt.dir, -1);
+	/* Not by way of a link that someone has put there. */
+	snprintf(other, sizeof(other), "%s/other", home);
+	rename(path, other);
+	chmod(other, 0700);
+	CHECK(!symlink(other, path));
+	CHECK(runtime_open(&rt, true, line, sizeof(line)) < 0);
+	unlink(path);
+	CHECK(!close(open(path, O_CREAT | O_WRONLY, 0600)));
+	CHECK_EQ(runtime_open(&rt, true, line, sizeof(line)), -ENOTDIR);
+	end();
+}
+
+/* Without a place for its socket a guest runs all the same. */
+UNIT_TEST(no_directory)
+{
+	char path[80], name[ARGS_NAME_MAX + 1] = "web-1";
+	struct machine other = { .args = &args };
+
+	begin();
+	snprintf(path, sizeof(path), "%s/cleave", home);
+	CHECK(!close(open(path, O_CREAT | O_WRONLY, 0600)));
+	CHECK_EQ(control_claim(&other, name, sizeof(name), true), 0);
+	CHECK(!other.control && strstr(line, "the guest runs, but"));
+	control_start(&other);
+	control_serve(&other);
+	control_died(&other, NULL);
+	control_stop(&other);
+	end();
+}
+
+/* Longer than a socket's address may be. */
+UNIT_TEST(long_directory)
+{
+	char path[400];
+
+	begin();
+	snprintf(path, sizeof(path), "%s/%0200d", home, 0);
+	REQUIRE(!mkdir(path, 0700));
+	setenv("XDG_RUNTIME_DIR", path, 1);
+	REQUIRE(start("web-1", true));
+	CHECK(serves());
+	stop();
+	end();
+}
