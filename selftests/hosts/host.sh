@@ -121,7 +121,9 @@ run_machine()
 
 last_words()
 {
-	[ ! -s "$work/machine.log" ] || grep -v "warning: TCG doesn't support" "$work/machine.log" | tail -n 5
+	# But for what each machine says, and Bochs' banner.
+	[ ! -s "$work/machine.log" ] || tail -n 10 "$work/machine.log" |
+		grep -vE "warning: TCG doesn't support|^ *(===|Bochs x86 Emulator|Built from|Timestamp)"
 	tr -d '\r' <"$klog" | tail -n 30
 }
 
