@@ -193,6 +193,7 @@ void vm_tables(struct vm *vm)
 	memcpy(vm->ram + GPA_TSS + 4, &stack, 8);		/* RSP0 */
 	stack -= 0x4000;
 	memcpy(vm->ram + GPA_TSS + 36, &stack, 8);		/* IST1 */
+	vm->ram[GPA_TSS + 102] = 0x68;				/* no I/O permission bits */
 	memset(pml4, 0, 0x2000);
 	pml4[0] = GPA_PDPT | 7;
 	for (i = 0; i < 4; i++)
