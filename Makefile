@@ -13,7 +13,8 @@ PREFIX	 ?= /usr/local
 KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
-HOST	 ?= svm
+# make run takes one test host; the others both, by default.
+HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install uninstall clean distclean help run check lint unit setup
@@ -52,7 +53,7 @@ setup:
 	selftests/hosts/setup.sh check $(HOST)
 
 run:
-	@selftests/hosts/run.sh $(HOST)
+	@selftests/hosts/run.sh $(HOST:both=svm)
 
 check:
 	@HOST=$(HOST) selftests/check.sh
@@ -78,7 +79,8 @@ help:
 	@echo '                  HOST=svm   in QEMU with AMD-V (default)'
 	@echo '                  HOST=vmx   in Bochs, or QEMU on KVM, with VT-x'
 	@echo '                  HOST=local on this machine'
-	@echo 'make check        every test; installs what is missing'
+	@echo 'make check        every test, on AMD-V and VT-x side by side; installs what is missing'
+	@echo '                  HOST=svm|vmx|local on one of them'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'

@@ -4,8 +4,8 @@
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
 #   check.sh [lint|unit|host]...      default: all three
-# HOST=svm|vmx|local (default svm), RELEASES: the test hosts' kernels (default:
-# 6.1 and 6.12, each as Debian has it now).
+# HOST=both|svm|vmx|local (default both: AMD-V and VT-x side by side), RELEASES:
+# the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too).
 #
 # Programs' output is taken between the lines `##begin NAME` and `##end NAME
 # STATUS`. A program that does not end, ends with a status that its results do
@@ -16,11 +16,11 @@ export LC_ALL=C
 . "$(dirname "$0")/hosts/common.sh"
 tests=$top/selftests
 hosts=$tests/hosts
-kind=${HOST:-svm}
+kind=${HOST:-both}
 log=$build/check.log
 
 passed=0 failed=0 skipped=0
-current='' plan='' ran=0 bad=0 seen='' running=''
+current='' plan='' ran=0 bad=0 seen='' running='' vendor=''
 
 # result ok|'not ok'|skip NAME [REASON]
 result()
@@ -37,9 +37,9 @@ result()
 begin()
 {
 	[ -z "$current" ] || finish cut
-	current=$1 plan='' ran=0 bad=0
+	current=$vendor$1 plan='' ran=0 bad=0
 	seen+=" $1"
-	echo "# $1"
+	echo "# $current"
 }
 
 # finish STATUS|cut: what the sum of the program's results says of it.
@@ -133,11 +133,13 @@ run_unit()
 	done
 }
 
-# The tree that the test host runs: the programs, and what they use.
+# The tree that the test host runs: the programs, what they use, and the seconds
+# that one may take.
 make_overlay()
 {
-	local overlay=$1 kver=$2 guest
+	local kver=$2 overlay=$build/check/$1-$2 limit=300 guest
 
+	[ "$1" != vmx ] || limit=900
 	rm -rf "$overlay"
 	mkdir -p "$overlay"/{bin,guest,modules,tests} || return
 	cp "$tests/hosts/run-tests" "$overlay/test" &&
@@ -147,8 +149,9 @@ make_overlay()
 		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" &&
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&
+		strip -g "$overlay/cleave.ko" "$overlay"/tests/* &&
 		cp "$tests"/test_*.sh "$overlay/tests/" &&
-		echo "${CHECK_PROGRAMS-}" >"$overlay/programs" || return
+		echo "${CHECK_PROGRAMS-}" >"$overlay/programs" && echo "$limit" >"$overlay/limit" || return
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done
@@ -164,41 +167,63 @@ complaints()
 		head -n 20
 }
 
-# Boots one host and runs all programs in it.
-run_host()
+# start_host KIND RELEASE: boots it, and goes on; its output to a file. Should
+# this script be killed, the host is too.
+declare -A host_pid
+start_host()
 {
-	local kver=$1 overlay=$build/check/$1 klog=$build/check-$1.log t expected said
+	local id=$1-$2
 
-	building "overlay for $kver" make_overlay "$overlay" "$kver" || return
-	expected=$(cd "$overlay/tests" && ls)
-	seen=''
-	consume < <("$hosts/host.sh" "$kind" -k "$kver" -s 2 -m 3072 -t "${HOST_LIMIT:-1500}" \
-		-a "hugepagesz=1G hugepages=1" -l "$klog" "$overlay" 2>&1 </dev/null)
-	for t in $expected; do
-		[ -n "${CHECK_PROGRAMS-}" ] && [[ " $CHECK_PROGRAMS " != *" ${t%.sh} "* ]] && continue
-		[[ "$seen " == *" $kver/${t%.sh} "* ]] || result "not ok" "$kver/${t%.sh}" "did not run"
+	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m 3072 -t "${HOST_LIMIT:-3600}" \
+		-a "hugepagesz=1G hugepages=1" -l "$build/check-$id.log" "$build/check/$id" \
+		>"$build/check-$id.out" 2>&1 </dev/null &
+	host_pid[$id]=$!
+}
+
+# follow_host KIND RELEASE: its output as it comes, to the end.
+follow_host()
+{
+	local id=$1-$2 klog=$build/check-$1-$2.log said t
+
+	seen='' vendor="$1 "
+	consume < <(tail -q -f -n +1 -s 0.2 --pid="${host_pid[$id]}" "$build/check-$id.out")
+	for t in $(cd "$build/check/$id/tests" && ls) unload; do
+		[ -n "${CHECK_PROGRAMS-}" ] && [[ " $CHECK_PROGRAMS unload " != *" ${t%.sh} "* ]] && continue
+		[[ "$seen " == *" $2/${t%.sh} "* ]] || result "not ok" "$1 $2/${t%.sh}" "did not run"
 	done
-	[[ "$seen " == *" $kver/unload "* ]] || result "not ok" "$kver/unload" "did not run"
-	[ "$kind" != local ] || return
+	vendor=''
+	[ "$1" != local ] || return
 	if ! grep -q 'test host: up' "$klog"; then
-		result "not ok" "$kver: the kernel has nothing to complain of" "it did not boot"
+		result "not ok" "$1 $2: the kernel has nothing to complain of" "it did not boot"
 	elif said=$(complaints "$klog") && [ -n "$said" ]; then
 		sed 's/^/# /' <<<"$said"
-		result "not ok" "$kver: the kernel has nothing to complain of" "see ${klog#"$top"/}"
+		result "not ok" "$1 $2: the kernel has nothing to complain of" "see ${klog#"$top"/}"
 	else
-		result ok "$kver: the kernel has nothing to complain of"
+		result ok "$1 $2: the kernel has nothing to complain of"
 	fi
 }
 
 run_hosts()
 {
-	local kver
+	local host ready=()
 
 	building "userspace-tool" make -C "$top/userspace-tool" || return
 	building "selftests" make -C "$tests" O="$build/selftests" CFLAGS= || return
-	for kver in $releases; do
-		building "module for $kver" module_build module "$kver" || continue
-		run_host "$kver"
+	for host in "${plan_hosts[@]}"; do
+		building "module for ${host#* }" module_build module "${host#* }" &&
+			building "overlay for $host" make_overlay $host &&
+			ready+=("$host")
+	done
+	# Bochs is one thread and slow: it runs beside the others, and is read last.
+	for host in "${ready[@]}"; do
+		[[ $host != vmx* ]] || start_host $host
+	done
+	for host in "${ready[@]}"; do
+		[[ $host == vmx* ]] || start_host $host
+		[[ $host == vmx* ]] || follow_host $host
+	done
+	for host in "${ready[@]}"; do
+		[[ $host != vmx* ]] || follow_host $host
 	done
 }
 
@@ -212,7 +237,10 @@ summary()
 start=$(now)
 echo "TAP version 13"
 mkdir -p "$build"
-if "$hosts/setup.sh" check "$kind" >"$log" 2>&1; then
+[ $# != 0 ] || set -- lint unit host
+needs=(check)
+[[ " $* " != *" host "* ]] || needs+=("$kind")
+if "$hosts/setup.sh" "${needs[@]}" >"$log" 2>&1; then
 	sed 's/^/# /' "$log"
 	result ok "setup"
 else
@@ -222,9 +250,22 @@ else
 	exit 1
 fi
 guests="$(release_of 6.1) $(release_of 6.12)"
-[ "$kind" = local ] && releases=$(uname -r) || releases=${RELEASES:-$guests}
+case $kind in
+both)	kinds="svm vmx" ;;
+*)	kinds=$kind ;;
+esac
+plan_hosts=()
+for kind in $kinds; do
+	case $kind in
+	svm)	releases=${RELEASES:-$guests} ;;
+	vmx)	releases=${RELEASES:-${guests% *}} ;;
+	local)	releases=$(uname -r) ;;
+	esac
+	for kver in $releases; do
+		plan_hosts+=("$kind $kver")
+	done
+done
 
-[ $# != 0 ] || set -- lint unit host
 for stage; do
 	case $stage in
 	lint)	program lint "$tests/lint.sh" ;;

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh svm|vmx|local|check...
-# svm, vmx, local: what that test host needs, and to build and boot a guest.
+#   setup.sh svm|vmx|both|local|check...
+# svm, vmx, both, local: what that test host needs, and to build and boot a guest.
 # check: what the tests need beside it.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
@@ -21,12 +21,12 @@ tests=
 for word; do
 	case $word in
 	svm)	packages+=(qemu-system-x86) ;;
-	vmx)	packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
+	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
 		series+=(6.12)
 		tests=1 ;;
-	*)	die "$word: there are svm, vmx, local and check" ;;
+	*)	die "$word: there are svm, vmx, both, local and check" ;;
 	esac
 done
 
