@@ -11,17 +11,8 @@
 #include <asm/vmx.h>
 #include "../backend.h"
 
-/* The control fields, and what is wanted of each. */
+/* The control fields. */
 enum { VMX_PIN, VMX_PRIMARY, VMX_SECONDARY, VMX_EXIT, VMX_ENTRY, VMX_CONTROLS };
-
-struct vmx_control {
-	const char *section, *name;	/* of the rule that it be as its MSR says */
-	u32 field;
-	u32 msr, true_msr;		/* the second one where IA32_VMX_BASIC says so */
-	u32 need, wish;
-};
-
-extern const struct vmx_control vmx_controls[VMX_CONTROLS];
 
 /* What the CPU says; vmx.c. */
 struct vmx_caps {

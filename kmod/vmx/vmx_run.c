@@ -55,11 +55,10 @@ static const struct {
 	[EXIT_REASON_IO_INSTRUCTION] = { CLEAVE_KIND_IO, Q | LEN },
 	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN },
 	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN },
-	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { CLEAVE_KIND_REFUSED, Q },
+	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { 0, Q },
 	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_PAUSE_INSTRUCTION] = { CLEAVE_KIND_SKIP, LEN },
-	[EXIT_REASON_MCE_DURING_VMENTRY] = { CLEAVE_KIND_MCE },
 	[EXIT_REASON_EPT_VIOLATION] = { CLEAVE_KIND_STAGE2, Q | IDT | GPA },
 	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
 	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD },
@@ -530,7 +529,9 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		requeue(vmx, vmx->injected, vmx->injected_error);
 	else
 		requeue(vmx, vmx->vectoring, vmx->vectoring_error);
-	if (vmx->failed)
+	/* A VMfail, or a failed entry whatever its reason; but not one that the host called off. */
+	if (vmx->failed || ((vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY) &&
+			    (u16)vmx->reason != EXIT_REASON_EXTERNAL_INTERRUPT))
 		exit->kind = CLEAVE_KIND_REFUSED;
 	else
 		decode(vcpu, exit, vmx->qualification);

@@ -40,6 +40,7 @@ typedef s64 ktime_t;
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #define noinline	__attribute__((noinline))
+#define __aligned(n)	__attribute__((aligned(n)))
 #define __packed	__attribute__((packed))
 #define __maybe_unused	__attribute__((unused))
 #define fallthrough	__attribute__((fallthrough))
@@ -299,6 +300,9 @@ static inline void free_page(unsigned long p)
 #define __sme_clr(x)	(x)
 #define sme_me_mask	0ULL
 #define cond_resched()	((void)0)
+#define preempt_disable() ((void)0)
+#define preempt_enable() ((void)0)
+#define strscpy(to, from, size)	snprintf(to, size, "%s", from)
 #define might_sleep()	((void)0)
 #define cpu_relax()	((void)0)
 

@@ -30,6 +30,7 @@ enum {
 
 struct cpuinfo_x86 {
 	u8 x86_vendor;
+	u8 x86_virt_bits, x86_phys_bits;
 	u32 microcode;
 	u32 x86_capability[NCAPINTS + NBUGINTS];
 };

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The kernel's own, not libc's part of it. */
+#include <uapi/../asm/svm.h>
