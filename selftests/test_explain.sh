@@ -30,28 +30,18 @@ bytes()
 	printf "$(printf '\\x%s' "$@")"
 }
 
-# le SIZE NUMBER: its bytes, the low one first
-le()
-{
-	i=0 v=$2
-	while [ $i -lt "$1" ]; do
-		bytes "$(printf %02x $((v & 255)))"
-		v=$((v >> 8)) i=$((i + 1))
-	done
-}
-
-# guest FILE BYTE...: an ELF kernel, entered at 0x200000 in 64-bit mode.
+# guest FILE BYTE...: an ELF kernel, loaded to 0x200000 and entered there in 64-bit mode.
 guest()
 {
 	file=$1
 	shift
-	{
-		bytes 7f 45 4c 46 02 01 01 00 00 00 00 00 00 00 00 00
-		le 2 2; le 2 62; le 4 1; le 8 0x200000; le 8 64; le 8 0; le 4 0
-		le 2 64; le 2 56; le 2 1; le 2 64; le 2 0; le 2 0
-		le 4 1; le 4 5; le 8 120; le 8 0x200000; le 8 0x200000; le 8 $#; le 8 $#; le 8 4096
-		bytes "$@"
-	} >$dir/$file
+	size=$(printf %02x $#)
+	bytes 7f 45 4c 46 02 01 01 00 00 00 00 00 00 00 00 00 02 00 3e 00 01 00 00 00 \
+		00 00 20 00 00 00 00 00 40 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 \
+		00 00 00 00 40 00 38 00 01 00 40 00 00 00 00 00 \
+		01 00 00 00 05 00 00 00 78 00 00 00 00 00 00 00 00 00 20 00 00 00 00 00 \
+		00 00 20 00 00 00 00 00 $size 00 00 00 00 00 00 00 $size 00 00 00 00 00 00 00 \
+		00 10 00 00 00 00 00 00 "$@" >$dir/$file
 }
 
 # run NAME FILE [WORD...]
@@ -152,7 +142,7 @@ symbols()
 		'0000000000000010 A fixed_percpu_data' >$dir/map
 	explain dies -s $dir/map &&
 		says 'symbols .*moved by 0xffffffffff000000: IA32_LSTAR is entry_SYSCALL_64' \
-			'symbol  *die\+0x1' '<entry_SYSCALL_64\+0x18>  cpuid  '
+			'symbol  *die\+0x1' ' entry_SYSCALL_64\+0x18  cpuid  '
 }
 
 symbols_by_hand()

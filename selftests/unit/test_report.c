@@ -414,7 +414,7 @@ UNIT_TEST(symbols)
 	json_object_put(symbols_told("0000000000001000 T start\n0000000000001004 t die\n", NULL));
 	SAYS("  symbols       System.map, moved by 0x0: not known");
 	SAYS("  symbol        die+0x0\n");
-	SAYS("  0000000000001000 <start+0x0>  cpuid ");
+	SAYS("  0000000000001000 start+0x0  cpuid ");
 	st.regs.rip = 0x40000010;
 	json_object_put(symbols_told("0000000000400000 T high\n", &slide));
 	SAYS("moved by 0x3fc00000: --slide");

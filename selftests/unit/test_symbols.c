@@ -51,13 +51,15 @@ UNIT_TEST(map)
 		"ffffffff81000000 T _text\n"
 		"ffffffff81001000 T second\n"
 		"ffffffff81001000 D data_beside_it\n"
-		"ffffffff81002000 W weak\tname\n"	/* no name that a linker writes */
+		"ffffffff81002000 W no name\n"	/* that a linker writes */
+		"ffffffff81300000 t of_module\t[ext4]\n"
 		"\n"
 		"ffffffff81000800 t between";		/* out of order, and no newline */
 	uint64_t address;
 
 	REQUIRE(!open_bytes(text, sizeof(text) - 1));
-	CHECK_EQ(cleave_symbols_count(syms), 4);
+	CHECK_EQ(cleave_symbols_count(syms), 5);
+	CHECK(!strcmp(name_of(0xffffffff81300001), "of_module+0x1"));
 	CHECK(!strcmp(name_of(0xffffffff81000000), "_text+0x0"));
 	CHECK(!strcmp(name_of(0xffffffff810007ff), "_text+0x7ff"));
 	CHECK(!strcmp(name_of(0xffffffff81000801), "between+0x1"));

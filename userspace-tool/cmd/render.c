@@ -6,6 +6,8 @@
 #include "cmd.h"
 #include "render.h"
 
+#define NAME_COLUMNS	48	/* a longer function's name moves its own line alone */
+
 void render_print(FILE *f, const char *fmt, ...)
 {
 	char line[1024], *p;
@@ -154,20 +156,21 @@ static void put_counters(FILE *f, const char *key, uint64_t total, struct json_o
 	render_print(f, "\n");
 }
 
-static void put_exit(FILE *f, struct json_object *e)
+/* names: columns that the names of functions take; 0: there are none. */
+static void put_exit(FILE *f, struct json_object *e, size_t names)
 {
 	const char *about = doc_get_text(e, "about"), *to_user = doc_get_text(e, "to_user");
 	const char *injected = doc_get_text(e, "injected"), *raised = doc_get_text(e, "raised");
-	const char *symbol = doc_get_text(e, "symbol");
 	struct json_object *us;
 
 	if (e && json_object_object_get_ex(e, "us_before_last", &us))
 		render_print(f, "  %12s", json_object_get_string(us));
 	else
 		render_print(f, "  %12s", "?");
-	render_print(f, "  %016" PRIx64 "%s%s%s  %-10s %s", doc_get_hex(e, "rip"), symbol ? " <" : "",
-		     symbol ? symbol : "", symbol ? ">" : "", text_or(e, "kind", "?"),
-		     text_or(e, "instruction", "?"));
+	render_print(f, "  %016" PRIx64, doc_get_hex(e, "rip"));
+	if (names)
+		render_print(f, " %-*s", (int)names, text_or(e, "symbol", ""));
+	render_print(f, "  %-10s %s", text_or(e, "kind", "?"), text_or(e, "instruction", "?"));
 	if (about)
 		render_print(f, " | %s", about);
 	if (injected)
@@ -182,7 +185,7 @@ static void put_exit(FILE *f, struct json_object *e)
 static void put_exits(FILE *f, struct json_object *cpu, size_t exits)
 {
 	struct json_object *c = doc_get_object(cpu, "counters");
-	size_t n = doc_length(cpu, "last_exits"), i;
+	size_t n = doc_length(cpu, "last_exits"), names = 0, len, i, j;
 
 	put_counters(f, "exits", doc_get_count(c, "exits"), doc_get_object(c, "kinds"));
 	put_counters(f, "to user space", doc_get_count(c, "exits_to_user"),
@@ -194,8 +197,12 @@ static void put_exits(FILE *f, struct json_object *cpu, size_t exits)
 		return;
 	render_print(f, "  %-13s the last %zu of %" PRIu64 ", newest below: us before it, RIP, kind, instruction\n",
 		     "last exits", n - i, doc_get_count(cpu, "recorded"));
+	for (j = i; j < n; j++) {
+		len = strlen(text_or(doc_element(cpu, "last_exits", j), "symbol", ""));
+		names = len > names && len < NAME_COLUMNS ? len : names;
+	}
 	for (; i < n; i++)
-		put_exit(f, doc_element(cpu, "last_exits", i));
+		put_exit(f, doc_element(cpu, "last_exits", i), names);
 }
 
 void render_report(FILE *f, struct json_object *doc, size_t exits)

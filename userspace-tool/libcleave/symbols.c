@@ -144,12 +144,16 @@ static int slurp(struct file *f, uint64_t off, uint64_t len, const char *what, c
 	return 0;
 }
 
-/* ---- System.map: "ffffffff81000000 T _text" a line -------------------------------- */
+/*
+ * ---- System.map: "ffffffff81000000 T _text" a line, as in /proc/kallsyms, where
+ * the name of a module may follow
+ */
 
 /* False: this line is none of a System.map. */
 static bool map_line(const char *line, size_t len, struct symbol *sym, char *type,
 		     const char **name, size_t *name_len)
 {
+	const char *end;
 	size_t i = 0;
 
 	sym->address = 0;
@@ -165,7 +169,8 @@ static bool map_line(const char *line, size_t len, struct symbol *sym, char *typ
 		return false;
 	*type = line[i + 1];
 	*name = line + i + 3;
-	*name_len = len - i - 3;
+	end = memchr(*name, '\t', len - i - 3);
+	*name_len = end ? end - *name : (ssize_t)(len - i - 3);
 	return true;
 }
 
