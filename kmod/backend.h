@@ -80,16 +80,11 @@ struct clv_exit {
  *	checks that ended the guest are handled inside. Pulls nothing: it clears
  *	vcpu->avail but for what it fills for free
  * @decode_exit: after @enter, preemption on: what happened. Moves an event
- *	whose delivery was cut short to vcpu->injected
+ *	whose delivery was cut short to vcpu->events.injected
  * @regs_pull: fills the groups CLV_REG_* from the VMCS or VMCB
  * @regs_push: writes the groups there
  * @inject: the event to deliver at the next entry
- * @blocked: CLV_BLOCK_*
  * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none
- * @shadow_get: CLEAVE_SHADOW_*
- * @shadow_set: CLEAVE_SHADOW_*
- * @nmi_masked_get: is the guest between NMI and IRET
- * @nmi_masked_set: sets it
  * @tlb_flush: before @enter, IRQs off: the guest's translations, all
  * @msr_get: MSRs that live in the VMCS or VMCB; -ENOENT for others
  * @msr_set: the same; the core has checked the value
@@ -119,12 +114,7 @@ struct clv_backend {
 	void (*regs_pull)(struct clv_vcpu *vcpu, u32 groups);
 	void (*regs_push)(struct clv_vcpu *vcpu, u32 groups);
 	void (*inject)(struct clv_vcpu *vcpu, const struct cleave_event *ev);
-	u32 (*blocked)(struct clv_vcpu *vcpu);
 	void (*set_window)(struct clv_vcpu *vcpu, u32 windows);
-	u32 (*shadow_get)(struct clv_vcpu *vcpu);
-	void (*shadow_set)(struct clv_vcpu *vcpu, u32 shadow);
-	bool (*nmi_masked_get)(struct clv_vcpu *vcpu);
-	void (*nmi_masked_set)(struct clv_vcpu *vcpu, bool masked);
 	void (*tlb_flush)(struct clv_vcpu *vcpu);
 	int (*msr_get)(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 	int (*msr_set)(struct clv_vcpu *vcpu, u32 msr, u64 val);

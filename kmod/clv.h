@@ -63,9 +63,6 @@ struct clv_vm {
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 };
 
-/* What the guest cannot take now; from backend->blocked(). */
-#define CLV_BLOCK_INT	BIT(0)		/* RFLAGS.IF clear or interrupt shadow */
-#define CLV_BLOCK_NMI	BIT(1)		/* NMI masked or (AMD) interrupt shadow */
 /* What to be told about; to backend->set_window(). */
 #define CLV_WINDOW_INT	BIT(0)
 #define CLV_WINDOW_NMI	BIT(1)
@@ -138,12 +135,7 @@ struct clv_vcpu {
 	u64 tsc_pushed;			/* the offset that the backend has */
 	bool flush_guest;		/* v: a control register changed: flush before entry */
 
-	/* events (v) */
-	struct cleave_event injected;
-	struct cleave_event exception;
-	u8 nmi_pending;
-	u8 extint;			/* 0, or 1 if extint_vector waits */
-	u8 extint_vector;
+	struct cleave_events events;	/* v: shadow, nmi_masked: to and from the CPU at each entry */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */

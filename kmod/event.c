@@ -40,15 +40,15 @@ static struct cleave_event exception(u8 vector)
 
 void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 {
-	struct cleave_event *first = &vcpu->injected;
+	struct cleave_event *first = &vcpu->events.injected;
 	u8 vector;
 
 	if (first->type == CLEAVE_EVENT_NONE)
-		first = &vcpu->exception;
+		first = &vcpu->events.exception;
 	if (first->type != CLEAVE_EVENT_EXCEPTION) {
 		/* An interrupt whose delivery raised it is lost, as on a CPU. */
 		memset(first, 0, sizeof(*first));
-		vcpu->exception = *ev;
+		vcpu->events.exception = *ev;
 		return;
 	}
 	/* While the first was delivered. Which else comes again when its instruction does. */
@@ -57,9 +57,9 @@ void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 	if (vector == X86_TRAP_DF)
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
 	else if (is_double_fault(vector, ev->vector))
-		vcpu->exception = exception(X86_TRAP_DF);
+		vcpu->events.exception = exception(X86_TRAP_DF);
 	else
-		vcpu->exception = *ev;
+		vcpu->events.exception = *ev;
 }
 
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector)
@@ -91,53 +91,54 @@ static void apply_payload(struct clv_vcpu *vcpu, struct cleave_event *ev)
 	}
 }
 
+/* May an interrupt go in, as far as RFLAGS.IF and shadows are asked? */
+static bool is_open(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_RFLAGS);
+	return (vcpu->regs.rflags & X86_EFLAGS_IF) && !vcpu->events.shadow;
+}
+
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu)
 {
-	return vcpu->injected.type == CLEAVE_EVENT_NONE &&
-	       vcpu->exception.type == CLEAVE_EVENT_NONE &&
-	       !(clv_backend->blocked(vcpu) & CLV_BLOCK_INT);
+	return vcpu->events.injected.type == CLEAVE_EVENT_NONE &&
+	       vcpu->events.exception.type == CLEAVE_EVENT_NONE && is_open(vcpu);
 }
 
 /* The vector of the interrupt that goes next, or -1. */
 static int next_vector(struct clv_vcpu *vcpu)
 {
-	return vcpu->extint ? vcpu->extint_vector : clv_lapic_pending(vcpu);
+	return vcpu->events.extint ? vcpu->events.extint_vector : clv_lapic_pending(vcpu);
 }
 
 /* Which of NMI and interrupt waits and can go in: CLEAVE_EVENT_*. */
 static u8 ready_event(struct clv_vcpu *vcpu)
 {
-	int vector = next_vector(vcpu);
-	u32 blocked;
+	const struct cleave_events *ev = &vcpu->events;
 
-	if (!vcpu->nmi_pending && vector < 0)
-		return CLEAVE_EVENT_NONE;
-	blocked = clv_backend->blocked(vcpu);
-	if (vcpu->nmi_pending && !(blocked & CLV_BLOCK_NMI))
+	if (ev->nmi_pending && !ev->nmi_masked && !ev->shadow)
 		return CLEAVE_EVENT_NMI;
-	return vector >= 0 && !(blocked & CLV_BLOCK_INT) ? CLEAVE_EVENT_INTERRUPT :
-							   CLEAVE_EVENT_NONE;
+	return next_vector(vcpu) >= 0 && is_open(vcpu) ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
 }
 
 static void choose(struct clv_vcpu *vcpu)
 {
-	struct cleave_event *ev = &vcpu->injected;
+	struct cleave_event *ev = &vcpu->events.injected;
 
-	if (vcpu->exception.type) {
-		*ev = vcpu->exception;
-		memset(&vcpu->exception, 0, sizeof(vcpu->exception));
+	if (vcpu->events.exception.type) {
+		*ev = vcpu->events.exception;
+		memset(&vcpu->events.exception, 0, sizeof(vcpu->events.exception));
 		apply_payload(vcpu, ev);
 		return;
 	}
 	ev->type = ready_event(vcpu);
 	if (ev->type == CLEAVE_EVENT_NMI) {
 		ev->vector = X86_TRAP_NMI;
-		vcpu->nmi_pending--;
-		clv_backend->nmi_masked_set(vcpu, true);
+		vcpu->events.nmi_pending--;
+		vcpu->events.nmi_masked = true;
 	} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
 		ev->vector = next_vector(vcpu);
-		if (vcpu->extint)
-			vcpu->extint = 0;
+		if (vcpu->events.extint)
+			vcpu->events.extint = 0;
 		else
 			clv_lapic_ack(vcpu, ev->vector);
 	}
@@ -149,7 +150,7 @@ static void choose(struct clv_vcpu *vcpu)
  */
 static void inject(struct clv_vcpu *vcpu)
 {
-	struct cleave_event ev = vcpu->injected;
+	struct cleave_event ev = vcpu->events.injected;
 
 	if (ev.type == CLEAVE_EVENT_EXCEPTION) {
 		clv_regs_need(vcpu, CLV_REG_CRS);
@@ -163,17 +164,17 @@ static void inject(struct clv_vcpu *vcpu)
 }
 
 /*
- * vcpu->injected stays set until an exit shows that it was delivered, so an
+ * vcpu->events.injected stays set until an exit shows that it was delivered, so an
  * entry that is called off just injects it again.
  */
 void clv_events_deliver(struct clv_vcpu *vcpu)
 {
 	u32 windows = 0;
 
-	if (vcpu->injected.type == CLEAVE_EVENT_NONE)
+	if (vcpu->events.injected.type == CLEAVE_EVENT_NONE)
 		choose(vcpu);
 	inject(vcpu);
-	if (vcpu->nmi_pending)
+	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
 	if (vcpu->want_window || next_vector(vcpu) >= 0)
 		windows |= CLV_WINDOW_INT;
@@ -183,27 +184,20 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 /* NMIs that others sent: two at most wait, as one is latched while one runs. */
 void clv_events_take_nmis(struct clv_vcpu *vcpu)
 {
-	u32 n = vcpu->nmi_pending + atomic_xchg(&vcpu->nmi_queued, 0);
+	u32 n = vcpu->events.nmi_pending + atomic_xchg(&vcpu->nmi_queued, 0);
 
-	vcpu->nmi_pending = min(n, clv_backend->nmi_masked_get(vcpu) ? 1U : 2U);
+	vcpu->events.nmi_pending = min(n, vcpu->events.nmi_masked ? 1U : 2U);
 }
 
 bool clv_has_wake_event(struct clv_vcpu *vcpu)
 {
-	return vcpu->injected.type || vcpu->exception.type || ready_event(vcpu);
+	return vcpu->events.injected.type || vcpu->events.exception.type || ready_event(vcpu);
 }
 
 void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev)
 {
 	clv_events_take_nmis(vcpu);
-	memset(ev, 0, sizeof(*ev));
-	ev->injected = vcpu->injected;
-	ev->exception = vcpu->exception;
-	ev->nmi_pending = vcpu->nmi_pending;
-	ev->nmi_masked = clv_backend->nmi_masked_get(vcpu);
-	ev->shadow = clv_backend->shadow_get(vcpu);
-	ev->extint = vcpu->extint;
-	ev->extint_vector = vcpu->extint_vector;
+	*ev = vcpu->events;
 }
 
 /*
@@ -245,14 +239,8 @@ int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev)
 
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev)
 {
-	vcpu->injected = ev->injected;
-	vcpu->exception = ev->exception;
+	vcpu->events = *ev;
 	atomic_set(&vcpu->nmi_queued, 0);
-	vcpu->nmi_pending = ev->nmi_pending;
-	vcpu->extint = ev->extint;
-	vcpu->extint_vector = ev->extint_vector;
-	clv_backend->nmi_masked_set(vcpu, ev->nmi_masked);
-	clv_backend->shadow_set(vcpu, ev->shadow);
-	if (vcpu->injected.type == CLEAVE_EVENT_EXCEPTION)
-		apply_payload(vcpu, &vcpu->injected);
+	if (vcpu->events.injected.type == CLEAVE_EVENT_EXCEPTION)
+		apply_payload(vcpu, &vcpu->events.injected);
 }

@@ -17,7 +17,7 @@ static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 	clv_regs_touch(vcpu, CLV_REG_RFLAGS);
 	vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
 	clv_set_rip(vcpu, next_rip);
-	clv_backend->shadow_set(vcpu, 0);
+	vcpu->events.shadow = 0;
 	if (vcpu->regs.rflags & X86_EFLAGS_TF)
 		clv_queue_event(vcpu, &(struct cleave_event) {
 			.type = CLEAVE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
@@ -325,7 +325,7 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		fill_mmio(vcpu, exit, access_flags(exit));
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
 	case CLEAVE_KIND_SHUTDOWN:
-		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
+		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
 	case CLEAVE_KIND_REFUSED:

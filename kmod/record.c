@@ -81,9 +81,9 @@ void clv_record_end(struct clv_vcpu *vcpu)
 	struct cleave_recorder *rec = vcpu->recorder;
 	struct cleave_record *r = &vcpu->record;
 
-	if (vcpu->exception.type) {
+	if (vcpu->events.exception.type) {
 		r->raised = 1;
-		r->raised_vector = vcpu->exception.vector;
+		r->raised_vector = vcpu->events.exception.vector;
 	}
 	trace_cleave_exit(vcpu->id, r);
 	if (!vcpu->recording)

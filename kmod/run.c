@@ -277,8 +277,8 @@ static int loop(struct clv_vcpu *vcpu)
 		if (ret == READY_AGAIN || !enter_once(vcpu))
 			continue;
 		memset(&exit, 0, sizeof(exit));
-		exit.entered = vcpu->injected;
-		memset(&vcpu->injected, 0, sizeof(vcpu->injected));
+		exit.entered = vcpu->events.injected;
+		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
 		clv_backend->decode_exit(vcpu, &exit);
 		clv_record_begin(vcpu, &exit);
 		next = clv_handle_exit(vcpu, &exit);

@@ -155,7 +155,7 @@ static bool regs_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 		    const struct cleave_sregs *s, const struct cleave_events *ev)
 {
-	u8 type = ev ? ev->injected.type : vcpu->injected.type;
+	u8 type = ev ? ev->injected.type : vcpu->events.injected.type;
 	u64 rflags;
 
 	clv_regs_need(vcpu, CLV_REG_RIP | CLV_REG_RFLAGS | CLV_REG_SEGS | CLV_REG_CRS);
@@ -179,7 +179,7 @@ static void set_regs(struct clv_vcpu *vcpu, const struct cleave_regs *r)
 	vcpu->regs = *r;
 	vcpu->regs.rflags |= X86_EFLAGS_FIXED;
 	if (!(r->rflags & X86_EFLAGS_IF))
-		clv_backend->shadow_set(vcpu, clv_backend->shadow_get(vcpu) & ~CLEAVE_SHADOW_STI);
+		vcpu->events.shadow &= ~CLEAVE_SHADOW_STI;
 }
 
 /* s has passed sregs_ok(). */
@@ -329,18 +329,11 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	vcpu->regs.rflags = X86_EFLAGS_FIXED;
 	vcpu->flush_guest = true;
 	vcpu->pending = CLV_PENDING_NONE;
-	memset(&vcpu->injected, 0, sizeof(vcpu->injected));
-	memset(&vcpu->exception, 0, sizeof(vcpu->exception));
-	vcpu->nmi_pending = 0;
-	vcpu->extint = 0;
+	memset(&vcpu->events, 0, sizeof(vcpu->events));
 	clv_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
 	vcpu->regs.rdx = eax;
-	if (init) {
-		clv_backend->shadow_set(vcpu, 0);
-		clv_backend->nmi_masked_set(vcpu, false);
-	} else {
+	if (!init)
 		clv_msr_reset(vcpu);
-	}
 }
 
 /*

@@ -112,19 +112,19 @@ static void dr_leave(struct svm_vcpu *svm, bool loaded)
  */
 static void step_begin(struct svm_vcpu *svm)
 {
+	struct cleave_events *ev = &svm->vcpu.events;
 	struct vmcb *vmcb = svm->vmcb;
-	bool shadow = vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK;
 	bool nmi = svm->windows & CLV_WINDOW_NMI;
 
 	svm->stepping = false;
 	if (vmcb->control.event_inj) {
 		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
-		if (nmi && (!svm->nmi_masked || svm->nmi_iret))
+		if (nmi && (!ev->nmi_masked || svm->nmi_iret))
 			clv_send_reschedule(smp_processor_id());
 		return;
 	}
 	if (!(svm->windows & WINDOW_STEP) &&
-	    !(nmi && (svm->nmi_masked ? svm->nmi_iret : shadow)))
+	    !(nmi && (ev->nmi_masked ? svm->nmi_iret : ev->shadow)))
 		return;
 	svm->stepping = true;
 	svm->step_tf = vmcb->save.rflags & X86_EFLAGS_TF;
@@ -147,9 +147,20 @@ static void step_end(struct svm_vcpu *svm)
 			vmcb->save.rflags &= ~(u64)X86_EFLAGS_TF;
 	}
 	if (iret_done) {
-		svm->nmi_masked = false;
+		svm->vcpu.events.nmi_masked = false;
 		svm->nmi_iret = false;
 	}
+}
+
+/*
+ * One bit for both kinds here (APM vol. 2 15.21.5). With IF clear it cannot
+ * be STI's; with IF set STI's is the likely one, and the milder.
+ */
+static u32 shadow_of(const struct vmcb *vmcb)
+{
+	if (!(vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK))
+		return 0;
+	return vmcb->save.rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
 }
 
 static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec, u32 host_spec)
@@ -177,6 +188,7 @@ void svm_enter(struct clv_vcpu *vcpu)
 		host_spec = this_cpu_read(x86_spec_ctrl_current);
 		guest_spec = vcpu->spec_ctrl;
 	}
+	c->int_state = vcpu->events.shadow ? SVM_INTERRUPT_SHADOW_MASK : 0;
 	step_begin(svm);
 	s->rax = vcpu->regs.rax;
 	svm->injected = c->event_inj;
@@ -194,6 +206,7 @@ void svm_enter(struct clv_vcpu *vcpu)
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 	step_end(svm);
+	vcpu->events.shadow = shadow_of(svm->vmcb);
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)
 		clv_host_machine_check();
 	vcpu->regs.rax = s->rax;
@@ -229,21 +242,6 @@ void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 	c->event_inj_err = ev->error_code;
 }
 
-u32 svm_blocked(struct clv_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-	u32 blocked = 0;
-
-	clv_regs_need(vcpu, CLV_REG_RFLAGS);
-	if (svm->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK)
-		blocked = CLV_BLOCK_INT | CLV_BLOCK_NMI;
-	if (!(vcpu->regs.rflags & X86_EFLAGS_IF))
-		blocked |= CLV_BLOCK_INT;
-	if (svm->nmi_masked)
-		blocked |= CLV_BLOCK_NMI;
-	return blocked;
-}
-
 /*
  * The window for interrupts is an intercepted virtual interrupt of the highest
  * priority. The one for NMIs is IRET's intercept, armed with the mask, and
@@ -258,7 +256,7 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 	 * QEMU's emulated VMRUN forgets the interrupt shadow (APM vol. 2 15.21.5),
 	 * so this window would open within STI; HLT.
 	 */
-	if ((windows & CLV_WINDOW_INT) && (c->int_state & SVM_INTERRUPT_SHADOW_MASK) &&
+	if ((windows & CLV_WINDOW_INT) && vcpu->events.shadow &&
 	    boot_cpu_has(X86_FEATURE_HYPERVISOR))
 		windows ^= CLV_WINDOW_INT | WINDOW_STEP;
 	if ((windows ^ svm->windows) & CLV_WINDOW_INT) {
@@ -269,20 +267,9 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 		svm_dirty(svm, CLEAN_INTR);
 	}
 	svm->windows = windows;
-}
-
-bool svm_nmi_masked_get(struct clv_vcpu *vcpu)
-{
-	return to_svm(vcpu)->nmi_masked;
-}
-
-void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	svm->nmi_masked = masked;
-	svm->nmi_iret = false;
-	svm_intercept(svm, INTERCEPT_IRET, masked);
+	/* Elsewhere by new state from user space, that IRET ends no mask. */
+	svm->nmi_iret &= vcpu->events.nmi_masked && vcpu->regs.rip == svm->iret_rip;
+	svm_intercept(svm, INTERCEPT_IRET, vcpu->events.nmi_masked && !svm->nmi_iret);
 }
 
 /*
@@ -299,7 +286,7 @@ static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 	};
 	u8 type = types[(info & SVM_EXITINTINFO_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT];
 	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
-	struct cleave_event *ev = &svm->vcpu.injected;
+	struct cleave_event *ev = &svm->vcpu.events.injected;
 	bool ours = info == svm->injected && svm->vmcb->save.rip == svm->entry_rip;
 
 	if (!(info & SVM_EXITINTINFO_VALID) || type == CLEAVE_EVENT_NONE ||
@@ -533,7 +520,6 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	case SVM_EXIT_IRET:	/* The NMI handler is at it: the mask ends behind it. */
 		svm->nmi_iret = true;
 		svm->iret_rip = exit->rip;
-		svm_intercept(svm, INTERCEPT_IRET, false);
 		break;
 	case SVM_EXIT_IOIO:
 		decode_io(vcpu, exit);

@@ -184,25 +184,3 @@ int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 	*field = val;
 	return 0;
 }
-
-/*
- * One bit for both kinds here (APM vol. 2 15.21.5). With IF clear it cannot
- * be STI's; with IF set STI's is the likely one, and the milder.
- */
-u32 svm_shadow_get(struct clv_vcpu *vcpu)
-{
-	if (!(to_svm(vcpu)->vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK))
-		return 0;
-	clv_regs_need(vcpu, CLV_REG_RFLAGS);
-	return vcpu->regs.rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
-}
-
-void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow)
-{
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
-
-	if (shadow)
-		c->int_state |= SVM_INTERRUPT_SHADOW_MASK;
-	else
-		c->int_state &= ~SVM_INTERRUPT_SHADOW_MASK;
-}

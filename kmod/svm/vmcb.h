@@ -58,8 +58,7 @@ struct svm_vcpu {
 	u32 injected;		/* control.event_inj of the last entry */
 	u32 injected_error;
 	u64 entry_rip;		/* of the last entry */
-	bool nmi_masked;
-	bool nmi_iret;		/* the IRET that ends it is at iret_rip, not done yet */
+	bool nmi_iret;		/* the IRET that ends NMI's mask is at iret_rip, not done yet */
 	u64 iret_rip;
 
 	/* One instruction under TF, until an NMI can go in; see step_begin(). */
@@ -116,10 +115,7 @@ int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
 void svm_enter(struct clv_vcpu *vcpu);
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
-u32 svm_blocked(struct clv_vcpu *vcpu);
 void svm_set_window(struct clv_vcpu *vcpu, u32 windows);
-bool svm_nmi_masked_get(struct clv_vcpu *vcpu);
-void svm_nmi_masked_set(struct clv_vcpu *vcpu, bool masked);
 void svm_tlb_flush(struct clv_vcpu *vcpu);
 
 /* svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, no exit. Ends with index 0. */
@@ -133,8 +129,6 @@ void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups);
 void svm_regs_push(struct clv_vcpu *vcpu, u32 groups);
 int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
-u32 svm_shadow_get(struct clv_vcpu *vcpu);
-void svm_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
 
 /* svm_check.c */
 bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);

@@ -52,7 +52,6 @@ struct vmx_vcpu {
 
 	/* What hooks ask for at any time; vmx_enter() writes what has changed. */
 	u32 primary;			/* CPU_BASED_VM_EXEC_CONTROL */
-	u32 interruptibility;
 	u32 injected, injected_error;	/* VM_ENTRY_INTR_INFO_FIELD of the next entry */
 	u64 tsc_offset;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
@@ -147,10 +146,7 @@ void vmx_vcpu_put(struct clv_vcpu *vcpu);
 void vmx_enter(struct clv_vcpu *vcpu);
 void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
-u32 vmx_blocked(struct clv_vcpu *vcpu);
 void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);
-bool vmx_nmi_masked_get(struct clv_vcpu *vcpu);
-void vmx_nmi_masked_set(struct clv_vcpu *vcpu, bool masked);
 void vmx_tlb_flush(struct clv_vcpu *vcpu);
 
 /* vmx_state.c */
@@ -158,8 +154,6 @@ void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups);
 void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups);
 int vmx_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 int vmx_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
-u32 vmx_shadow_get(struct clv_vcpu *vcpu);
-void vmx_shadow_set(struct clv_vcpu *vcpu, u32 shadow);
 
 /* vmx_host.c: the host's state around a guest */
 void vmx_host_new_cpu(void);			/* the VMCS is current, preemption off */

@@ -378,7 +378,6 @@ static void vmx_vcpu_reset(struct clv_vcpu *vcpu)
 
 	vmx->setup = true;
 	vmx->primary = vmx_caps.controls[VMX_PRIMARY];
-	vmx->interruptibility = 0;
 	vmx->injected = 0;
 	vmx->tsc_offset = vcpu->tsc_pushed;
 	vmx->dr_free = 0;
@@ -520,12 +519,7 @@ const struct clv_backend clv_vmx_backend = {
 	.regs_pull = vmx_regs_pull,
 	.regs_push = vmx_regs_push,
 	.inject = vmx_inject,
-	.blocked = vmx_blocked,
 	.set_window = vmx_set_window,
-	.shadow_get = vmx_shadow_get,
-	.shadow_set = vmx_shadow_set,
-	.nmi_masked_get = vmx_nmi_masked_get,
-	.nmi_masked_set = vmx_nmi_masked_set,
 	.tlb_flush = vmx_tlb_flush,
 	.msr_get = vmx_msr_get,
 	.msr_set = vmx_msr_set,

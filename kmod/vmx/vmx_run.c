@@ -143,11 +143,13 @@ static void write_pending_dbg(struct vmx_vcpu *vmx, u32 shadow)
 static void write_fields(struct vmx_vcpu *vmx)
 {
 	struct vmx_written *w = &vmx->written;
-	u32 state = vmx->interruptibility;
+	u32 state = vmx->vcpu.events.shadow;
 
+	BUILD_BUG_ON(CLEAVE_SHADOW_STI != GUEST_INTR_STATE_STI ||
+		     CLEAVE_SHADOW_MOV_SS != GUEST_INTR_STATE_MOV_SS);
 	/* Injecting an NMI sets the mask, and must not find it set (27.3.1.5). */
-	if (vmx->injected == EVENT_NMI)
-		state &= ~GUEST_INTR_STATE_NMI;
+	if (vmx->vcpu.events.nmi_masked && vmx->injected != EVENT_NMI)
+		state |= GUEST_INTR_STATE_NMI;
 	if (unlikely((state | w->interruptibility) & SHADOW))
 		write_pending_dbg(vmx, state & SHADOW);
 	vmcs_update(GUEST_INTERRUPTIBILITY_INFO, &w->interruptibility, state);
@@ -253,6 +255,9 @@ static void read_exit(struct vmx_vcpu *vmx)
 
 static void after_guest(struct vmx_vcpu *vmx)
 {
+	struct cleave_events *ev = &vmx->vcpu.events;
+	u32 state;
+
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 	read_exit(vmx);
@@ -263,12 +268,14 @@ static void after_guest(struct vmx_vcpu *vmx)
 		return;		/* neither launched nor delivered */
 	vmx->launched = true;
 	vmx->written.injected = 0;	/* not valid any more */
-	vmx->interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
-	vmx->written.interruptibility = vmx->interruptibility;
+	state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
+	vmx->written.interruptibility = state;
+	ev->shadow = state & SHADOW;
+	ev->nmi_masked = !!(state & GUEST_INTR_STATE_NMI);
 	/* An IRET has ended the mask, and will run again for the lack of a page. */
 	if ((u16)vmx->reason == EXIT_REASON_EPT_VIOLATION &&
 	    (vmx->qualification & NMI_UNBLOCKED) && !(vmx->vectoring & VECTORING_INFO_VALID_MASK))
-		vmx->interruptibility |= GUEST_INTR_STATE_NMI;
+		ev->nmi_masked = true;
 }
 
 void vmx_enter(struct clv_vcpu *vcpu)
@@ -330,21 +337,6 @@ void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 	vmx->injected_error = ev->error_code;
 }
 
-u32 vmx_blocked(struct clv_vcpu *vcpu)
-{
-	u32 state = to_vmx(vcpu)->interruptibility;
-	u32 blocked = 0;
-
-	clv_regs_need(vcpu, CLV_REG_RFLAGS);
-	if (state & SHADOW)
-		blocked = CLV_BLOCK_INT | CLV_BLOCK_NMI;
-	if (!(vcpu->regs.rflags & X86_EFLAGS_IF))
-		blocked |= CLV_BLOCK_INT;
-	if (state & GUEST_INTR_STATE_NMI)
-		blocked |= CLV_BLOCK_NMI;
-	return blocked;
-}
-
 /*
  * The NMI window may be open in STI's shadow (SDM vol. 3C 26.2), where an NMI
  * cannot go in: wait for the shadow's end then, which IF being set makes the
@@ -358,21 +350,8 @@ void vmx_set_window(struct clv_vcpu *vcpu, u32 windows)
 	if (windows & CLV_WINDOW_INT)
 		vmx->primary |= CPU_BASED_INTR_WINDOW_EXITING;
 	if (windows & CLV_WINDOW_NMI)
-		vmx->primary |= vmx->interruptibility & GUEST_INTR_STATE_STI ?
+		vmx->primary |= vcpu->events.shadow & CLEAVE_SHADOW_STI ?
 				CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
-}
-
-bool vmx_nmi_masked_get(struct clv_vcpu *vcpu)
-{
-	return to_vmx(vcpu)->interruptibility & GUEST_INTR_STATE_NMI;
-}
-
-void vmx_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
-{
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-
-	vmx->interruptibility &= ~GUEST_INTR_STATE_NMI;
-	vmx->interruptibility |= masked ? GUEST_INTR_STATE_NMI : 0;
 }
 
 /*
@@ -382,7 +361,7 @@ void vmx_nmi_masked_set(struct clv_vcpu *vcpu, bool masked)
 static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
 {
 	u32 type = info & (INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK);
-	struct cleave_event *ev = &vmx->vcpu.injected;
+	struct cleave_event *ev = &vmx->vcpu.events.injected;
 	int i;
 
 	for (i = CLEAVE_EVENT_INTERRUPT; i <= CLEAVE_EVENT_EXCEPTION; i++) {
@@ -395,7 +374,7 @@ static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
 			ev->error_code = error;
 		}
 		if (i == CLEAVE_EVENT_NMI)
-			vmx->interruptibility |= GUEST_INTR_STATE_NMI;
+			vmx->vcpu.events.nmi_masked = true;
 	}
 }
 

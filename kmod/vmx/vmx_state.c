@@ -180,24 +180,3 @@ int vmx_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 		vcpu->dirty |= CLV_REG_SEGS;
 	return 0;
 }
-
-u32 vmx_shadow_get(struct clv_vcpu *vcpu)
-{
-	u32 val = to_vmx(vcpu)->interruptibility;
-
-	return (val & GUEST_INTR_STATE_STI ? CLEAVE_SHADOW_STI : 0) |
-	       (val & GUEST_INTR_STATE_MOV_SS ? CLEAVE_SHADOW_MOV_SS : 0);
-}
-
-/* Both at once is a state no CPU is in (SDM vol. 3C 27.3.1.5): MOV SS is the stronger. */
-void vmx_shadow_set(struct clv_vcpu *vcpu, u32 shadow)
-{
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 val = vmx->interruptibility & ~(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS);
-
-	if (shadow & CLEAVE_SHADOW_MOV_SS)
-		val |= GUEST_INTR_STATE_MOV_SS;
-	else if (shadow & CLEAVE_SHADOW_STI)
-		val |= GUEST_INTR_STATE_STI;
-	vmx->interruptibility = val;
-}

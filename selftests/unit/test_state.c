@@ -11,33 +11,9 @@
 static struct clv_vm vm;
 static struct clv_vcpu vcpu, before;
 static u64 apic_base, cr8;
-static u32 shadow;
-static bool nmi_masked, lapic_bad, events_bad;
+static bool lapic_bad, events_bad;
 static struct cleave_events events_now;
 static int lapic_sets;
-
-static u32 shadow_get(struct clv_vcpu *v)
-{
-	return shadow;
-}
-
-static void shadow_set(struct clv_vcpu *v, u32 s)
-{
-	shadow = s;
-}
-
-static void masked_set(struct clv_vcpu *v, bool masked)
-{
-	nmi_masked = masked;
-}
-
-static const struct clv_backend backend = {
-	.shadow_get = shadow_get,
-	.shadow_set = shadow_set,
-	.nmi_masked_set = masked_set,
-};
-
-const struct clv_backend *clv_backend = &backend;
 
 void clv_regs_pull(struct clv_vcpu *v, u32 groups)
 {
@@ -134,8 +110,6 @@ static void make(void)
 	vcpu.caps.efer_reserved = ~0xd01ULL;
 	apic_base = 0xfee00900;
 	cr8 = 0;
-	shadow = 0;
-	nmi_masked = false;
 	lapic_bad = false;
 	events_bad = false;
 	lapic_sets = 0;
@@ -474,15 +448,15 @@ UNIT_TEST(events_and_the_interrupt_flag)
 	CHECK_EQ(clv_state_set(&vcpu, &st), -EINVAL);
 	events_bad = false;
 	/* Flags alone: STI's shadow goes with IF, an interrupt on its way forbids it. */
-	shadow = CLEAVE_SHADOW_STI;
+	vcpu.events.shadow = CLEAVE_SHADOW_STI;
 	st.groups = CLEAVE_REGS;
 	st.regs.rflags = 2;
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
-	CHECK_EQ(shadow, 0);
-	shadow = CLEAVE_SHADOW_MOV_SS;
+	CHECK_EQ(vcpu.events.shadow, 0);
+	vcpu.events.shadow = CLEAVE_SHADOW_MOV_SS;
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
-	CHECK_EQ(shadow, CLEAVE_SHADOW_MOV_SS);
-	vcpu.injected.type = CLEAVE_EVENT_INTERRUPT;
+	CHECK_EQ(vcpu.events.shadow, CLEAVE_SHADOW_MOV_SS);
+	vcpu.events.injected.type = CLEAVE_EVENT_INTERRUPT;
 	CHECK_EQ(clv_state_set(&vcpu, &st), -EINVAL);
 }
 
@@ -568,10 +542,10 @@ UNIT_TEST(reset_and_init)
 		CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 		vcpu.xcr0 = 7;
 		vcpu.pat = 1;
-		vcpu.nmi_pending = 2;
-		vcpu.exception.type = 3;
-		shadow = 1;
-		nmi_masked = true;
+		vcpu.events.nmi_pending = 2;
+		vcpu.events.exception.type = 3;
+		vcpu.events.shadow = 1;
+		vcpu.events.nmi_masked = true;
 		vcpu.avail = 0;
 		clv_state_reset(&vcpu, init);
 		CHECK_EQ(vcpu.regs.rip, 0xfff0);
@@ -587,10 +561,10 @@ UNIT_TEST(reset_and_init)
 		CHECK_EQ(vcpu.sregs.idt.limit, 0xffff);
 		CHECK_EQ(vcpu.pat, init ? 1 : 0x0007040600070406);
 		CHECK_EQ(vcpu.xcr0, 7);		/* fpu.c's, at power-on */
-		CHECK_EQ(vcpu.nmi_pending | vcpu.exception.type, 0);
+		CHECK_EQ(vcpu.events.nmi_pending | vcpu.events.exception.type, 0);
 		CHECK_EQ(vcpu.dirty & vcpu.avail, CLV_REG_ALL);
 		if (init)
-			CHECK(!shadow && !nmi_masked);
+			CHECK(!vcpu.events.shadow && !vcpu.events.nmi_masked);
 		/* It passes its own checks. */
 		st.groups = CLEAVE_REGS | CLEAVE_SREGS;
 		CHECK_EQ(clv_state_get(&vcpu, &st), 0);
