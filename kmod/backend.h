@@ -77,18 +77,16 @@ struct clv_exit {
  * @vcpu_load: makes it current on this CPU; preemption off
  * @vcpu_put: undoes what must not stay when another thread runs; preemption off
  * @enter: one entry and exit; IRQs off before and after. NMIs and machine
- *	checks that ended the guest are handled inside. Pulls nothing: it clears
- *	vcpu->avail but for what it fills for free
+ *	checks that ended the guest are handled inside. Does the flush that
+ *	vcpu->flush asks for. Pulls nothing: it clears vcpu->avail but for what
+ *	it fills for free
  * @decode_exit: after @enter, preemption on: what happened. Moves an event
  *	whose delivery was cut short to vcpu->events.injected
  * @regs_pull: fills the groups CLV_REG_* from the VMCS or VMCB
  * @regs_push: writes the groups there
  * @inject: the event to deliver at the next entry
  * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none
- * @tlb_flush: before @enter, IRQs off: the guest's translations, all
- * @msr_get: MSRs that live in the VMCS or VMCB; -ENOENT for others
- * @msr_set: the same; the core has checked the value
- * @tsc_offset: vm->tsc_offset has changed
+ * @msr_field: where an MSR is that the vendor switches; NULL if it is none
  * @check: the first rule of the manual that the guest state breaks; false if none
  */
 struct clv_backend {
@@ -115,10 +113,7 @@ struct clv_backend {
 	void (*regs_push)(struct clv_vcpu *vcpu, u32 groups);
 	void (*inject)(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 	void (*set_window)(struct clv_vcpu *vcpu, u32 windows);
-	void (*tlb_flush)(struct clv_vcpu *vcpu);
-	int (*msr_get)(struct clv_vcpu *vcpu, u32 msr, u64 *val);
-	int (*msr_set)(struct clv_vcpu *vcpu, u32 msr, u64 val);
-	void (*tsc_offset)(struct clv_vcpu *vcpu, u64 offset);
+	u64 *(*msr_field)(struct clv_vcpu *vcpu, u32 msr);
 	bool (*check)(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 };
 

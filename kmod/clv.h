@@ -132,8 +132,7 @@ struct clv_vcpu {
 		u64 def_type;
 	} mtrr;
 	u64 tsc_adjust;			/* IA32_TSC_ADJUST: this vCPU's share of the offset */
-	u64 tsc_pushed;			/* the offset that the backend has */
-	bool flush_guest;		/* v: a control register changed: flush before entry */
+	bool flush;			/* v: the next entry flushes the guest's translations */
 
 	struct cleave_events events;	/* v: shadow, nmi_masked: to and from the CPU at each entry */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
@@ -392,14 +391,12 @@ int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
 void clv_msr_reset(struct clv_vcpu *vcpu);	/* to the values of power-on */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
-u64 clv_guest_tsc(struct clv_vm *vm);		/* the one place where time enters a guest */
-void clv_tsc_push(struct clv_vcpu *vcpu);	/* msr.c */
+u64 clv_guest_tsc(const struct clv_vcpu *vcpu);	/* the one place where time enters a guest */
 
-/* Before entry, loaded: the backend's TSC offset is the VM's and the vCPU's. */
-static inline void clv_tsc_sync(struct clv_vcpu *vcpu)
+/* Guest TSC - host TSC. */
+static inline u64 clv_tsc_offset(const struct clv_vcpu *vcpu)
 {
-	if (unlikely(vcpu->tsc_pushed != READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust))
-		clv_tsc_push(vcpu);
+	return READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust;
 }
 
 #endif /* CLV_H */

@@ -341,7 +341,7 @@ static u32 timer_count(const struct clv_lapic *l)
  */
 static u64 deadline_left(struct clv_vcpu *vcpu)
 {
-	u64 now = clv_guest_tsc(vcpu->vm) + vcpu->tsc_adjust;
+	u64 now = clv_guest_tsc(vcpu);
 	u64 deadline = vcpu->lapic->tsc_deadline;
 
 	if (deadline <= now)

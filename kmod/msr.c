@@ -40,6 +40,8 @@ static const struct reg {
 	{ MSR_IA32_SPEC_CTRL, 1, FIELD(spec_ctrl), CAP(spec_ctrl), .guest = ~0ULL },
 	{ MSR_TSC_AUX, 1, FIELD(tsc_aux), CAP(tsc_aux), .guest = U32_MAX },
 	{ MSR_IA32_CR_PAT, 1, FIELD(pat), .guest = ~0ULL },
+	{ MSR_FS_BASE, 1, FIELD(sregs.fs.base), .guest = ~0ULL },
+	{ MSR_GS_BASE, 1, FIELD(sregs.gs.base), .guest = ~0ULL },
 	{ MSR_IA32_UCODE_REV, 1, FIELD(ucode_rev), .host = ~0ULL },
 	/* A guest may only clear it, SDM vol. 3B 16.3.1.2. No banks, no MCG_CTL. */
 	{ MSR_IA32_MCG_STATUS, 1, FIELD(mcg_status), CAP(mce), .host = BIT(0) | BIT(1) | BIT(2) },
@@ -70,15 +72,9 @@ static const struct reg {
 	{ MSR_AMD64_OSVW_ID_LENGTH, 2, 0, CAP(amd) },		/* and _STATUS */
 };
 
-u64 clv_guest_tsc(struct clv_vm *vm)
+u64 clv_guest_tsc(const struct clv_vcpu *vcpu)
 {
-	return rdtsc_ordered() + READ_ONCE(vm->tsc_offset);
-}
-
-void clv_tsc_push(struct clv_vcpu *vcpu)
-{
-	vcpu->tsc_pushed = READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust;
-	clv_backend->tsc_offset(vcpu, vcpu->tsc_pushed);
+	return rdtsc_ordered() + clv_tsc_offset(vcpu);
 }
 
 /*
@@ -87,7 +83,7 @@ void clv_tsc_push(struct clv_vcpu *vcpu)
  */
 static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 {
-	u64 delta = val - (clv_guest_tsc(vcpu->vm) + vcpu->tsc_adjust);
+	u64 delta = val - clv_guest_tsc(vcpu);
 	struct clv_vm *vm = vcpu->vm;
 	u32 i;
 
@@ -191,6 +187,8 @@ static const struct reg *reg_find(struct clv_vcpu *vcpu, u32 msr)
 
 static u64 *reg_field(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 {
+	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
+		clv_regs_touch(vcpu, CLV_REG_SEGS);
 	return (void *)vcpu + r->field + (msr - r->msr) * sizeof(u64);
 }
 
@@ -204,16 +202,22 @@ static u64 reg_get(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 	return r->fixed;
 }
 
-static bool reg_ok(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val, bool host)
+/* Values that the CPU would refuse (SDM vol. 4 2.1). */
+static bool value_ok(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 {
-	/* Extended configuration space by port 0xcf8 is not here to be switched. */
-	if (!r->field)
-		return val == reg_get(vcpu, r, msr) || msr == MSR_AMD64_NB_CFG;
-	if (val & ~(r->fixed | r->guest | (host ? r->host : 0)))
-		return false;
-	if (r->cap == CAP(mtrr))
-		return mtrr_ok(vcpu, msr, val);
 	switch (msr) {
+	case MSR_LSTAR:
+	case MSR_CSTAR:
+	case MSR_FS_BASE:
+	case MSR_GS_BASE:
+	case MSR_KERNEL_GS_BASE:
+	case MSR_IA32_SYSENTER_ESP:
+	case MSR_IA32_SYSENTER_EIP:
+		return clv_canonical(vcpu, val);
+	case MSR_SYSCALL_MASK:
+		return !(val >> 32);
+	case MSR_IA32_DEBUGCTLMSR:
+		return !(val & ~(u64)DEBUGCTLMSR_BTF);
 	case MSR_IA32_CR_PAT:
 		return types_ok(val, PAT_TYPES);
 	case MSR_IA32_SPEC_CTRL:
@@ -223,6 +227,16 @@ static bool reg_ok(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 	default:
 		return true;
 	}
+}
+
+static bool reg_ok(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val, bool host)
+{
+	/* Extended configuration space by port 0xcf8 is not here to be switched. */
+	if (!r->field)
+		return val == reg_get(vcpu, r, msr) || msr == MSR_AMD64_NB_CFG;
+	if (val & ~(r->fixed | r->guest | (host ? r->host : 0)))
+		return false;
+	return r->cap == CAP(mtrr) ? mtrr_ok(vcpu, msr, val) : value_ok(vcpu, msr, val, host);
 }
 
 static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val, bool host)
@@ -247,13 +261,14 @@ static bool is_lapic(u32 msr)
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 {
 	const struct reg *r;
+	const u64 *field;
 
 	*val = 0;
 	if (is_lapic(msr))
 		return clv_lapic_msr_get(vcpu, msr, val);
 	switch (msr) {
 	case MSR_IA32_TSC:
-		*val = clv_guest_tsc(vcpu->vm) + vcpu->tsc_adjust;
+		*val = clv_guest_tsc(vcpu);
 		return 0;
 	case MSR_IA32_APICBASE:
 		*val = clv_lapic_base_get(vcpu);
@@ -264,9 +279,10 @@ int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 		return 0;
 	}
 	r = reg_find(vcpu, msr);
-	if (!r)
-		return clv_backend->msr_get(vcpu, msr, val);
-	*val = reg_get(vcpu, r, msr);
+	field = r ? NULL : clv_backend->msr_field(vcpu, msr);
+	if (!r && !field)
+		return -ENOENT;
+	*val = r ? reg_get(vcpu, r, msr) : *field;
 	return 0;
 }
 
@@ -285,30 +301,10 @@ static int write_command(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	return 0;
 }
 
-/* MSRs of the backend alone: values that the CPU would refuse (SDM vol. 4 2.1). */
-static bool backend_ok(struct clv_vcpu *vcpu, u32 msr, u64 val)
-{
-	switch (msr) {
-	case MSR_LSTAR:
-	case MSR_CSTAR:
-	case MSR_FS_BASE:
-	case MSR_GS_BASE:
-	case MSR_KERNEL_GS_BASE:
-	case MSR_IA32_SYSENTER_ESP:
-	case MSR_IA32_SYSENTER_EIP:
-		return clv_canonical(vcpu, val);
-	case MSR_SYSCALL_MASK:
-		return !(val >> 32);
-	case MSR_IA32_DEBUGCTLMSR:
-		return !(val & ~(u64)DEBUGCTLMSR_BTF);
-	default:
-		return true;
-	}
-}
-
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 {
 	const struct reg *r;
+	u64 *field;
 
 	if (is_lapic(msr))
 		return clv_lapic_msr_set(vcpu, msr, val);
@@ -327,5 +323,11 @@ int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	r = reg_find(vcpu, msr);
 	if (r)
 		return reg_set(vcpu, r, msr, val, host);
-	return backend_ok(vcpu, msr, val) ? clv_backend->msr_set(vcpu, msr, val) : -EINVAL;
+	if (!value_ok(vcpu, msr, val, host))
+		return -EINVAL;
+	field = clv_backend->msr_field(vcpu, msr);
+	if (!field)
+		return -ENOENT;
+	*field = val;
+	return 0;
 }

@@ -201,20 +201,11 @@ static bool must_not_enter(struct clv_vcpu *vcpu)
 	       READ_ONCE(vcpu->vm->dead);
 }
 
-static void flush_if_asked(struct clv_vcpu *vcpu)
-{
-	u64 gen = atomic64_read(&vcpu->vm->tlb_gen);
-
-	if (vcpu->tlb_gen == gen && !vcpu->flush_guest)
-		return;
-	vcpu->tlb_gen = gen;
-	vcpu->flush_guest = false;
-	clv_backend->tlb_flush(vcpu);
-}
-
 /* One entry and exit. False: called off. The only caller of backend->enter(). */
 static bool enter_once(struct clv_vcpu *vcpu)
 {
+	u64 gen;
+
 	if (unlikely(vcpu->pdptes_stale))
 		clv_pdptes_load(vcpu);
 	preempt_disable();
@@ -225,7 +216,6 @@ static bool enter_once(struct clv_vcpu *vcpu)
 		return false;
 	}
 	load(vcpu);
-	clv_tsc_sync(vcpu);
 	clv_events_deliver(vcpu);
 	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
@@ -244,7 +234,9 @@ static bool enter_once(struct clv_vcpu *vcpu)
 		preempt_enable();
 		return false;
 	}
-	flush_if_asked(vcpu);
+	gen = atomic64_read(&vcpu->vm->tlb_gen);
+	vcpu->flush |= vcpu->tlb_gen != gen;
+	vcpu->tlb_gen = gen;
 	clv_fpu_enter(vcpu);
 	vtime_account_guest_enter();
 

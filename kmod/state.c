@@ -191,7 +191,7 @@ static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
 	vcpu->sregs = *s;
 	vcpu->sregs.cr0 |= X86_CR0_ET;
 	vcpu->pdptes_stale = true;	/* the guest's memory may come later */
-	vcpu->flush_guest = true;
+	vcpu->flush = true;
 }
 
 int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s)
@@ -327,7 +327,7 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	vcpu->debug = (struct cleave_debug) { .dr6 = DR6_FIXED, .dr7 = DR7_FIXED };
 	vcpu->regs.rip = 0xfff0;
 	vcpu->regs.rflags = X86_EFLAGS_FIXED;
-	vcpu->flush_guest = true;
+	vcpu->flush = true;
 	vcpu->pending = CLV_PENDING_NONE;
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
 	clv_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
@@ -377,7 +377,7 @@ static int crs_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
 	if (!cr4_fits(cr4, lma) || pdptes_take(vcpu, cr0, cr3, cr4))
 		return -EINVAL;
 	if (((cr0 ^ s->cr0) & X86_CR0_PG) || ((cr4 ^ s->cr4) & CR4_FLUSH))
-		vcpu->flush_guest = true;
+		vcpu->flush = true;
 	s->cr0 = cr0;
 	s->cr3 = cr3;
 	s->cr4 = cr4;
@@ -416,7 +416,7 @@ int clv_cr3_write(struct clv_vcpu *vcpu, u64 val)
 		val = (u32)val;
 	if (val >> vcpu->caps.maxphyaddr || crs_take(vcpu, s->cr0, val, s->cr4))
 		return -EINVAL;
-	vcpu->flush_guest |= !keep;
+	vcpu->flush |= !keep;
 	return 0;
 }
 
@@ -447,7 +447,7 @@ int clv_efer_write(struct clv_vcpu *vcpu, u64 val)
 	s->efer = (val & ~(u64)EFER_LMA) | (s->efer & EFER_LMA);
 	vcpu->dirty |= CLV_REG_CRS;
 	if (changed & EFER_NX)
-		vcpu->flush_guest = true;
+		vcpu->flush = true;
 	return 0;
 }
 

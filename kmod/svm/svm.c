@@ -240,7 +240,6 @@ static void svm_vcpu_reset(struct clv_vcpu *vcpu)
 		c->pause_filter_thresh = PAUSE_THRESHOLD;
 	c->iopm_base_pa = __sme_pa(iopm);
 	c->msrpm_base_pa = __sme_pa(msrpm);
-	c->tsc_offset = vcpu->tsc_pushed;
 	c->int_ctl = V_INTR_MASKING_MASK;
 	c->nested_ctl = SVM_NESTED_CTL_NP_ENABLE;
 	c->nested_cr3 = __sme_set(vcpu->vm->s2.root_hpa);
@@ -273,14 +272,6 @@ static void svm_vcpu_put(struct clv_vcpu *vcpu)
 	}
 }
 
-static void svm_tsc_offset(struct clv_vcpu *vcpu, u64 offset)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	svm->vmcb->control.tsc_offset = offset;
-	svm_dirty(svm, CLEAN_INTERCEPTS);
-}
-
 const struct clv_backend clv_svm_backend = {
 	.name = "svm",
 	.vendor = CLEAVE_VENDOR_SVM,
@@ -301,9 +292,6 @@ const struct clv_backend clv_svm_backend = {
 	.regs_push = svm_regs_push,
 	.inject = svm_inject,
 	.set_window = svm_set_window,
-	.tlb_flush = svm_tlb_flush,
-	.msr_get = svm_msr_get,
-	.msr_set = svm_msr_set,
-	.tsc_offset = svm_tsc_offset,
+	.msr_field = svm_msr_field,
 	.check = svm_check,
 };

@@ -22,11 +22,18 @@
 /* With CLV_WINDOW_*: step over the interrupt shadow instead. */
 #define WINDOW_STEP	BIT(2)
 
-/* A new ASID where the old one is void. Used-up ASIDs start a new generation. */
+/* Flushes if asked to. A new ASID where the old one is void. Used-up ASIDs start a new generation. */
 static void asid_update(struct svm_vcpu *svm, struct svm_cpu *cpu)
 {
 	struct vmcb_control_area *c = &svm->vmcb->control;
 
+	if (svm->vcpu.flush) {
+		svm->vcpu.flush = false;
+		if (static_cpu_has(X86_FEATURE_FLUSHBYASID))
+			c->tlb_ctl = TLB_CONTROL_FLUSH_ASID;
+		else
+			svm->asid_gen = 0;
+	}
 	if (svm->asid_gen == cpu->asid_gen)
 		return;
 	if (cpu->asid_next > cpu->asid_max) {
@@ -39,19 +46,10 @@ static void asid_update(struct svm_vcpu *svm, struct svm_cpu *cpu)
 	svm_dirty(svm, CLEAN_ASID);
 }
 
-void svm_tlb_flush(struct clv_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	if (static_cpu_has(X86_FEATURE_FLUSHBYASID))
-		svm->vmcb->control.tlb_ctl = TLB_CONTROL_FLUSH_ASID;
-	else
-		svm->asid_gen = 0;
-}
-
 /* What this CPU needs to know before it runs this vCPU, and not the one before. */
 static void cpu_prepare(struct svm_vcpu *svm, struct svm_cpu *cpu)
 {
+	u64 tsc_offset = clv_tsc_offset(&svm->vcpu);
 	struct vmcb *vmcb = svm->vmcb;
 
 	if (cpu->last_vcpu != svm->uid) {
@@ -63,6 +61,10 @@ static void cpu_prepare(struct svm_vcpu *svm, struct svm_cpu *cpu)
 	    cpu->tsc_aux != svm->vcpu.tsc_aux) {
 		cpu->tsc_aux = svm->vcpu.tsc_aux;
 		wrmsrl(MSR_TSC_AUX, cpu->tsc_aux);
+	}
+	if (vmcb->control.tsc_offset != tsc_offset) {
+		vmcb->control.tsc_offset = tsc_offset;
+		svm_dirty(svm, CLEAN_INTERCEPTS);
 	}
 	if (vmcb->save.g_pat != svm->vcpu.pat) {
 		vmcb->save.g_pat = svm->vcpu.pat;

@@ -148,39 +148,13 @@ const struct svm_msr svm_msrs[] = {
 	{}
 };
 
-/* FS and GS bases are cached with the segments; the rest is in the VMCB alone. */
-static u64 *msr_field(struct clv_vcpu *vcpu, u32 msr)
+/* FS and GS bases are cached with the segments: the core does not ask for those. */
+u64 *svm_msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
 	const struct svm_msr *m;
 
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE) {
-		clv_regs_need(vcpu, CLV_REG_SEGS);
-		return msr == MSR_FS_BASE ? &vcpu->sregs.fs.base : &vcpu->sregs.gs.base;
-	}
 	for (m = svm_msrs; m->index; m++)
 		if (m->index == msr)
 			return (void *)&to_svm(vcpu)->vmcb->save + m->offset;
 	return NULL;
-}
-
-int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
-{
-	const u64 *field = msr_field(vcpu, msr);
-
-	if (!field)
-		return -ENOENT;
-	*val = *field;
-	return 0;
-}
-
-int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
-{
-	u64 *field = msr_field(vcpu, msr);
-
-	if (!field)
-		return -ENOENT;
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
-		vcpu->dirty |= CLV_REG_SEGS;
-	*field = val;
-	return 0;
 }

@@ -116,7 +116,6 @@ void svm_enter(struct clv_vcpu *vcpu);
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void svm_set_window(struct clv_vcpu *vcpu, u32 windows);
-void svm_tlb_flush(struct clv_vcpu *vcpu);
 
 /* svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, no exit. Ends with index 0. */
 struct svm_msr {
@@ -127,8 +126,7 @@ struct svm_msr {
 extern const struct svm_msr svm_msrs[];
 void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups);
 void svm_regs_push(struct clv_vcpu *vcpu, u32 groups);
-int svm_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
-int svm_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
+u64 *svm_msr_field(struct clv_vcpu *vcpu, u32 msr);
 
 /* svm_check.c */
 bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);

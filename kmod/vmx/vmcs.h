@@ -47,13 +47,11 @@ struct vmx_vcpu {
 	int cpu;			/* where the VMCS is active, or -1 */
 	bool launched;			/* since its last VMCLEAR */
 	bool setup;			/* control fields are to be written */
-	bool flush;			/* translations of this VM are to be flushed here */
 	u64 vpid_gen;			/* 0: needs a new VPID */
 
 	/* What hooks ask for at any time; vmx_enter() writes what has changed. */
 	u32 primary;			/* CPU_BASED_VM_EXEC_CONTROL */
 	u32 injected, injected_error;	/* VM_ENTRY_INTR_INFO_FIELD of the next entry */
-	u64 tsc_offset;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 star, lstar, cstar, sfmask, kernel_gs_base;	/* in MSRs from enter to put */
 	/* What the VMCS has. */
@@ -147,13 +145,11 @@ void vmx_enter(struct clv_vcpu *vcpu);
 void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);
-void vmx_tlb_flush(struct clv_vcpu *vcpu);
 
 /* vmx_state.c */
 void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups);
 void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups);
-int vmx_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
-int vmx_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
+u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr);
 
 /* vmx_host.c: the host's state around a guest */
 void vmx_host_new_cpu(void);			/* the VMCS is current, preemption off */

@@ -74,7 +74,7 @@ static u8 *msr_bitmap;		/* for all guests: what one may touch, every one may */
 
 void vmx_insn_failed(const char *insn, unsigned long field)
 {
-	if (!clv_host_rebooting())
+	if (!READ_ONCE(clv_rebooting))
 		WARN_ONCE(1, "cleave: %s of field %lx failed", insn, field);
 }
 
@@ -379,7 +379,6 @@ static void vmx_vcpu_reset(struct clv_vcpu *vcpu)
 	vmx->setup = true;
 	vmx->primary = vmx_caps.controls[VMX_PRIMARY];
 	vmx->injected = 0;
-	vmx->tsc_offset = vcpu->tsc_pushed;
 	vmx->dr_free = 0;
 	/* Which bits the guest owns depends on its CPUID. */
 	clv_regs_touch(vcpu, CLV_REG_CRS);
@@ -478,7 +477,7 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 		list_add(&vmx->node, &c->vmcss);
 		local_irq_enable();
 		/* What this CPU cached of this EPT earlier may be old. */
-		vmx->flush = true;
+		vcpu->flush = true;
 		vmx->vpid_gen = 0;
 	}
 	if (c->current_vmcs != vmx)
@@ -492,11 +491,6 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 void vmx_vcpu_put(struct clv_vcpu *vcpu)
 {
 	vmx_host_return(to_vmx(vcpu));
-}
-
-static void vmx_tsc_offset(struct clv_vcpu *vcpu, u64 offset)
-{
-	to_vmx(vcpu)->tsc_offset = offset;
 }
 
 const struct clv_backend clv_vmx_backend = {
@@ -520,9 +514,6 @@ const struct clv_backend clv_vmx_backend = {
 	.regs_push = vmx_regs_push,
 	.inject = vmx_inject,
 	.set_window = vmx_set_window,
-	.tlb_flush = vmx_tlb_flush,
-	.msr_get = vmx_msr_get,
-	.msr_set = vmx_msr_set,
-	.tsc_offset = vmx_tsc_offset,
+	.msr_field = vmx_msr_field,
 	.check = vmx_check,
 };

@@ -71,12 +71,6 @@ static const struct {
 
 /* ---- before and behind the guest ---------------------------------------- */
 
-/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
-void vmx_tlb_flush(struct clv_vcpu *vcpu)
-{
-	to_vmx(vcpu)->flush = true;
-}
-
 /*
  * The host's counters must not count in the guest unless they are meant to,
  * nor write PEBS records to addresses that are the guest's there. PEBS is
@@ -119,8 +113,9 @@ static void cpu_prepare(struct vmx_vcpu *vmx)
 		vmx->vpid_gen = cpu->vpid_gen;
 		vmcs_write(VIRTUAL_PROCESSOR_ID, cpu->vpid_next++);
 	}
-	if (vmx->flush) {
-		vmx->flush = false;
+	/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
+	if (vmx->vcpu.flush) {
+		vmx->vcpu.flush = false;
 		vmx_invept(VMX_EPT_EXTENT_CONTEXT, vmx_eptp(&vmx->vcpu));
 	}
 	perf_update(vmx);
@@ -157,7 +152,7 @@ static void write_fields(struct vmx_vcpu *vmx)
 	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
-	vmcs_update(TSC_OFFSET, &w->tsc_offset, vmx->tsc_offset);
+	vmcs_update(TSC_OFFSET, &w->tsc_offset, clv_tsc_offset(&vmx->vcpu));
 	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
 	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->sysenter_cs);
 	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->sysenter_esp);

@@ -131,7 +131,7 @@ void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
 		vmcs_write(GUEST_DR7, vcpu->debug.dr7);
 }
 
-/* Guest writes to them exit, or those of FS and GS are cached with the segments. */
+/* Guest writes to them exit. FS and GS bases are cached with the segments: the core's. */
 static const struct {
 	u32 msr, at;
 } kept_msrs[] = {
@@ -143,40 +143,14 @@ static const struct {
 	{ MSR_IA32_SYSENTER_CS, offsetof(struct vmx_vcpu, sysenter_cs) },
 	{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmx_vcpu, sysenter_esp) },
 	{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmx_vcpu, sysenter_eip) },
-	{ MSR_FS_BASE, offsetof(struct vmx_vcpu, vcpu.sregs.fs.base) },
-	{ MSR_GS_BASE, offsetof(struct vmx_vcpu, vcpu.sregs.gs.base) },
 };
 
-static u64 *kept_msr(struct clv_vcpu *vcpu, u32 msr)
+u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
 	int i;
 
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
-		clv_regs_need(vcpu, CLV_REG_SEGS);
 	for (i = 0; i < ARRAY_SIZE(kept_msrs); i++)
 		if (kept_msrs[i].msr == msr)
 			return (void *)to_vmx(vcpu) + kept_msrs[i].at;
 	return NULL;
-}
-
-int vmx_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
-{
-	const u64 *kept = kept_msr(vcpu, msr);
-
-	if (!kept)
-		return -ENOENT;
-	*val = *kept;
-	return 0;
-}
-
-int vmx_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
-{
-	u64 *kept = kept_msr(vcpu, msr);
-
-	if (!kept)
-		return -ENOENT;
-	*kept = val;
-	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
-		vcpu->dirty |= CLV_REG_SEGS;
-	return 0;
 }

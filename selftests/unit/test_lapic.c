@@ -24,9 +24,9 @@ void clv_vcpu_kick(struct clv_vcpu *v)
 	kicks++;
 }
 
-u64 clv_guest_tsc(struct clv_vm *v)
+u64 clv_guest_tsc(const struct clv_vcpu *v)
 {
-	return unit_now * (u64)tsc_khz / 1000000 + v->tsc_offset;
+	return unit_now * (u64)tsc_khz / 1000000 + clv_tsc_offset(v);
 }
 
 static u32 get(struct clv_vcpu *v, u32 off)
@@ -661,7 +661,7 @@ UNIT_TEST(timer_deadline)
 	for (int i = 0; i < 1000; i++) {
 		u64 wait = i * 37;
 
-		tsc = clv_guest_tsc(&vm) + vcpu->tsc_adjust;
+		tsc = clv_guest_tsc(vcpu);
 		CHECK_EQ(clv_lapic_msr_set(vcpu, MSR_TD, tsc + wait), 0);
 		CHECK_EQ(get(vcpu, 0x390), 0);
 		if (wait) {
@@ -671,13 +671,13 @@ UNIT_TEST(timer_deadline)
 		}
 		if (vcpu->lapic->tsc_deadline)	/* rounded down twice */
 			pass(1);
-		CHECK(clv_guest_tsc(&vm) + vcpu->tsc_adjust >= tsc + wait);
-		CHECK(clv_guest_tsc(&vm) + vcpu->tsc_adjust <= tsc + wait + 5);
+		CHECK(clv_guest_tsc(vcpu) >= tsc + wait);
+		CHECK(clv_guest_tsc(vcpu) <= tsc + wait + 5);
 		CHECK_EQ(drain(vcpu), 1);
 		CHECK_EQ(msr(vcpu, MSR_TD), 0);
 	}
 	/* A host clock that runs ahead: not before the TSC says so. */
-	tsc = clv_guest_tsc(&vm) + vcpu->tsc_adjust;
+	tsc = clv_guest_tsc(vcpu);
 	CHECK_EQ(clv_lapic_msr_set(vcpu, MSR_TD, tsc + 2300000), 0);
 	vm.tsc_offset -= 1000000;
 	pass(1000001);
@@ -686,7 +686,7 @@ UNIT_TEST(timer_deadline)
 	pass(1000000);
 	CHECK_EQ(drain(vcpu), 1);
 	/* A TSC that jumps beyond it. */
-	tsc = clv_guest_tsc(&vm) + vcpu->tsc_adjust;
+	tsc = clv_guest_tsc(vcpu);
 	CHECK_EQ(clv_lapic_msr_set(vcpu, MSR_TD, tsc + 2300000), 0);
 	vm.tsc_offset += 2300000;
 	clv_lapic_tsc_changed(vcpu);

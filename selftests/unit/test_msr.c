@@ -13,7 +13,6 @@ static struct clv_vcpu vcpu;
 static u64 host_msr_written;		/* or'ed: 1 PRED_CMD, 2 FLUSH_CMD, 4 anything else */
 static u64 host_arch_caps;
 static u64 backend_star, apic_base;
-static u64 backend_offset;
 
 static void unit_wrmsr(u32 msr, u64 val)
 {
@@ -36,7 +35,7 @@ static bool backend_has(u32 msr)
 {
 	switch (msr) {
 	case MSR_STAR ... MSR_SYSCALL_MASK:
-	case MSR_FS_BASE ... MSR_KERNEL_GS_BASE:
+	case MSR_KERNEL_GS_BASE:
 	case MSR_IA32_SYSENTER_CS ... MSR_IA32_SYSENTER_EIP:
 		return true;
 	default:
@@ -44,29 +43,13 @@ static bool backend_has(u32 msr)
 	}
 }
 
-static int backend_get(struct clv_vcpu *v, u32 msr, u64 *val)
+static u64 *backend_field(struct clv_vcpu *v, u32 msr)
 {
-	*val = backend_star;
-	return backend_has(msr) ? 0 : -ENOENT;
-}
-
-static int backend_set(struct clv_vcpu *v, u32 msr, u64 val)
-{
-	if (!backend_has(msr))
-		return -ENOENT;
-	backend_star = val;
-	return 0;
-}
-
-static void backend_tsc(struct clv_vcpu *v, u64 offset)
-{
-	backend_offset = offset;
+	return backend_has(msr) ? &backend_star : NULL;
 }
 
 static const struct clv_backend backend = {
-	.msr_get = backend_get,
-	.msr_set = backend_set,
-	.tsc_offset = backend_tsc,
+	.msr_field = backend_field,
 };
 
 const struct clv_backend *clv_backend = &backend;
@@ -429,23 +412,20 @@ UNIT_TEST(tsc)
 	/* User space moves the VM's clock. */
 	CHECK_EQ(host_set(0x10, 50), 0);
 	CHECK_EQ(get(0x10), 50);
-	CHECK_EQ(clv_guest_tsc(&vm), 50);
+	CHECK_EQ(clv_guest_tsc(&vcpu), 50);
 	CHECK_EQ(get(0x3b), 0);
-	clv_tsc_sync(&vcpu);
-	CHECK_EQ(backend_offset, -950);
+	CHECK_EQ(clv_tsc_offset(&vcpu), -950);
 	/* A guest its own CPU's, and it shows in TSC_ADJUST. */
 	unit_tsc = 2000;
 	CHECK_EQ(set(0x10, 0), 0);
 	CHECK_EQ(get(0x10), 0);
 	CHECK_EQ(get(0x3b), -1050);
-	CHECK_EQ(clv_guest_tsc(&vm), 1050);
-	clv_tsc_sync(&vcpu);
-	CHECK_EQ(backend_offset, -2000);
+	CHECK_EQ(clv_guest_tsc(&vcpu) - vcpu.tsc_adjust, 1050);
+	CHECK_EQ(clv_tsc_offset(&vcpu), -2000);
 	/* TSC_ADJUST moves it back. */
 	CHECK_EQ(set(0x3b, 0), 0);
 	CHECK_EQ(get(0x10), 1050);
-	clv_tsc_sync(&vcpu);
-	CHECK_EQ(backend_offset, -950);
+	CHECK_EQ(clv_tsc_offset(&vcpu), -950);
 	/* Restored: first TSC_ADJUST, then TSC. */
 	CHECK_EQ(host_set(0x3b, 7), 0);
 	CHECK_EQ(host_set(0x10, 123456), 0);

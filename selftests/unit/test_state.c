@@ -347,7 +347,7 @@ UNIT_TEST(states_that_cpus_are_in)
 		CHECK(rules(&st));
 		CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 		CHECK_EQ(vcpu.dirty, CLV_REG_ALL);
-		CHECK(vcpu.flush_guest);
+		CHECK(vcpu.flush);
 		CHECK_EQ(clv_state_get(&vcpu, &got), 0);
 		CHECK(!memcmp(&got, &st, sizeof(st)));
 	}
@@ -583,7 +583,7 @@ static void start(enum mode m)
 	base_state(m, &st);
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 	vcpu.dirty = 0;
-	vcpu.flush_guest = false;
+	vcpu.flush = false;
 }
 
 UNIT_TEST(cr0)
@@ -595,10 +595,10 @@ UNIT_TEST(cr0)
 	CHECK_EQ(vcpu.dirty, 0);
 	CHECK_EQ(clv_cr0_write(&vcpu, 0x1ff80001), 0);
 	CHECK_EQ(vcpu.sregs.cr0, 0x11);		/* reserved bits are ignored, ET stays */
-	CHECK(!vcpu.flush_guest);
+	CHECK(!vcpu.flush);
 	CHECK_EQ(vcpu.dirty, CLV_REG_CRS);
 	CHECK_EQ(clv_cr0_write(&vcpu, X86_CR0_PG | X86_CR0_PE), 0);
-	CHECK(vcpu.flush_guest);
+	CHECK(vcpu.flush);
 	CHECK_EQ(vcpu.sregs.efer, 0);
 }
 
@@ -640,16 +640,16 @@ UNIT_TEST(cr4)
 	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PKE), -EINVAL);
 	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | 1ULL << 32), -EINVAL);
 	for (unsigned int i = 0; i < ARRAY_SIZE(flush); i++) {
-		vcpu.flush_guest = false;
+		vcpu.flush = false;
 		CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | flush[i]), 0);
-		CHECK(vcpu.flush_guest);
-		vcpu.flush_guest = false;
+		CHECK(vcpu.flush);
+		vcpu.flush = false;
 		CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE), 0);
-		CHECK(vcpu.flush_guest);
+		CHECK(vcpu.flush);
 	}
-	vcpu.flush_guest = false;
+	vcpu.flush = false;
 	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_OSXSAVE), 0);
-	CHECK(!vcpu.flush_guest);
+	CHECK(!vcpu.flush);
 	/* PCIDE: long mode, and PCID 0 at first. */
 	vcpu.sregs.cr3 = 0x1001;
 	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PCIDE), -EINVAL);
@@ -669,15 +669,15 @@ UNIT_TEST(cr3)
 	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 63), -EINVAL);
 	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 39), 0);
 	CHECK_EQ(vcpu.sregs.cr3, 1ULL << 39);
-	CHECK(vcpu.flush_guest);
+	CHECK(vcpu.flush);
 	CHECK_EQ(clv_cr3_write(&vcpu, 0), 0);
 	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PCIDE), 0);
-	vcpu.flush_guest = false;
+	vcpu.flush = false;
 	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 63 | 0x2005), 0);
 	CHECK_EQ(vcpu.sregs.cr3, 0x2005);
-	CHECK(!vcpu.flush_guest);
+	CHECK(!vcpu.flush);
 	CHECK_EQ(clv_cr3_write(&vcpu, 0x2005), 0);
-	CHECK(vcpu.flush_guest);
+	CHECK(vcpu.flush);
 }
 
 /* SDM vol. 3A 4.4.1 */
