@@ -134,7 +134,7 @@ struct clv_vcpu {
 	u64 tsc_adjust;			/* IA32_TSC_ADJUST: this vCPU's share of the offset */
 	bool flush;			/* v: the next entry flushes the guest's translations */
 
-	struct cleave_events events;	/* v: shadow, nmi_masked: to and from the CPU at each entry */
+	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
@@ -153,7 +153,7 @@ struct clv_vcpu {
 
 	/* parts */
 	struct clv_lapic *lapic;	/* c */
-	struct fpu_guest fpu;		/* v */
+	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	struct clv_cpuid_table *cpuid;	/* v: never NULL */
@@ -221,21 +221,15 @@ void clv_host_exit(void);
 int clv_host_get(void);			/* first VM: on; may sleep */
 void clv_host_put(void);		/* last VM: off */
 bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
-bool clv_host_rebooting(void);
 void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ended */
-extern bool clv_rebooting;		/* the same, for vmenter.S */
+extern bool clv_rebooting;		/* a: the host goes down */
 
 /* vm.c, vcpu.c */
 extern const struct file_operations clv_dev_fops, clv_vm_fops, clv_vcpu_fops;	/* ioctl.c */
 int clv_info(struct cleave_info *info);
-int clv_vm_msi(struct clv_vm *vm, const struct cleave_msi *msi);
 int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma);
-int clv_vcpu_set_state(struct clv_vcpu *vcpu, const struct cleave_state *st);
-int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);
 int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set);
-int clv_vcpu_nmi(struct clv_vcpu *vcpu);
 int clv_vm_create(const struct cleave_create_vm *args);		/* fd or -errno */
-void clv_vm_get(struct clv_vm *vm);
 void clv_vm_put(struct clv_vm *vm);
 int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args);
 void clv_vcpu_destroy(struct clv_vcpu *vcpu);	/* by the last put of the VM */
@@ -269,9 +263,17 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu);
 
 static inline int clv_vcpu_request(struct clv_vcpu *vcpu, int req)
 {
+	/* Who sees the request sees what was stored before; pairs with take_requests(). */
+	smp_mb__before_atomic();
 	set_bit(req, &vcpu->requests);
 	clv_vcpu_kick(vcpu);
 	return 0;
+}
+
+static inline int clv_vcpu_nmi(struct clv_vcpu *vcpu)
+{
+	atomic_inc(&vcpu->nmi_queued);
+	return clv_vcpu_request(vcpu, CLV_REQ_NMI);
 }
 
 /* s2.lock held for writing, IRQs on. Then no vCPU uses a translation from before it. */
@@ -325,8 +327,7 @@ int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 
 /* mem.c */
-u32 clv_gpa_bits(void);			/* width of a guest-physical address */
-int clv_mem_init(void);
+void clv_mem_init(void);
 void clv_mem_exit(void);
 int clv_mem_vm_create(struct clv_vm *vm);		/* notifier, empty slots, tables */
 void clv_mem_vm_destroy(struct clv_vm *vm);
@@ -360,19 +361,14 @@ int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
-int clv_lapic_msi(struct clv_vm *vm, u64 address, u32 data);	/* any context */
+int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi);	/* any context */
 void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *l);
 int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 
 /* fpu.c, cpuid.c, msr.c */
 u64 clv_fpu_xcr0(void);				/* what a guest may set */
-u32 clv_fpu_size(void);				/* bytes of XSAVE area for that */
 int clv_fpu_create(struct clv_vcpu *vcpu);
-void clv_fpu_destroy(struct clv_vcpu *vcpu);
-void clv_fpu_reset(struct clv_vcpu *vcpu, bool init);
-void clv_fpu_load(struct clv_vcpu *vcpu);	/* CLEAVE_RUN begins */
-void clv_fpu_put(struct clv_vcpu *vcpu);	/* CLEAVE_RUN ends */
 void clv_fpu_enter(struct clv_vcpu *vcpu);	/* IRQs off, around backend->enter() */
 void clv_fpu_leave(struct clv_vcpu *vcpu);
 int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);

@@ -33,26 +33,7 @@ u64 clv_fpu_xcr0(void)
 	return xcr0;
 }
 
-u32 clv_fpu_size(void)
-{
-	return clv_cpuid_xsave_size(clv_fpu_xcr0(), false);
-}
-
-int clv_fpu_create(struct clv_vcpu *vcpu)
-{
-	if (boot_cpu_has(X86_FEATURE_XSAVE))
-		host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
-	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		rdmsrl(MSR_IA32_XSS, host_xss);
-	return fpu_alloc_guest_fpstate(&vcpu->fpu) ? 0 : -ENOMEM;
-}
-
-void clv_fpu_destroy(struct clv_vcpu *vcpu)
-{
-	fpu_free_guest_fpstate(&vcpu->fpu);
-}
-
-/* Power-on, SDM vol. 3A table 10-1: not what FNINIT makes. */
+/* SDM vol. 3A table 10-1: not what FNINIT makes. INIT leaves all of it, XCR0 too. */
 static const struct {
 	struct fxregs_state fx;
 	struct xstate_header header;
@@ -61,26 +42,20 @@ static const struct {
 	.header = { .xfeatures = XFEATURE_MASK_FPSSE },
 };
 
-/* INIT leaves all of it, XCR0 too. */
-void clv_fpu_reset(struct clv_vcpu *vcpu, bool init)
+int clv_fpu_create(struct clv_vcpu *vcpu)
 {
 	u32 pkru;
 
-	if (init)
-		return;
+	if (boot_cpu_has(X86_FEATURE_XSAVE))
+		host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, host_xss);
+	if (!fpu_alloc_guest_fpstate(&vcpu->fpu))
+		return -ENOMEM;
 	vcpu->xcr0 = XFEATURE_MASK_FP;
 	WARN_ON_ONCE(fpu_copy_uabi_to_guest_fpstate(&vcpu->fpu, &power_on,
 						    XFEATURE_MASK_FPSSE, &pkru));
-}
-
-void clv_fpu_load(struct clv_vcpu *vcpu)
-{
-	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
-}
-
-void clv_fpu_put(struct clv_vcpu *vcpu)
-{
-	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	return 0;
 }
 
 /*

@@ -21,11 +21,6 @@ static DEFINE_PER_CPU(bool, cpu_on);
 /* Set once the host goes down: faulting VMRUN and the like are no bugs then. */
 bool clv_rebooting;
 
-bool clv_host_rebooting(void)
-{
-	return READ_ONCE(clv_rebooting);
-}
-
 /* The host's handler, as if it had struck user space. */
 void clv_host_machine_check(void)
 {

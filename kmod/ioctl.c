@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: the ioctl interface. A table per kind of fd; the only place where
+ * cleave: the ioctl interface. The commands, and the only place where
  * arguments are copied from and to user space.
  */
 #include <linux/module.h>
@@ -8,36 +8,13 @@
 #include <linux/uaccess.h>
 #include "backend.h"
 
-/* What a row needs before its function is called. */
-#define ROW_VM_LOCK	BIT(0)		/* vm->lock */
-#define ROW_VCPU_LOCK	BIT(1)		/* vcpu->mutex */
-#define ROW_OUT_ALWAYS	BIT(2)		/* copy out after -EINVAL too */
-
-struct clv_ioctl {
-	u32 cmd;			/* size and direction in it are ours */
-	u32 flags;
-	long (*fn)(void *object, void *arg);
-};
-
-static_assert(sizeof(struct cleave_info) == 48);
-static_assert(sizeof(struct cleave_cpuid) == 8 + 32 * CLEAVE_MAX_CPUID);
-static_assert(sizeof(struct cleave_create_vm) == 16);
-static_assert(sizeof(struct cleave_create_vcpu) == 16);
-static_assert(sizeof(struct cleave_slot) == 48);
-static_assert(sizeof(struct cleave_msi) == 16);
-static_assert(sizeof(struct cleave_regs) == 144);
-static_assert(sizeof(struct cleave_sregs) == 280);
-static_assert(sizeof(struct cleave_debug) == 48);
-static_assert(sizeof(struct cleave_events) == 40);
-static_assert(sizeof(struct cleave_lapic) == 1048);
-static_assert(sizeof(struct cleave_state) == 1592);
-static_assert(sizeof(struct cleave_fpu) == 12288);
-static_assert(sizeof(struct cleave_msrs) == 8 + 16 * CLEAVE_MAX_MSRS);
-static_assert(sizeof(struct cleave_lapic_access) == 16);
-static_assert(sizeof(struct cleave_run) == 1008);
-static_assert(sizeof(struct cleave_record) == 64);
-static_assert(sizeof(struct cleave_recorder) == 20480);
-static_assert(sizeof(struct cleave_freeze) == 8);
+/* Whose command it is, and what it needs before its function is called. */
+#define ON_DEV		BIT(0)
+#define ON_VM		BIT(1)
+#define ON_VCPU		BIT(2)
+#define VM_LOCK		BIT(3)		/* vm->lock */
+#define VCPU_LOCK	BIT(4)		/* vcpu->mutex */
+#define OUT_ALWAYS	BIT(5)		/* copy out after -EINVAL too */
 
 /* The rows call by void pointers; each function knows what they are. */
 #define ROW(name, call)							\
@@ -46,62 +23,60 @@ static long row_##name(void *object, void *arg)				\
 	return call;							\
 }
 
-ROW(dev_info, clv_info(arg))
-ROW(dev_get_cpuid, clv_cpuid_supported(arg))
-ROW(dev_create_vm, clv_vm_create(arg))
-ROW(vm_create_vcpu, clv_vcpu_create(object, arg))
-ROW(vm_set_slot, clv_mem_set_slot(object, arg))
-ROW(vm_msi, clv_vm_msi(object, arg))
-ROW(vcpu_run, clv_run(object))
-ROW(vcpu_get_state, clv_state_get(object, arg))
-ROW(vcpu_set_state, clv_vcpu_set_state(object, arg))
-ROW(vcpu_get_fpu, clv_fpu_get(object, arg))
-ROW(vcpu_set_fpu, clv_fpu_set(object, arg))
-ROW(vcpu_get_msrs, clv_vcpu_msrs(object, arg, false))
-ROW(vcpu_set_msrs, clv_vcpu_msrs(object, arg, true))
-ROW(vcpu_set_cpuid, clv_vcpu_set_cpuid(object, arg))
-ROW(vcpu_lapic_access, clv_lapic_access(object, arg))
-ROW(vcpu_kick, clv_vcpu_request(object, CLV_REQ_KICK))
-ROW(vcpu_nmi, clv_vcpu_nmi(object))
-ROW(vcpu_freeze, clv_recorder_freeze(object, arg))
+ROW(info, clv_info(arg))
+ROW(get_cpuid, clv_cpuid_supported(arg))
+ROW(create_vm, clv_vm_create(arg))
+ROW(create_vcpu, clv_vcpu_create(object, arg))
+ROW(set_slot, clv_mem_set_slot(object, arg))
+ROW(msi, clv_lapic_msi(object, arg))
+ROW(run, clv_run(object))
+ROW(get_state, clv_state_get(object, arg))
+ROW(set_state, clv_state_set(object, arg))
+ROW(get_fpu, clv_fpu_get(object, arg))
+ROW(set_fpu, clv_fpu_set(object, arg))
+ROW(get_msrs, clv_vcpu_msrs(object, arg, false))
+ROW(set_msrs, clv_vcpu_msrs(object, arg, true))
+ROW(set_cpuid, clv_cpuid_set(object, arg))
+ROW(lapic_access, clv_lapic_access(object, arg))
+ROW(kick, clv_vcpu_request(object, CLV_REQ_KICK))
+ROW(nmi, clv_vcpu_nmi(object))
+ROW(freeze, clv_recorder_freeze(object, arg))
 
-static const struct clv_ioctl dev_table[] = {
-	{ CLEAVE_INFO, 0, row_dev_info },
-	{ CLEAVE_GET_CPUID, 0, row_dev_get_cpuid },
-	{ CLEAVE_CREATE_VM, 0, row_dev_create_vm },
-};
-
-static const struct clv_ioctl vm_table[] = {
-	{ CLEAVE_CREATE_VCPU, ROW_VM_LOCK, row_vm_create_vcpu },
-	{ CLEAVE_SET_SLOT, ROW_VM_LOCK, row_vm_set_slot },
-	{ CLEAVE_MSI, 0, row_vm_msi },
-};
-
-static const struct clv_ioctl vcpu_table[] = {
-	{ CLEAVE_RUN, ROW_VCPU_LOCK, row_vcpu_run },
-	{ CLEAVE_GET_STATE, ROW_VCPU_LOCK, row_vcpu_get_state },
-	{ CLEAVE_SET_STATE, ROW_VCPU_LOCK, row_vcpu_set_state },
-	{ CLEAVE_GET_FPU, ROW_VCPU_LOCK, row_vcpu_get_fpu },
-	{ CLEAVE_SET_FPU, ROW_VCPU_LOCK, row_vcpu_set_fpu },
-	{ CLEAVE_GET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, row_vcpu_get_msrs },
-	{ CLEAVE_SET_MSRS, ROW_VCPU_LOCK | ROW_OUT_ALWAYS, row_vcpu_set_msrs },
-	{ CLEAVE_SET_CPUID, ROW_VCPU_LOCK, row_vcpu_set_cpuid },
-	{ CLEAVE_LAPIC_ACCESS, ROW_VCPU_LOCK, row_vcpu_lapic_access },
-	{ CLEAVE_KICK, 0, row_vcpu_kick },
-	{ CLEAVE_NMI, 0, row_vcpu_nmi },
-	{ CLEAVE_FREEZE, 0, row_vcpu_freeze },
+static const struct clv_ioctl {
+	u32 cmd;			/* size and direction in it are ours */
+	u32 flags;
+	long (*fn)(void *object, void *arg);
+} table[] = {
+	{ CLEAVE_INFO, ON_DEV, row_info },
+	{ CLEAVE_GET_CPUID, ON_DEV, row_get_cpuid },
+	{ CLEAVE_CREATE_VM, ON_DEV, row_create_vm },
+	{ CLEAVE_CREATE_VCPU, ON_VM | VM_LOCK, row_create_vcpu },
+	{ CLEAVE_SET_SLOT, ON_VM | VM_LOCK, row_set_slot },
+	{ CLEAVE_MSI, ON_VM, row_msi },
+	{ CLEAVE_RUN, ON_VCPU | VCPU_LOCK, row_run },
+	{ CLEAVE_GET_STATE, ON_VCPU | VCPU_LOCK, row_get_state },
+	{ CLEAVE_SET_STATE, ON_VCPU | VCPU_LOCK, row_set_state },
+	{ CLEAVE_GET_FPU, ON_VCPU | VCPU_LOCK, row_get_fpu },
+	{ CLEAVE_SET_FPU, ON_VCPU | VCPU_LOCK, row_set_fpu },
+	{ CLEAVE_GET_MSRS, ON_VCPU | VCPU_LOCK | OUT_ALWAYS, row_get_msrs },
+	{ CLEAVE_SET_MSRS, ON_VCPU | VCPU_LOCK | OUT_ALWAYS, row_set_msrs },
+	{ CLEAVE_SET_CPUID, ON_VCPU | VCPU_LOCK, row_set_cpuid },
+	{ CLEAVE_LAPIC_ACCESS, ON_VCPU | VCPU_LOCK, row_lapic_access },
+	{ CLEAVE_KICK, ON_VCPU, row_kick },
+	{ CLEAVE_NMI, ON_VCPU, row_nmi },
+	{ CLEAVE_FREEZE, ON_VCPU, row_freeze },
 };
 
 #define CMD_KEY(cmd)	((cmd) & ~IOCSIZE_MASK)
 
-static const struct clv_ioctl *find_row(const struct clv_ioctl *table, size_t n, u32 cmd)
+static const struct clv_ioctl *find_row(u32 on, u32 cmd)
 {
-	size_t i;
+	const struct clv_ioctl *row;
 
-	for (i = 0; i < n; i++)
-		if (CMD_KEY(table[i].cmd) == CMD_KEY(cmd) &&
-		    !_IOC_SIZE(table[i].cmd) == !_IOC_SIZE(cmd))
-			return &table[i];
+	for (row = table; row < table + ARRAY_SIZE(table); row++)
+		if ((row->flags & on) && CMD_KEY(row->cmd) == CMD_KEY(cmd) &&
+		    !_IOC_SIZE(row->cmd) == !_IOC_SIZE(cmd))
+			return row;
 	return NULL;
 }
 
@@ -119,8 +94,8 @@ static long call_row(const struct clv_ioctl *row, struct clv_vm *vm, struct clv_
 		     void *arg)
 {
 	void *object = vcpu ? (void *)vcpu : vm;
-	struct mutex *lock = row->flags & ROW_VM_LOCK ? &vm->lock :
-			     row->flags & ROW_VCPU_LOCK ? &vcpu->mutex : NULL;
+	struct mutex *lock = row->flags & VM_LOCK ? &vm->lock :
+			     row->flags & VCPU_LOCK ? &vcpu->mutex : NULL;
 	long ret;
 
 	if (lock && mutex_lock_interruptible(lock))
@@ -131,10 +106,9 @@ static long call_row(const struct clv_ioctl *row, struct clv_vm *vm, struct clv_
 	return ret;
 }
 
-static long dispatch(const struct clv_ioctl *table, size_t n, struct clv_vm *vm,
-		     struct clv_vcpu *vcpu, u32 cmd, unsigned long uarg)
+static long dispatch(struct clv_vm *vm, struct clv_vcpu *vcpu, u32 cmd, unsigned long uarg)
 {
-	const struct clv_ioctl *row = find_row(table, n, cmd);
+	const struct clv_ioctl *row = find_row(vcpu ? ON_VCPU : vm ? ON_VM : ON_DEV, cmd);
 	void __user *user = (void __user *)uarg;
 	size_t usize = _IOC_SIZE(cmd), ksize;
 	void *buf = NULL;
@@ -158,7 +132,7 @@ static long dispatch(const struct clv_ioctl *table, size_t n, struct clv_vm *vm,
 	}
 	ret = call_row(row, vm, vcpu, buf);
 	if ((_IOC_DIR(cmd) & _IOC_READ) &&
-	    (ret >= 0 || (ret == -EINVAL && (row->flags & ROW_OUT_ALWAYS)))) {
+	    (ret >= 0 || (ret == -EINVAL && (row->flags & OUT_ALWAYS)))) {
 		int err = copy_out(user, usize, buf, ksize);
 
 		if (err)
@@ -171,19 +145,19 @@ out:
 
 static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	return dispatch(dev_table, ARRAY_SIZE(dev_table), NULL, NULL, cmd, arg);
+	return dispatch(NULL, NULL, cmd, arg);
 }
 
 static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
-	return dispatch(vm_table, ARRAY_SIZE(vm_table), file->private_data, NULL, cmd, arg);
+	return dispatch(file->private_data, NULL, cmd, arg);
 }
 
 static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	struct clv_vcpu *vcpu = file->private_data;
 
-	return dispatch(vcpu_table, ARRAY_SIZE(vcpu_table), vcpu->vm, vcpu, cmd, arg);
+	return dispatch(vcpu->vm, vcpu, cmd, arg);
 }
 
 static int vm_release(struct inode *inode, struct file *file)

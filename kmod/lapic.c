@@ -111,13 +111,6 @@ static u32 x2apic_ldr(u32 id)
 	return (id >> 4) << 16 | 1U << (id & 0xf);
 }
 
-static void request(struct clv_vcpu *vcpu, int req)
-{
-	/* Who sees the request sees what was stored; pairs with take_requests(). */
-	smp_mb__before_atomic();
-	clv_vcpu_request(vcpu, req);
-}
-
 /* Of the vCPU's own sources: those that are edge-triggered and fixed. */
 static void lvt_fire(struct clv_vcpu *vcpu, u32 off)
 {
@@ -148,7 +141,7 @@ static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level)
 	assign_bit(vector, bits(l, APIC_TMR), level);
 	smp_mb__before_atomic(); /* who sees the bit in IRR sees that in TMR */
 	set_bit(vector, bits(l, APIC_IRR));
-	request(vcpu, CLV_REQ_EVENT);
+	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 	return true;
 }
 
@@ -220,19 +213,18 @@ static int deliver(struct clv_vcpu *vcpu, u32 icr)
 	case APIC_DM_LOWEST:
 		return take_fixed(vcpu, icr, icr & APIC_INT_LEVELTRIG);
 	case APIC_DM_NMI:
-		atomic_inc(&vcpu->nmi_queued);
-		request(vcpu, CLV_REQ_NMI);
+		clv_vcpu_nmi(vcpu);
 		return 1;
 	case APIC_DM_INIT:
 		/* A SIPI from before it is void; the vCPU takes INIT first. */
 		clear_bit(CLV_REQ_SIPI, &vcpu->requests);
-		request(vcpu, CLV_REQ_INIT);
+		clv_vcpu_request(vcpu, CLV_REQ_INIT);
 		return 1;
 	case APIC_DM_STARTUP:
 		if (test_bit(CLV_REQ_SIPI, &vcpu->requests))
 			return 1;	/* the first one starts it */
 		WRITE_ONCE(vcpu->sipi_vector, (u8)icr);
-		request(vcpu, CLV_REQ_SIPI);
+		clv_vcpu_request(vcpu, CLV_REQ_SIPI);
 		return 1;
 	default:
 		return 0;
@@ -289,12 +281,13 @@ static void icr_send(struct clv_vcpu *vcpu, u32 icr, u32 dest)
  * SDM vol. 3A 11.11: data is laid out like the ICR's low half. A redirection
  * hint sends it to one of the APICs; a level-triggered de-assert is no news.
  */
-int clv_lapic_msi(struct clv_vm *vm, u64 address, u32 data)
+int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi)
 {
-	u32 dest = ((address >> 32) & 0xffffff00) | ((address >> 12) & 0xff);
+	u64 address = msi->address;
+	u32 data = msi->data, dest = (address >> 32 & 0xffffff00) | (address >> 12 & 0xff);
 	u32 icr = data & (APIC_VECTOR_MASK | APIC_DM_FIXED_MASK | APIC_INT_LEVELTRIG);
 
-	if ((address & 0xfffff00000ULL) != APIC_DEFAULT_PHYS_BASE)
+	if (msi->flags || (address & 0xfffff00000ULL) != APIC_DEFAULT_PHYS_BASE)
 		return -EINVAL;
 	if ((data & APIC_INT_LEVELTRIG) && !(data & APIC_INT_ASSERT))
 		return 0;
@@ -389,7 +382,7 @@ static enum hrtimer_restart timer_callback(struct hrtimer *timer)
 void clv_lapic_tsc_changed(struct clv_vcpu *vcpu)
 {
 	WRITE_ONCE(vcpu->lapic->timer_fired, 1);
-	request(vcpu, CLV_REQ_EVENT);
+	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 }
 
 void clv_lapic_timer_sync(struct clv_vcpu *vcpu)

@@ -42,8 +42,6 @@ struct clv_mm {
  */
 struct clv_s2_caps clv_s2_caps;
 
-static u32 gpa_bits;		/* c */
-
 /* There are few, most often three: a plain search is the fast one. */
 static const struct clv_slot *slot_find(const struct clv_vm *vm, u64 gfn)
 {
@@ -60,18 +58,14 @@ static unsigned long slot_hva(const struct clv_slot *s, u64 gfn)
 	return s->hva + ((gfn - s->gfn) << PAGE_SHIFT);
 }
 
-static int slot_check(const struct cleave_slot *a)
+static bool slot_ok(const struct cleave_slot *a)
 {
-	if (a->slot >= CLEAVE_MAX_SLOTS || (a->flags & ~CLEAVE_SLOT_READONLY) ||
-	    a->reserved[0] || a->reserved[1])
-		return -EINVAL;
-	if (!PAGE_ALIGNED(a->gpa | a->size | a->hva))
-		return -EINVAL;
-	if (a->gpa >> gpa_bits || a->size > (1ULL << gpa_bits) - a->gpa)
-		return -EINVAL;
-	if (a->size > TASK_SIZE_MAX || a->hva > TASK_SIZE_MAX - a->size)
-		return -EINVAL;
-	return 0;
+	u64 end = 1ULL << clv_s2_caps.gpa_bits;
+
+	return a->slot < CLEAVE_MAX_SLOTS && !(a->flags & ~CLEAVE_SLOT_READONLY) &&
+	       !a->reserved[0] && !a->reserved[1] && PAGE_ALIGNED(a->gpa | a->size | a->hva) &&
+	       a->gpa < end && a->size <= end - a->gpa &&
+	       a->size <= TASK_SIZE_MAX && a->hva <= TASK_SIZE_MAX - a->size;
 }
 
 static bool s2_range(struct clv_vm *vm, enum clv_s2_op op, u64 gfn, u64 n, void **free)
@@ -86,12 +80,10 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 {
 	struct clv_slot new = { 0 }, *slot;
 	void *free = NULL;
-	int ret;
 
 	lockdep_assert_held(&vm->lock);
-	ret = slot_check(args);
-	if (ret)
-		return ret;
+	if (!slot_ok(args))
+		return -EINVAL;
 	if (args->size) {
 		new.flags = args->flags;
 		new.gfn = args->gpa >> PAGE_SHIFT;
@@ -510,17 +502,12 @@ void clv_mem_vm_destroy(struct clv_vm *vm)
 	clv_s2_destroy(&vm->s2);
 }
 
-u32 clv_gpa_bits(void)
-{
-	return gpa_bits;
-}
-
 /*
  * Addresses of a guest are as wide as CPUID 0x80000008 says (APM vol. 3 E.4.7;
  * EAX[23:16], if not zero, is what a nested guest can have), which is not
  * boot_cpu_data.x86_phys_bits: memory encryption takes bits from the host's.
  */
-int clv_mem_init(void)
+void clv_mem_init(void)
 {
 	u32 eax = cpuid_eax(0x80000008);
 
@@ -529,10 +516,9 @@ int clv_mem_init(void)
 		clv_s2_caps.max_leaf = boot_cpu_has(X86_FEATURE_GBPAGES) ? CLV_S2_1G : CLV_S2_2M;
 		clv_s2_caps.ad = true;
 	}
-	gpa_bits = min_t(u32, eax & 0xff, clv_s2_caps.levels == 5 ? 52 : 48);
+	clv_s2_caps.gpa_bits = min_t(u32, eax & 0xff, clv_s2_caps.levels == 5 ? 52 : 48);
 	if (eax & 0xff0000)
-		gpa_bits = min(gpa_bits, eax >> 16 & 0xff);
-	return 0;
+		clv_s2_caps.gpa_bits = min_t(u32, clv_s2_caps.gpa_bits, eax >> 16 & 0xff);
 }
 
 /* The notifiers of VMs that are gone are freed behind an SRCU grace period. */

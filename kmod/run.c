@@ -34,7 +34,7 @@ void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 		preempt_disable();
 		while (!clv_host_cpu_enabled()) {
 			preempt_enable();
-			if (clv_host_rebooting() || fatal_signal_pending(current))
+			if (READ_ONCE(clv_rebooting) || fatal_signal_pending(current))
 				return;
 			schedule_timeout_killable(1);
 			preempt_disable();
@@ -114,7 +114,6 @@ static void take_init_sipi(struct clv_vcpu *vcpu)
 {
 	if (test_and_clear_bit(CLV_REQ_INIT, &vcpu->requests)) {
 		clv_state_reset(vcpu, true);
-		clv_fpu_reset(vcpu, true);
 		clv_lapic_reset(vcpu, true);
 		WRITE_ONCE(vcpu->mp_state, vcpu->id ? CLEAVE_MP_WAIT_SIPI : CLEAVE_MP_RUNNABLE);
 	}
@@ -156,7 +155,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 {
 	int ret, vector;
 
-	if (READ_ONCE(vcpu->vm->dead) || clv_host_rebooting())
+	if (READ_ONCE(vcpu->vm->dead) || READ_ONCE(clv_rebooting))
 		return -EIO;
 	if (signal_pending(current))
 		return -EINTR;
@@ -301,8 +300,8 @@ int clv_run(struct clv_vcpu *vcpu)
 		return -EINTR;
 	vcpu->want_window = request & CLEAVE_RUN_WINDOW;
 
-	clv_fpu_load(vcpu);
+	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	ret = loop(vcpu);
-	clv_fpu_put(vcpu);
+	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	return ret;
 }

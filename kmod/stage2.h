@@ -42,6 +42,7 @@ struct clv_s2_caps {
 	int levels;		/* 4 or 5 */
 	int max_leaf;		/* CLV_S2_* */
 	bool ad;		/* they set accessed and dirty bits */
+	int gpa_bits;		/* width of a guest-physical address; clv_mem_init()'s */
 };
 
 extern struct clv_s2_caps clv_s2_caps;

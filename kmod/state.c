@@ -277,8 +277,10 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 		return -EINVAL;
 	if (s)
 		set_sregs(vcpu, s);
-	if (r)
+	if (r) {
 		set_regs(vcpu, r);
+		vcpu->pending = CLV_PENDING_NONE;	/* it was for the old ones */
+	}
 	if (groups & CLEAVE_DEBUG) {
 		clv_regs_touch(vcpu, CLV_REG_DEBUG);
 		vcpu->debug = st->debug;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* cleave: virtual CPUs: creation, end, the run page, and what the ioctls set. */
+/* cleave: virtual CPUs: creation, end, the run page, MSRs by ioctl. */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
 #include <linux/mm.h>
@@ -28,13 +28,12 @@ static int vcpu_init(struct clv_vcpu *vcpu)
 	if (ret)
 		goto free_fpu;
 	clv_state_reset(vcpu, false);
-	clv_fpu_reset(vcpu, false);
 	clv_lapic_reset(vcpu, false);
 	vcpu->mp_state = vcpu->id ? CLEAVE_MP_WAIT_INIT : CLEAVE_MP_RUNNABLE;
 	clv_backend->vcpu_reset(vcpu);
 	return 0;
 free_fpu:
-	clv_fpu_destroy(vcpu);
+	fpu_free_guest_fpstate(&vcpu->fpu);
 free_cpuid:
 	clv_cpuid_destroy(vcpu);
 free_recorder:
@@ -67,7 +66,7 @@ static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
 void clv_vcpu_destroy(struct clv_vcpu *vcpu)
 {
 	clv_lapic_destroy(vcpu);
-	clv_fpu_destroy(vcpu);
+	fpu_free_guest_fpstate(&vcpu->fpu);
 	clv_cpuid_destroy(vcpu);
 	clv_s2_cache_free(&vcpu->s2_cache);
 	clv_recorder_destroy(vcpu);
@@ -100,7 +99,7 @@ int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args)
 		fd = PTR_ERR(file);
 		goto destroy;
 	}
-	clv_vm_get(vm);
+	kref_get(&vm->ref);
 	/* Release: whoever sees the vCPU sees it complete. */
 	smp_store_release(&vm->vcpus[args->id], vcpu);
 	if (args->id >= vm->nr_vcpus)	/* after vcpus[], for who counts up to it */
@@ -133,25 +132,6 @@ int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma)
 	return ret;
 }
 
-int clv_vcpu_set_state(struct clv_vcpu *vcpu, const struct cleave_state *st)
-{
-	int ret = clv_state_set(vcpu, st);
-
-	/* New registers are not those that the last exit wants completed. */
-	if (!ret && (st->groups & CLEAVE_REGS))
-		vcpu->pending = CLV_PENDING_NONE;
-	return ret;
-}
-
-int clv_vcpu_set_cpuid(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
-{
-	int ret = clv_cpuid_set(vcpu, c);
-
-	if (!ret)
-		clv_backend->vcpu_reset(vcpu);
-	return ret;
-}
-
 int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 {
 	u32 count = m->count;
@@ -169,10 +149,4 @@ int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 			return -EINVAL;
 	}
 	return 0;
-}
-
-int clv_vcpu_nmi(struct clv_vcpu *vcpu)
-{
-	atomic_inc(&vcpu->nmi_queued);
-	return clv_vcpu_request(vcpu, CLV_REQ_NMI);
 }

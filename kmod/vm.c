@@ -15,17 +15,18 @@ int clv_info(struct cleave_info *info)
 	info->vendor = clv_backend->vendor;
 	info->max_vcpus = CLEAVE_MAX_VCPUS;
 	info->max_slots = CLEAVE_MAX_SLOTS;
-	info->gpa_bits = clv_gpa_bits();
+	info->gpa_bits = clv_s2_caps.gpa_bits;
 	info->run_size = PAGE_SIZE;
 	info->tsc_khz = tsc_khz;
 	info->xcr0 = clv_fpu_xcr0();
-	info->fpu_size = clv_fpu_size();
+	info->fpu_size = clv_cpuid_xsave_size(clv_fpu_xcr0(), false);
 	info->recorder_size = sizeof(struct cleave_recorder);
 	return 0;
 }
 
-static void vm_destroy(struct clv_vm *vm)
+static void vm_release(struct kref *ref)
 {
+	struct clv_vm *vm = container_of(ref, struct clv_vm, ref);
 	u32 i;
 
 	/*
@@ -40,16 +41,6 @@ static void vm_destroy(struct clv_vm *vm)
 	mmdrop(vm->mm);
 	free_cpumask_var(vm->kick_mask);
 	kvfree(vm);
-}
-
-static void vm_release(struct kref *ref)
-{
-	vm_destroy(container_of(ref, struct clv_vm, ref));
-}
-
-void clv_vm_get(struct clv_vm *vm)
-{
-	kref_get(&vm->ref);
 }
 
 void clv_vm_put(struct clv_vm *vm)
@@ -105,9 +96,4 @@ int clv_vm_create(const struct cleave_create_vm *args)
 	if (fd < 0)
 		clv_vm_put(vm);
 	return fd;
-}
-
-int clv_vm_msi(struct clv_vm *vm, const struct cleave_msi *msi)
-{
-	return msi->flags ? -EINVAL : clv_lapic_msi(vm, msi->address, msi->data);
 }

@@ -7,6 +7,27 @@
 #include "kselftest_harness.h"
 #include "guest.h"
 
+/* Sizes once published grow by new fields alone. */
+_Static_assert(sizeof(struct cleave_info) == 48);
+_Static_assert(sizeof(struct cleave_cpuid) == 8 + 32 * CLEAVE_MAX_CPUID);
+_Static_assert(sizeof(struct cleave_create_vm) == 16);
+_Static_assert(sizeof(struct cleave_create_vcpu) == 16);
+_Static_assert(sizeof(struct cleave_slot) == 48);
+_Static_assert(sizeof(struct cleave_msi) == 16);
+_Static_assert(sizeof(struct cleave_regs) == 144);
+_Static_assert(sizeof(struct cleave_sregs) == 280);
+_Static_assert(sizeof(struct cleave_debug) == 48);
+_Static_assert(sizeof(struct cleave_events) == 40);
+_Static_assert(sizeof(struct cleave_lapic) == 1048);
+_Static_assert(sizeof(struct cleave_state) == 1592);
+_Static_assert(sizeof(struct cleave_fpu) == 12288);
+_Static_assert(sizeof(struct cleave_msrs) == 8 + 16 * CLEAVE_MAX_MSRS);
+_Static_assert(sizeof(struct cleave_lapic_access) == 16);
+_Static_assert(sizeof(struct cleave_run) == 1008);
+_Static_assert(sizeof(struct cleave_record) == 64);
+_Static_assert(sizeof(struct cleave_recorder) == 20480);
+_Static_assert(sizeof(struct cleave_freeze) == 8);
+
 enum { ON_DEV = 1, ON_VM = 2, ON_VCPU = 4 };
 
 static const struct command {

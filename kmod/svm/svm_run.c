@@ -22,7 +22,7 @@
 /* With CLV_WINDOW_*: step over the interrupt shadow instead. */
 #define WINDOW_STEP	BIT(2)
 
-/* Flushes if asked to. A new ASID where the old one is void. Used-up ASIDs start a new generation. */
+/* The flush that is due, and a new ASID where the old one is void. Used up, they start anew. */
 static void asid_update(struct svm_vcpu *svm, struct svm_cpu *cpu)
 {
 	struct vmcb_control_area *c = &svm->vmcb->control;

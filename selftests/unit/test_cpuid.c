@@ -28,6 +28,19 @@ static void unit_cpuid(u32 leaf, u32 subleaf, u32 r[4])
 		r[i] = host_fill;
 }
 
+static int resets;
+
+static void backend_reset(struct clv_vcpu *v)
+{
+	resets++;
+}
+
+static const struct clv_backend backend = {
+	.vcpu_reset = backend_reset,
+};
+
+const struct clv_backend *clv_backend = &backend;
+
 u64 clv_fpu_xcr0(void)
 {
 	return host_xcr0;
@@ -363,11 +376,14 @@ UNIT_TEST(after_it_has_run)
 	vcpu_make(0);
 	clv_cpuid_supported(&c);
 	vcpu.has_run = true;
+	resets = 0;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	entry(&c, 1, 0)->eax ^= 1;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), -EBUSY);
+	CHECK_EQ(resets, 0);
 	vcpu.has_run = false;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
+	CHECK_EQ(resets, 1);
 	vcpu.has_run = true;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	c.count--;

@@ -52,6 +52,13 @@ static u64 msr(struct clv_vcpu *v, u32 index)
 	return val;
 }
 
+static int msi(u64 address, u32 data)
+{
+	struct cleave_msi m = { .address = address, .data = data };
+
+	return clv_lapic_msi(&vm, &m);
+}
+
 static void mode(struct clv_vcpu *v, u64 bits)
 {
 	CHECK_EQ(clv_lapic_base_set(v, BASE | bits | (v->id ? 0 : 0x100), true), 0);
@@ -131,7 +138,7 @@ UNIT_TEST(reset)
 	put(vcpu, 0x320, 0x20033);
 	put(vcpu, 0x380, 1000);
 	CHECK(vcpu->lapic->timer.active);
-	clv_lapic_msi(&vm, BASE, 0x40);
+	msi(BASE, 0x40);
 	mode(vcpu, X2APIC);
 	clv_lapic_reset(vcpu, true);	/* INIT keeps the mode */
 	CHECK_EQ(clv_lapic_base_get(vcpu), 0xfee00d00);
@@ -419,23 +426,23 @@ UNIT_TEST(init_and_sipi)
 UNIT_TEST(messages)
 {
 	make();
-	CHECK_EQ(clv_lapic_msi(&vm, 0xfed00000, 0x41), -EINVAL);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 3 << 12, 0x41), 1);
+	CHECK_EQ(msi(0xfed00000, 0x41), -EINVAL);
+	CHECK_EQ(msi(BASE | 3 << 12, 0x41), 1);
 	CHECK_EQ(take(&vcpus[3]), 0x41);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 0xff << 12, 0x42), NVCPUS);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 3 << 12 | 1ULL << 40, 0x41), 0);	/* id 259 */
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 3 << 12, 0x8041), 0);	/* de-assert */
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 3 << 12, 0x241), 0);		/* SMI */
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 3 << 12, 0x441), 1);
+	CHECK_EQ(msi(BASE | 0xff << 12, 0x42), NVCPUS);
+	CHECK_EQ(msi(BASE | 3 << 12 | 1ULL << 40, 0x41), 0);	/* id 259 */
+	CHECK_EQ(msi(BASE | 3 << 12, 0x8041), 0);	/* de-assert */
+	CHECK_EQ(msi(BASE | 3 << 12, 0x241), 0);		/* SMI */
+	CHECK_EQ(msi(BASE | 3 << 12, 0x441), 1);
 	CHECK_EQ(atomic_read(&vcpus[3].nmi_queued), 1);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 100 << 12, 0x41), 0);
+	CHECK_EQ(msi(BASE | 100 << 12, 0x41), 0);
 	put(&vcpus[4], 0xf0, 0xff);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 4 << 12, 0x41), 0);
+	CHECK_EQ(msi(BASE | 4 << 12, 0x41), 0);
 	/* Vectors below 16 are an error at the receiver; a sender's is one at the sender. */
 	put(&vcpus[5], 0x370, 0x77);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 5 << 12, 0x0f), 0);
+	CHECK_EQ(msi(BASE | 5 << 12, 0x0f), 0);
 	CHECK_EQ(take(&vcpus[5]), 0x77);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 5 << 12, 0x0e), 0);
+	CHECK_EQ(msi(BASE | 5 << 12, 0x0e), 0);
 	CHECK_EQ(take(&vcpus[5]), -1);	/* one interrupt until ESR is written */
 	put(&vcpus[5], 0x280, 0);
 	CHECK_EQ(get(&vcpus[5], 0x280), 0x40);
@@ -445,7 +452,7 @@ UNIT_TEST(messages)
 	CHECK_EQ(get(vcpu, 0x280), 0x20);
 	/* An error interrupt with such a vector does not go on for ever. */
 	put(vcpu, 0x370, 3);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE, 1), 0);
+	CHECK_EQ(msi(BASE, 1), 0);
 	put(vcpu, 0x280, 0);
 	CHECK_EQ(get(vcpu, 0x280), 0x40);
 }
@@ -458,16 +465,16 @@ UNIT_TEST(lowest_priority)
 		put(&vcpus[i], 0x80, 0x40);
 	}
 	put(&vcpus[7], 0x80, 0x30);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 1 << 12 | 4, 0x151), 1);
+	CHECK_EQ(msi(BASE | 1 << 12 | 4, 0x151), 1);
 	CHECK_EQ(take(&vcpus[7]), 0x51);
 	/* What is in service counts, too; and a redirection hint asks for the same. */
 	put(&vcpus[8], 0x80, 0x30);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE | 1 << 12 | 4 | 8, 0x52), 1);
+	CHECK_EQ(msi(BASE | 1 << 12 | 4 | 8, 0x52), 1);
 	CHECK_EQ(take(&vcpus[8]), 0x52);
 	/* Among equals it is not always the same one. */
 	for (u32 v = 0x60; v < 0x60 + NVCPUS; v++) {
 		make();
-		CHECK_EQ(clv_lapic_msi(&vm, BASE | 0xff << 12, 0x100 | v), 1);
+		CHECK_EQ(msi(BASE | 0xff << 12, 0x100 | v), 1);
 		CHECK_EQ(take(&vcpus[v % NVCPUS]), v);
 	}
 }
@@ -487,7 +494,7 @@ UNIT_TEST(priorities)
 
 		switch (rand() % 4) {
 		case 0:
-			CHECK_EQ(clv_lapic_msi(&vm, BASE, vector), 1);
+			CHECK_EQ(msi(BASE, vector), 1);
 			irr[vector] = true;
 			break;
 		case 1:
@@ -533,9 +540,9 @@ UNIT_TEST(level_triggered_eoi)
 	make();
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), -1);
 	put(vcpu, 0xb0, 0);		/* nothing in service */
-	CHECK_EQ(clv_lapic_msi(&vm, BASE, 0xc041), 1);
+	CHECK_EQ(msi(BASE, 0xc041), 1);
 	CHECK_EQ(get(vcpu, 0x1a0), 2);	/* TMR */
-	CHECK_EQ(clv_lapic_msi(&vm, BASE, 0x51), 1);
+	CHECK_EQ(msi(BASE, 0x51), 1);
 	CHECK_EQ(take(vcpu), 0x51);
 	put(vcpu, 0xb0, 0);
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), -1);
@@ -545,14 +552,14 @@ UNIT_TEST(level_triggered_eoi)
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), -1);
 	/* Two before anybody looks; then edge-triggered again. */
 	for (u32 v = 0x61; v <= 0x71; v += 16) {
-		CHECK_EQ(clv_lapic_msi(&vm, BASE, 0xc000 | v), 1);
+		CHECK_EQ(msi(BASE, 0xc000 | v), 1);
 		CHECK_EQ(take(vcpu), v);
 		put(vcpu, 0xb0, 0);
 	}
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), 0x71);
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), 0x61);
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), -1);
-	CHECK_EQ(clv_lapic_msi(&vm, BASE, 0x61), 1);
+	CHECK_EQ(msi(BASE, 0x61), 1);
 	CHECK_EQ(drain(vcpu), 1);
 	CHECK_EQ(clv_lapic_take_eoi(vcpu), -1);
 	/* IPIs are edge-triggered whatever the ICR says. */
@@ -720,8 +727,8 @@ UNIT_TEST(state)
 	put(vcpu, 0x320, 0x20031);
 	put(vcpu, 0x380, 50000);
 	put(vcpu, 0xd0, 0x42000000);
-	clv_lapic_msi(&vm, BASE, 0xc041);
-	clv_lapic_msi(&vm, BASE, 0x91);
+	msi(BASE, 0xc041);
+	msi(BASE, 0x91);
 	CHECK_EQ(take(vcpu), 0x91);
 	pass(1234);
 	memset(&st, 0xaa, sizeof(st));
