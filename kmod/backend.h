@@ -78,11 +78,11 @@ struct clv_exit {
  * @vcpu_put: undoes what must not stay when another thread runs; preemption off
  * @enter: one entry and exit; IRQs off before and after. NMIs and machine
  *	checks that ended the guest are handled inside. Does the flush that
- *	vcpu->flush asks for. Pulls nothing: it clears vcpu->avail but for what
- *	it fills for free
+ *	vcpu->flush asks for. Fills what CLV_REG_KEPT says, and puts that and
+ *	what else it fills for free into vcpu->avail
  * @decode_exit: after @enter, preemption on: what happened. Moves an event
  *	whose delivery was cut short to vcpu->events.injected
- * @regs_pull: fills the groups CLV_REG_* from the VMCS or VMCB
+ * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB
  * @regs_push: writes the groups there
  * @inject: the event to deliver at the next entry
  * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none

@@ -80,7 +80,8 @@ struct clv_vm {
 #define CLV_REG_CRS	BIT(4)		/* CR0, CR2, CR3, CR4, EFER */
 #define CLV_REG_DEBUG	BIT(5)		/* DR0-3, DR6, DR7 */
 #define CLV_REG_ALL	(BIT(6) - 1)
-/* RAX to R15 but RSP are always in vcpu->regs outside backend->enter(). */
+/* Always here outside backend->enter(), as RAX to R15 are. */
+#define CLV_REG_KEPT	(CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS | CLV_REG_DEBUG)
 
 /* clv_vcpu.requests */
 #define CLV_REQ_KICK	0		/* CLEAVE_KICK: leave with -EINTR */
@@ -184,13 +185,6 @@ static inline void clv_regs_touch(struct clv_vcpu *vcpu, u32 groups)
 {
 	clv_regs_need(vcpu, groups);
 	vcpu->dirty |= groups;
-}
-
-static inline void clv_set_rip(struct clv_vcpu *vcpu, u64 rip)
-{
-	vcpu->regs.rip = rip;
-	vcpu->avail |= CLV_REG_RIP;
-	vcpu->dirty |= CLV_REG_RIP;
 }
 
 static inline bool clv_code64(struct clv_vcpu *vcpu)
@@ -304,8 +298,6 @@ void clv_recorder_left(struct clv_vcpu *vcpu, u32 exit);	/* CLEAVE_EXIT_* to use
 int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st);
 int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st);
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s);
-/* Checks both (NULL: as it is), then sets both, or none: -EINVAL. */
-int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s);
 void clv_pdptes_load(struct clv_vcpu *vcpu);	/* may sleep */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
@@ -328,7 +320,6 @@ void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 
 /* mem.c */
 void clv_mem_init(void);
-void clv_mem_exit(void);
 int clv_mem_vm_create(struct clv_vm *vm);		/* notifier, empty slots, tables */
 void clv_mem_vm_destroy(struct clv_vm *vm);
 int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args);	/* l held */

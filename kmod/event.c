@@ -94,7 +94,6 @@ static void apply_payload(struct clv_vcpu *vcpu, struct cleave_event *ev)
 /* May an interrupt go in, as far as RFLAGS.IF and shadows are asked? */
 static bool is_open(struct clv_vcpu *vcpu)
 {
-	clv_regs_need(vcpu, CLV_REG_RFLAGS);
 	return (vcpu->regs.rflags & X86_EFLAGS_IF) && !vcpu->events.shadow;
 }
 

@@ -14,9 +14,9 @@
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
 static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 {
-	clv_regs_touch(vcpu, CLV_REG_RFLAGS);
+	clv_regs_touch(vcpu, CLV_REG_RIP | CLV_REG_RFLAGS);
 	vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
-	clv_set_rip(vcpu, next_rip);
+	vcpu->regs.rip = next_rip;
 	vcpu->events.shadow = 0;
 	if (vcpu->regs.rflags & X86_EFLAGS_TF)
 		clv_queue_event(vcpu, &(struct cleave_event) {
@@ -57,7 +57,6 @@ enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv
 	if (kind == CLEAVE_EXIT_MMIO || kind == CLEAVE_EXIT_INSN ||
 	    (kind == CLEAVE_EXIT_IO && exit->io.string))
 		valid |= CLEAVE_SREGS;
-	clv_regs_need(vcpu, CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS);
 	run->regs = vcpu->regs;
 	if (valid & CLEAVE_SREGS)
 		clv_sregs_get(vcpu, &run->sregs);
@@ -196,7 +195,7 @@ static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *ex
 {
 	u64 *gpr = (u64 *)&vcpu->regs + (exit->cr.gpr & 15), val;
 
-	clv_regs_need(vcpu, CLV_REG_CRS | CLV_REG_RSP);
+	clv_regs_need(vcpu, CLV_REG_CRS);
 	switch (exit->cr.nr) {
 	case 0:
 		val = vcpu->sregs.cr0;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: module load and unload. The chain of what is set up, and nothing else. */
 #include <linux/miscdevice.h>
+#include <linux/mmu_notifier.h>
 #include <linux/module.h>
 #include "backend.h"
 
@@ -46,7 +47,7 @@ static int __init clv_init(void)
 	clv_mem_init();
 	ret = clv_host_init();
 	if (ret)
-		goto mem_exit;
+		goto backend_exit;
 	ret = misc_register(&clv_misc);
 	if (ret)
 		goto host_exit;
@@ -54,8 +55,7 @@ static int __init clv_init(void)
 	return 0;
 host_exit:
 	clv_host_exit();
-mem_exit:
-	clv_mem_exit();
+backend_exit:
 	clv_backend->exit();
 	return ret;
 }
@@ -64,7 +64,8 @@ static void __exit clv_exit(void)
 {
 	misc_deregister(&clv_misc);
 	clv_host_exit();
-	clv_mem_exit();
+	/* The notifiers of VMs that are gone are freed behind an SRCU grace period. */
+	mmu_notifier_synchronize();
 	clv_backend->exit();
 }
 

@@ -520,9 +520,3 @@ void clv_mem_init(void)
 	if (eax & 0xff0000)
 		clv_s2_caps.gpa_bits = min_t(u32, clv_s2_caps.gpa_bits, eax >> 16 & 0xff);
 }
-
-/* The notifiers of VMs that are gone are freed behind an SRCU grace period. */
-void clv_mem_exit(void)
-{
-	mmu_notifier_synchronize();
-}

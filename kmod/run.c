@@ -94,19 +94,24 @@ void clv_vm_flush_tlb(struct clv_vm *vm)
 /* Takes the run page's registers over: a copy first, then checks on the copy. */
 static int take_dirty(struct clv_vcpu *vcpu, u64 dirty)
 {
+	enum clv_pending pending = vcpu->pending;	/* it goes into these registers */
 	struct cleave_state st;
+	int ret;
 
 	if (!dirty)
 		return 0;
 	if (dirty & ~(CLEAVE_REGS | CLEAVE_SREGS))
 		return -EINVAL;
+	st.groups = dirty;
+	st.reserved = 0;
 	if (dirty & CLEAVE_REGS)
 		memcpy(&st.regs, &vcpu->run->regs, sizeof(st.regs));
 	if (dirty & CLEAVE_SREGS)
 		memcpy(&st.sregs, &vcpu->run->sregs, sizeof(st.sregs));
 	barrier();
-	return clv_regs_take(vcpu, dirty & CLEAVE_REGS ? &st.regs : NULL,
-			     dirty & CLEAVE_SREGS ? &st.sregs : NULL);
+	ret = clv_state_set(vcpu, &st);
+	vcpu->pending = pending;
+	return ret;
 }
 
 /* INIT and SIPI, SDM vol. 3A 9.4.3: an INIT goes first. */

@@ -158,7 +158,7 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 	u8 type = ev ? ev->injected.type : vcpu->events.injected.type;
 	u64 rflags;
 
-	clv_regs_need(vcpu, CLV_REG_RIP | CLV_REG_RFLAGS | CLV_REG_SEGS | CLV_REG_CRS);
+	clv_regs_need(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
 	rflags = r ? r->rflags : vcpu->regs.rflags;
 	if ((r || s) && !regs_ok(vcpu, r ?: &vcpu->regs, s ?: &vcpu->sregs))
 		return false;
@@ -194,17 +194,6 @@ static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
 	vcpu->flush = true;
 }
 
-int clv_regs_take(struct clv_vcpu *vcpu, const struct cleave_regs *r, const struct cleave_sregs *s)
-{
-	if (!both_ok(vcpu, r, s, NULL))
-		return -EINVAL;
-	if (s)
-		set_sregs(vcpu, s);
-	if (r)
-		set_regs(vcpu, r);
-	return 0;
-}
-
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s)
 {
 	clv_regs_need(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
@@ -234,16 +223,12 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
 		return -EINVAL;
 	memset(st, 0, sizeof(*st));
 	st->groups = groups;
-	if (groups & CLEAVE_REGS) {
-		clv_regs_need(vcpu, CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS);
+	if (groups & CLEAVE_REGS)
 		st->regs = vcpu->regs;
-	}
 	if (groups & CLEAVE_SREGS)
 		clv_sregs_get(vcpu, &st->sregs);
-	if (groups & CLEAVE_DEBUG) {
-		clv_regs_need(vcpu, CLV_REG_DEBUG);
+	if (groups & CLEAVE_DEBUG)
 		st->debug = vcpu->debug;
-	}
 	if (groups & CLEAVE_XCRS)
 		st->xcrs.xcr0 = vcpu->xcr0;
 	if (groups & CLEAVE_EVENTS)

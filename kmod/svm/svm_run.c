@@ -215,7 +215,9 @@ void svm_enter(struct clv_vcpu *vcpu)
 	vcpu->regs.rsp = s->rsp;
 	vcpu->regs.rip = s->rip;
 	vcpu->regs.rflags = s->rflags;
-	vcpu->avail = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
+	vcpu->debug.dr6 = s->dr6;
+	vcpu->debug.dr7 = s->dr7;
+	vcpu->avail = CLV_REG_KEPT;
 	c->event_inj = 0;
 	if (entered && c->exit_code != (u32)SVM_EXIT_ERR) {
 		c->tlb_ctl = TLB_CONTROL_DO_NOTHING;
@@ -417,13 +419,12 @@ static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 /* The end of a step that the guest knows nothing of? Breakpoints it hit are its own. */
 static bool is_our_step(struct svm_vcpu *svm)
 {
-	struct vmcb_save_area *s = &svm->vmcb->save;
-	u64 fresh = s->dr6 & ~svm->step_dr6 & DR6_EVENTS;
+	u64 *dr6 = &svm->vcpu.debug.dr6, fresh = *dr6 & ~svm->step_dr6 & DR6_EVENTS;
 
 	if (!svm->stepping || svm->step_tf)
 		return false;
-	s->dr6 &= ~(u64)DR_STEP | (svm->step_dr6 & DR_STEP);
-	svm_dirty(svm, CLEAN_DR);
+	*dr6 &= ~(u64)DR_STEP | (svm->step_dr6 & DR_STEP);
+	svm->vcpu.dirty |= CLV_REG_DEBUG;
 	return !(fresh & ~(u64)DR_STEP);
 }
 
@@ -463,7 +464,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 		if (is_our_step(svm))
 			exit->kind = CLEAVE_KIND_WINDOW;
 		ev->flags = CLEAVE_EVENT_PAYLOAD;
-		ev->payload = svm->vmcb->save.dr6 & DR6_EVENTS;
+		ev->payload = vcpu->debug.dr6 & DR6_EVENTS;
 	}
 }
 

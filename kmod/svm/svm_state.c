@@ -97,23 +97,12 @@ void svm_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 {
 	struct vmcb_save_area *v = &to_svm(vcpu)->vmcb->save;
 
-	if (groups & CLV_REG_RIP)
-		vcpu->regs.rip = v->rip;
-	if (groups & CLV_REG_RSP)
-		vcpu->regs.rsp = v->rsp;
-	if (groups & CLV_REG_RFLAGS)
-		vcpu->regs.rflags = v->rflags;
 	if (groups & CLV_REG_SEGS)
 		pull_segs(&vcpu->sregs, v);
 	/* CR0, CR4 and EFER are as they were pushed: all writes of them exit. */
 	if (groups & CLV_REG_CRS) {
 		vcpu->sregs.cr2 = v->cr2;
 		vcpu->sregs.cr3 = v->cr3;
-	}
-	/* DR0 to DR3 are in no VMCB: svm_enter() keeps vcpu->debug.db right. */
-	if (groups & CLV_REG_DEBUG) {
-		vcpu->debug.dr6 = v->dr6;
-		vcpu->debug.dr7 = v->dr7;
 	}
 }
 

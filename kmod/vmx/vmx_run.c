@@ -245,7 +245,7 @@ static void read_exit(struct vmx_vcpu *vmx)
 	vcpu->regs.rip = vmcs_read(GUEST_RIP);
 	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
 	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
-	vcpu->avail = CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS | CLV_REG_DEBUG;
+	vcpu->avail = CLV_REG_KEPT;
 }
 
 static void after_guest(struct vmx_vcpu *vmx)
@@ -456,7 +456,8 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 		/* INT1 is a trap, but its exit comes before it. */
 		if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
 			set_next_rip(vcpu, exit);
-			clv_set_rip(vcpu, exit->next_rip);
+			vcpu->regs.rip = exit->next_rip;
+			vcpu->dirty |= CLV_REG_RIP;
 		}
 	}
 }

@@ -102,17 +102,11 @@ static void push_crs(struct clv_vcpu *vcpu)
 
 void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 {
-	if (groups & CLV_REG_RIP)
-		vcpu->regs.rip = vmcs_read(GUEST_RIP);
-	if (groups & CLV_REG_RSP)
-		vcpu->regs.rsp = vmcs_read(GUEST_RSP);
-	if (groups & CLV_REG_RFLAGS)
-		vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
 	if (groups & CLV_REG_SEGS)
 		pull_segs(&vcpu->sregs);
 	if (groups & CLV_REG_CRS)
 		pull_crs(vcpu);
-	/* CR2 and the debug registers: vmx_enter() keeps them right. */
+	/* CR2: vmx_enter() keeps it right. */
 }
 
 void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)

@@ -405,16 +405,17 @@ UNIT_TEST(one_group_at_a_time)
 	base_state(VM86, &st);
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 	st.groups = CLEAVE_REGS;
-	CHECK_EQ(clv_regs_take(&vcpu, &st.regs, NULL), 0);
+	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 	st.regs.rflags = 2;
-	CHECK_EQ(clv_regs_take(&vcpu, &st.regs, NULL), -EINVAL);	/* CPL 3, CS type 3 */
+	CHECK_EQ(clv_state_set(&vcpu, &st), -EINVAL);	/* CPL 3, CS type 3 */
 	/* Bit 1 of RFLAGS is always there. */
 	make();
 	base_state(REAL, &st);
 	st.regs.rflags = 0;
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 	CHECK_EQ(vcpu.regs.rflags, 2);
-	CHECK_EQ(clv_regs_take(&vcpu, NULL, NULL), 0);
+	st.groups = 0;
+	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
 }
 
 UNIT_TEST(events_and_the_interrupt_flag)
