@@ -9,49 +9,32 @@
 
 #include "clv.h"
 
-/**
- * struct clv_exit - one exit, vendor facts made neutral
- * @kind: CLEAVE_KIND_*
- * @entered: what the entry before it injected; the core's
- * @raw_reason: VMX exit reason or SVM EXITCODE
- * @raw_info: exit qualification and 0, or EXITINFO1 and EXITINFO2
- * @rip: of the instruction
- * @next_rip: behind it, truncated to the code size; 0 if not known
- * @gpa: CLEAVE_KIND_STAGE2
- * @gva: CLEAVE_KIND_STAGE2, if @gva_valid
- * @gva_valid: the CPU gave it
- * @access: CLEAVE_KIND_STAGE2: CLV_S2_R, W or X, the access that faulted
- * @walk: CLEAVE_KIND_STAGE2: it was the guest's page walk, not its data
- * @io: CLEAVE_KIND_IO
- * @cr: CLEAVE_KIND_CR_*
- * @event: CLEAVE_KIND_EXCEPTION
- * @insn_len: bytes in @insn
- * @insn: its first bytes, if the CPU gave them
- */
+/* One exit, vendor facts made neutral. What its kind does not have is zero. */
 struct clv_exit {
-	u32 kind;
-	struct cleave_event entered;
-	u64 raw_reason;
-	u64 raw_info[2];
-	u64 rip;
-	u64 next_rip;
+	u32 kind;			/* CLEAVE_KIND_* */
+	struct cleave_event entered;	/* what the entry before it injected; the core's */
+	u64 raw_reason;			/* VMX exit reason or SVM EXITCODE */
+	u64 raw_info[2];		/* exit qualification and 0, or EXITINFO1 and 2 */
+	u64 rip;			/* of the instruction */
+	u64 next_rip;			/* behind it, truncated to the code size; 0: not known */
+	/* CLEAVE_KIND_STAGE2 */
 	u64 gpa;
-	u64 gva;
-	u32 access;
-	bool walk;
+	u64 gva;			/* if gva_valid: the CPU gave it */
+	u32 access;			/* that faulted: CLV_S2_R, W or X */
+	bool walk;			/* by the guest's page walk, not for its data */
 	bool gva_valid;
 	struct {
 		u16 port;
 		u8 size;
 		bool in, string;
-	} io;
+	} io;				/* CLEAVE_KIND_IO */
 	struct {
 		u8 nr;
-		u8 gpr;		/* index into struct cleave_regs */
+		u8 gpr;			/* index into struct cleave_regs */
 		u64 value;
-	} cr;
-	struct cleave_event event;
-	u8 insn_len;
+	} cr;				/* CLEAVE_KIND_CR_* */
+	struct cleave_event event;	/* CLEAVE_KIND_EXCEPTION */
+	u8 insn_len;			/* of insn, the first bytes if the CPU gave them */
 	u8 insn[15];
 };
 

@@ -258,7 +258,7 @@ static int fault_level(struct clv_vm *vm, const struct clv_slot *slot, u64 gfn, 
 		end = ((vm->cmm->end - 1) >> PAGE_SHIFT) + 1;
 		spin_unlock(&vm->cmm->range_lock);
 	}
-	for (level = vm->s2.max_leaf; level > 0; level--) {
+	for (level = clv_s2_caps.max_leaf; level > 0; level--) {
 		u64 n = clv_s2_pages(level), first = gfn & ~(n - 1), host = host_gfn & ~(n - 1);
 
 		if (((gfn ^ host_gfn) & (n - 1)) || first < slot->gfn ||
@@ -473,8 +473,7 @@ int clv_mem_vm_create(struct clv_vm *vm)
 	struct mmu_notifier *mn;
 	int ret;
 
-	ret = clv_s2_create(&vm->s2, clv_backend->s2_format, clv_s2_caps.levels,
-			    clv_s2_caps.max_leaf, clv_s2_caps.ad);
+	ret = clv_s2_create(&vm->s2, clv_backend->s2_format, &clv_s2_caps);
 	if (ret)
 		return ret;
 	mn = mmu_notifier_get(&clv_mn_ops, vm->mm);

@@ -67,11 +67,6 @@ static inline unsigned int s2_index(u64 gfn, int level)
 	return gfn >> (9 * (level - 1)) & (S2_ENTRIES - 1);
 }
 
-static inline u64 s2_limit(const struct clv_s2 *s2)
-{
-	return clv_s2_pages(s2->levels + 1);
-}
-
 static inline bool s2_present(const struct clv_s2 *s2, u64 e)
 {
 	return e & s2->fmt->present;
@@ -111,28 +106,16 @@ static u64 s2_make_leaf(const struct clv_s2_format *fmt, u64 pfn, int level, u32
 	return s2_grant(fmt, e, prot);
 }
 
-static u64 *s2_page_alloc(void)
+int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt,
+		  const struct clv_s2_caps *caps)
 {
-	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-}
-
-static void s2_page_free(void *page)
-{
-	free_page((unsigned long)page);
-}
-
-int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels,
-		  int max_leaf, bool ad)
-{
-	s2->root = s2_page_alloc();
+	s2->root = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!s2->root)
 		return -ENOMEM;
 	rwlock_init(&s2->lock);
 	s2->fmt = fmt;
 	s2->root_hpa = __sme_set(__pa(s2->root));
-	s2->levels = levels;
-	s2->max_leaf = max_leaf;
-	s2->ad = ad;
+	s2->caps = *caps;
 	atomic_long_set(&s2->tables, 1);
 	return 0;
 }
@@ -144,7 +127,7 @@ static void s2_destroy_table(struct clv_s2 *s2, u64 *table, int level)
 	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++)
 		if (s2_present(s2, table[i]) && !s2_is_leaf(s2, table[i], level))
 			s2_destroy_table(s2, s2_table(table[i]), level - 1);
-	s2_page_free(table);
+	free_page((unsigned long)table);
 	atomic_long_dec(&s2->tables);
 	if (level > CLV_S2_4K)
 		cond_resched();
@@ -154,7 +137,7 @@ void clv_s2_destroy(struct clv_s2 *s2)
 {
 	if (!s2->root)
 		return;
-	s2_destroy_table(s2, s2->root, s2->levels);
+	s2_destroy_table(s2, s2->root, s2->caps.levels);
 	s2->root = NULL;
 	WARN_ON_ONCE(atomic_long_read(&s2->tables));
 }
@@ -162,11 +145,10 @@ void clv_s2_destroy(struct clv_s2 *s2)
 int clv_s2_cache_fill(struct clv_s2_cache *c)
 {
 	while (c->count < CLV_S2_CACHE) {
-		void *page = s2_page_alloc();
-
-		if (!page)
+		c->page[c->count] = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!c->page[c->count])
 			return -ENOMEM;
-		c->page[c->count++] = page;
+		c->count++;
 	}
 	return 0;
 }
@@ -174,7 +156,7 @@ int clv_s2_cache_fill(struct clv_s2_cache *c)
 void clv_s2_cache_free(struct clv_s2_cache *c)
 {
 	while (c->count)
-		s2_page_free(c->page[--c->count]);
+		free_page((unsigned long)c->page[--c->count]);
 }
 
 /*
@@ -200,14 +182,6 @@ static u64 s2_fetch_table(struct clv_s2 *s2, u64 *p, struct clv_s2_cache *c)
 	return e;
 }
 
-/* Does leaf e at this level already give gfn what the caller wants? */
-static bool s2_leaf_serves(struct clv_s2 *s2, u64 e, int level, u64 gfn, u64 pfn, u32 prot)
-{
-	if (s2_pfn(e) + (gfn & (clv_s2_pages(level) - 1)) != pfn)
-		return false;
-	return s2_grant(s2->fmt, e, prot) == e;
-}
-
 int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c)
 {
 	u64 *table = s2->root;
@@ -215,16 +189,18 @@ int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct 
 	int l;
 
 	lockdep_assert_held(&s2->lock);
-	if (WARN_ON_ONCE(level > s2->max_leaf || gfn >= s2_limit(s2) ||
+	if (WARN_ON_ONCE(level > s2->caps.max_leaf || gfn >= clv_s2_pages(s2->caps.levels + 1) ||
 			 ((gfn | pfn) & (clv_s2_pages(level) - 1))))
 		return -EINVAL;
 
-	for (l = s2->levels; l > level; l--) {
+	for (l = s2->caps.levels; l > level; l--) {
 		e = s2_fetch_table(s2, &table[s2_index(gfn, l)], c);
 		if (!e)
 			return -ENOMEM;
+		/* A leaf serves if it already gives gfn what the caller wants. */
 		if (s2_is_leaf(s2, e, l))
-			return s2_leaf_serves(s2, e, l, gfn, pfn, prot) ? 0 : -EAGAIN;
+			return s2_pfn(e) + (gfn & (clv_s2_pages(l) - 1)) == pfn &&
+			       s2_grant(s2->fmt, e, prot) == e ? 0 : -EAGAIN;
 		table = s2_table(e);
 	}
 
@@ -266,7 +242,7 @@ static bool s2_do_leaf(struct s2_walk *w, u64 *p, u64 e)
 	case CLV_S2_PROTECT:
 		return s2_clear_bits(p, e, fmt->bits_w);
 	case CLV_S2_TEST_YOUNG:
-		return !w->s2->ad || (e & fmt->accessed);
+		return !w->s2->caps.ad || (e & fmt->accessed);
 	case CLV_S2_CLEAR_YOUNG:
 		return s2_clear_bits(p, e, fmt->accessed);
 	}
@@ -331,11 +307,11 @@ static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64
 bool clv_s2_range(struct clv_s2 *s2, enum clv_s2_op op, u64 gfn, u64 n, void **free)
 {
 	struct s2_walk w = { .s2 = s2, .op = op, .free = free };
-	u64 limit = s2_limit(s2);
+	u64 limit = clv_s2_pages(s2->caps.levels + 1);
 
 	lockdep_assert_held_write(&s2->lock);
 	if (gfn < limit)
-		s2_walk_table(&w, s2->root, s2->levels, gfn, gfn + min(n, limit - gfn));
+		s2_walk_table(&w, s2->root, s2->caps.levels, gfn, gfn + min(n, limit - gfn));
 	return w.hit;
 }
 
@@ -345,7 +321,7 @@ void clv_s2_free_tables(struct clv_s2 *s2, void **free)
 		u64 *table = *free;
 
 		*free = (void *)(unsigned long)table[0];
-		s2_page_free(table);
+		free_page((unsigned long)table);
 		atomic_long_dec(&s2->tables);
 	}
 }

@@ -57,16 +57,14 @@ struct clv_s2_cache {
 struct clv_s2 {
 	rwlock_t lock;		/* read: map; write: all else */
 	const struct clv_s2_format *fmt;
+	struct clv_s2_caps caps;
 	u64 *root;
 	u64 root_hpa;
-	int levels;		/* 4 or 5 */
-	int max_leaf;		/* CLV_S2_1G, 2M or 4K: what the CPU can map */
-	bool ad;		/* the CPU sets accessed and dirty bits */
 	atomic_long_t tables;	/* table pages in use, root included */
 };
 
-int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt, int levels,
-		  int max_leaf, bool ad);
+int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt,
+		  const struct clv_s2_caps *caps);
 void clv_s2_destroy(struct clv_s2 *s2);		/* no vCPU can use it any more */
 int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
 void clv_s2_cache_free(struct clv_s2_cache *c);
@@ -83,8 +81,8 @@ int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct 
 enum clv_s2_op {
 	CLV_S2_UNMAP,		/* a larger leaf that reaches beyond goes whole */
 	CLV_S2_PROTECT,		/* takes write permission away */
-	CLV_S2_TEST_YOUNG,	/* was it accessed? without s2->ad all that is mapped was */
-	CLV_S2_CLEAR_YOUNG,	/* the same, and forgets it; with s2->ad only */
+	CLV_S2_TEST_YOUNG,	/* was it accessed? without caps.ad all that is mapped was */
+	CLV_S2_CLEAR_YOUNG,	/* the same, and forgets it; with caps.ad only */
 };
 
 /*

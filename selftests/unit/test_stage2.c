@@ -48,7 +48,7 @@ static int cpu_walk(struct clv_s2 *s2, u64 gfn, u32 touch, struct cpu_page *pg)
 	bool ept = s2->fmt == &clv_s2_ept;
 	u64 table = s2->root_hpa;
 
-	for (int level = s2->levels; level >= 1; level--) {
+	for (int level = s2->caps.levels; level >= 1; level--) {
 		u64 *p = (u64 *)table + (gfn >> (9 * (level - 1)) & 511);
 		u64 e = *p;
 		bool leaf = level == 1 || (e >> 7 & 1);
@@ -63,9 +63,9 @@ static int cpu_walk(struct clv_s2 *s2, u64 gfn, u32 touch, struct cpu_page *pg)
 			table = cpu_bits(e, 51, 12) << 12;
 			continue;
 		}
-		if (touch && s2->ad)
+		if (touch && s2->caps.ad)
 			__atomic_fetch_or(p, ept ? 1 << 8 : 1 << 5, __ATOMIC_SEQ_CST);
-		if (touch == CLV_S2_W && s2->ad)
+		if (touch == CLV_S2_W && s2->caps.ad)
 			__atomic_fetch_or(p, ept ? 1 << 9 : 1 << 6, __ATOMIC_SEQ_CST);
 		e = *p;
 		*pg = (struct cpu_page){
@@ -110,7 +110,7 @@ static u64 rnd(u64 below)
 /* The second window ends where the tables do. */
 static u64 to_gfn(u64 i)
 {
-	return i < HALF ? i : s2_limit(&s2) - PAGES + i;
+	return i < HALF ? i : clv_s2_pages(s2.caps.levels + 1) - PAGES + i;
 }
 
 static u64 leaf_start(u64 i)
@@ -121,7 +121,7 @@ static u64 leaf_start(u64 i)
 static void setup(const struct clv_s2_format *fmt, int levels, int max_leaf, bool ad)
 {
 	model = calloc(PAGES, sizeof(*model));
-	CHECK_EQ(clv_s2_create(&s2, fmt, levels, max_leaf, ad), 0);
+	CHECK_EQ(clv_s2_create(&s2, fmt, &(struct clv_s2_caps) { levels, max_leaf, ad, 0 }), 0);
 	CHECK_EQ(clv_s2_cache_fill(&cache), 0);
 	seed = 2463534242u;
 }
@@ -244,7 +244,7 @@ static bool model_age(u64 i, u64 n, bool clear)
 		start = model[i].level ? leaf_start(i) : i;
 		if (!model[i].level)
 			continue;
-		if (model[start].accessed || !s2.ad)
+		if (model[start].accessed || !s2.caps.ad)
 			hit = true;
 		if (clear)
 			model[start].accessed = false;
@@ -257,7 +257,7 @@ static long model_tables(void)
 {
 	long count = 1;
 
-	for (int l = 1; l < s2.levels; l++) {
+	for (int l = 1; l < s2.caps.levels; l++) {
 		u64 last = ~0ULL;
 
 		for (u64 i = 0; i < PAGES; i++) {
@@ -285,7 +285,7 @@ static void check_page(u64 i)
 	CHECK(pg.r);
 	CHECK_EQ(pg.w, !!(m->prot & CLV_S2_W));
 	CHECK_EQ(pg.x, !!(m->prot & CLV_S2_X));
-	if (s2.ad)
+	if (s2.caps.ad)
 		CHECK_EQ(pg.accessed, model[leaf_start(i)].accessed);
 }
 
@@ -335,8 +335,8 @@ static void random_step(void)
 		level = rnd(40) ? 1 : 2;
 		if (!rnd(400))
 			level = 3;
-		if (level > s2.max_leaf)
-			level = s2.max_leaf;
+		if (level > s2.caps.max_leaf)
+			level = s2.caps.max_leaf;
 		i = random_index(level);
 		/* Mostly what would be there already, sometimes another page. */
 		pfn = (rnd(20) ? i : i ^ (1 << 18)) + (1ULL << 30);
@@ -360,7 +360,7 @@ static void random_step(void)
 		random_range(&i, &n);
 		n = min_t(u64, n, 2048);
 		got = rnd(2);
-		if (got && !s2.ad)
+		if (got && !s2.caps.ad)
 			got = false;
 		CHECK_EQ(do_age(to_gfn(i), n, got), model_age(i, n, got));
 	}
@@ -377,7 +377,7 @@ static void random_run(const struct clv_s2_format *fmt, int levels, int max_leaf
 	check_all();
 	/* In two goes that cut what is mapped, all of it; the root is left. */
 	do_unmap(0, 777);
-	do_unmap(777, s2_limit(&s2));
+	do_unmap(777, clv_s2_pages(s2.caps.levels + 1));
 	CHECK_EQ(atomic_long_read(&s2.tables), 1);
 	memset(model, 0, sizeof(*model) * PAGES);
 	check_all();
@@ -608,7 +608,7 @@ UNIT_TEST(no_memory)
 			CHECK_EQ(do_map(5, 5, 1, CLV_S2_R), 0);
 			CHECK_EQ(atomic_long_read(&s2.tables), s->levels);
 			/* Tables that failed attempts left: no harm, gone with the range. */
-			CHECK(do_unmap(0, s2_limit(&s2)));
+			CHECK(do_unmap(0, clv_s2_pages(s2.caps.levels + 1)));
 			CHECK_EQ(atomic_long_read(&s2.tables), 1);
 			teardown();
 		}
@@ -626,7 +626,7 @@ UNIT_TEST(no_memory)
 		CHECK_EQ(unit_pages, 0);
 	}
 	unit_alloc_fail = 1;
-	CHECK_EQ(clv_s2_create(&s2, &clv_s2_npt, 4, CLV_S2_1G, true), -ENOMEM);
+	CHECK_EQ(clv_s2_create(&s2, &clv_s2_npt, &(struct clv_s2_caps) { 4, CLV_S2_1G, true, 0 }), -ENOMEM);
 	unit_alloc_fail = 0;
 	clv_s2_destroy(&s2);
 	CHECK_EQ(unit_pages, 0);
