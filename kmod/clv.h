@@ -366,12 +366,12 @@ int clv_fpu_get(struct clv_vcpu *vcpu, struct cleave_fpu *f);
 int clv_fpu_set(struct clv_vcpu *vcpu, const struct cleave_fpu *f);
 void clv_cpuid_init(void);			/* module load, before all others */
 /* The table before CLEAVE_SET_CPUID: all that is offered. */
-int clv_cpuid_create(struct clv_vcpu *vcpu);
+void clv_cpuid_create(struct clv_vcpu *vcpu);
 void clv_cpuid_destroy(struct clv_vcpu *vcpu);
 int clv_cpuid_supported(struct cleave_cpuid *c);	/* CLEAVE_GET_CPUID */
 /* -EINVAL: not offered; -EBUSY: has run with another one. */
 int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c);
-void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx);
+void clv_cpuid_query(struct clv_vcpu *vcpu, struct cleave_cpuid_entry *e);	/* in: its leaves */
 
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);

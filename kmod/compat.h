@@ -68,11 +68,6 @@ static inline bool clv_work_needs_user(void)
 	return task_work_pending(current);
 }
 
-static inline bool clv_work_pending(void)
-{
-	return need_resched() || signal_pending(current) || clv_work_needs_user();
-}
-
 #else /* __ASSEMBLY__ */
 
 /* Behind an exit, before any RET: what the host's CPU bugs ask for. */

@@ -414,11 +414,10 @@ free:
 	return ret;
 }
 
-int clv_cpuid_create(struct clv_vcpu *vcpu)
+void clv_cpuid_create(struct clv_vcpu *vcpu)
 {
 	vcpu->cpuid = &offered;
 	vcpu->caps = offered_caps;
-	return 0;
 }
 
 void clv_cpuid_destroy(struct clv_vcpu *vcpu)
@@ -446,9 +445,13 @@ u32 clv_cpuid_xsave_size(u64 xcr0, bool compact)
 	return size;
 }
 
-/* What follows from the guest's own state. */
-static void patch(struct clv_vcpu *vcpu, u32 subleaf, struct cleave_cpuid_entry *e)
+void clv_cpuid_query(struct clv_vcpu *vcpu, struct cleave_cpuid_entry *e)
 {
+	const struct cleave_cpuid_entry *found = find(vcpu->cpuid, e->leaf, e->subleaf);
+	u32 subleaf = e->subleaf;
+
+	*e = found ? *found : (struct cleave_cpuid_entry) { 0 };
+	/* What follows from the guest's own state. */
 	switch (e->leaf) {
 	case 0x1:
 		clv_regs_need(vcpu, CLV_REG_CRS);
@@ -477,18 +480,4 @@ static void patch(struct clv_vcpu *vcpu, u32 subleaf, struct cleave_cpuid_entry 
 		e->eax = vcpu->id;
 		break;
 	}
-}
-
-void clv_cpuid_query(struct clv_vcpu *vcpu, u32 *eax, u32 *ebx, u32 *ecx, u32 *edx)
-{
-	struct cleave_cpuid_entry *found = find(vcpu->cpuid, *eax, *ecx), e = { 0 };
-
-	if (found) {
-		e = *found;
-		patch(vcpu, *ecx, &e);
-	}
-	*eax = e.eax;
-	*ebx = e.ebx;
-	*ecx = e.ecx;
-	*edx = e.edx;
 }

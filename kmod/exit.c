@@ -80,13 +80,13 @@ void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector)
 
 static enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	u32 eax = vcpu->regs.rax, ebx, ecx = vcpu->regs.rcx, edx;
+	struct cleave_cpuid_entry e = { .leaf = vcpu->regs.rax, .subleaf = vcpu->regs.rcx };
 
-	clv_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
-	vcpu->regs.rax = eax;
-	vcpu->regs.rbx = ebx;
-	vcpu->regs.rcx = ecx;
-	vcpu->regs.rdx = edx;
+	clv_cpuid_query(vcpu, &e);
+	vcpu->regs.rax = e.eax;
+	vcpu->regs.rbx = e.ebx;
+	vcpu->regs.rcx = e.ecx;
+	vcpu->regs.rdx = e.edx;
 	return skip(vcpu, exit->next_rip);
 }
 

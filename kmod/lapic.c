@@ -657,7 +657,8 @@ int clv_lapic_create(struct clv_vcpu *vcpu)
 /* No vCPU and no message can reach it any more; waits for the callback. */
 void clv_lapic_destroy(struct clv_vcpu *vcpu)
 {
-	hrtimer_cancel(&vcpu->lapic->timer);
+	if (vcpu->lapic)
+		hrtimer_cancel(&vcpu->lapic->timer);
 	kfree(vcpu->lapic);
 }
 

@@ -21,7 +21,8 @@ int clv_recorder_create(struct clv_vcpu *vcpu)
 /* Who has them mapped keeps the pages. */
 void clv_recorder_destroy(struct clv_vcpu *vcpu)
 {
-	free_pages_exact(vcpu->recorder, sizeof(*vcpu->recorder));
+	if (vcpu->recorder)
+		free_pages_exact(vcpu->recorder, sizeof(*vcpu->recorder));
 }
 
 int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f)

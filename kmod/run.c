@@ -201,8 +201,8 @@ static int get_ready(struct clv_vcpu *vcpu)
 /* IRQs off, mode is IN_GUEST. Has anything come since it was looked at? */
 static bool must_not_enter(struct clv_vcpu *vcpu)
 {
-	return READ_ONCE(vcpu->requests) || clv_work_pending() || !clv_host_cpu_enabled() ||
-	       READ_ONCE(vcpu->vm->dead);
+	return READ_ONCE(vcpu->requests) || need_resched() || signal_pending(current) ||
+	       clv_work_needs_user() || !clv_host_cpu_enabled() || READ_ONCE(vcpu->vm->dead);
 }
 
 /* One entry and exit. False: called off. The only caller of backend->enter(). */

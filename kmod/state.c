@@ -173,15 +173,6 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 	return type != CLEAVE_EVENT_INTERRUPT && !(ev && (ev->shadow & CLEAVE_SHADOW_STI));
 }
 
-static void set_regs(struct clv_vcpu *vcpu, const struct cleave_regs *r)
-{
-	clv_regs_touch(vcpu, CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS);
-	vcpu->regs = *r;
-	vcpu->regs.rflags |= X86_EFLAGS_FIXED;
-	if (!(r->rflags & X86_EFLAGS_IF))
-		vcpu->events.shadow &= ~CLEAVE_SHADOW_STI;
-}
-
 /* s has passed sregs_ok(). */
 static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
 {
@@ -263,7 +254,11 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	if (s)
 		set_sregs(vcpu, s);
 	if (r) {
-		set_regs(vcpu, r);
+		vcpu->dirty |= CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
+		vcpu->regs = *r;
+		vcpu->regs.rflags |= X86_EFLAGS_FIXED;
+		if (!(r->rflags & X86_EFLAGS_IF))
+			vcpu->events.shadow &= ~CLEAVE_SHADOW_STI;
 		vcpu->pending = CLV_PENDING_NONE;	/* it was for the old ones */
 	}
 	if (groups & CLEAVE_DEBUG) {
@@ -299,7 +294,7 @@ static const struct cleave_sregs sregs_reset = {
 /* SDM vol. 3A table 10-1. mp_state, the FPU and the local APIC are their owners'. */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 {
-	u32 eax = 1, ebx, ecx = 0, edx;
+	struct cleave_cpuid_entry version = { .leaf = 1 };
 	u64 cr0 = sregs_reset.cr0;
 
 	if (init) {	/* the cache stays as it is */
@@ -317,8 +312,8 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	vcpu->flush = true;
 	vcpu->pending = CLV_PENDING_NONE;
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
-	clv_cpuid_query(vcpu, &eax, &ebx, &ecx, &edx);
-	vcpu->regs.rdx = eax;
+	clv_cpuid_query(vcpu, &version);
+	vcpu->regs.rdx = version.eax;
 	if (!init)
 		clv_msr_reset(vcpu);
 }

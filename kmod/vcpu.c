@@ -7,62 +7,7 @@
 #include "backend.h"
 #include "compat.h"
 
-/* Parts in their order; whoever fails undoes those before it. */
-static int vcpu_init(struct clv_vcpu *vcpu)
-{
-	int ret = -ENOMEM;
-
-	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vcpu->run)
-		return ret;
-	ret = clv_recorder_create(vcpu);
-	if (ret)
-		goto free_run;
-	ret = clv_cpuid_create(vcpu);
-	if (ret)
-		goto free_recorder;
-	ret = clv_fpu_create(vcpu);
-	if (ret)
-		goto free_cpuid;
-	ret = clv_lapic_create(vcpu);
-	if (ret)
-		goto free_fpu;
-	clv_state_reset(vcpu, false);
-	clv_lapic_reset(vcpu, false);
-	vcpu->mp_state = vcpu->id ? CLEAVE_MP_WAIT_INIT : CLEAVE_MP_RUNNABLE;
-	clv_backend->vcpu_reset(vcpu);
-	return 0;
-free_fpu:
-	fpu_free_guest_fpstate(&vcpu->fpu);
-free_cpuid:
-	clv_cpuid_destroy(vcpu);
-free_recorder:
-	clv_recorder_destroy(vcpu);
-free_run:
-	free_page((unsigned long)vcpu->run);
-	return ret;
-}
-
-static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
-{
-	struct clv_vcpu *vcpu = clv_backend->vcpu_alloc(vm);
-	int ret;
-
-	if (!vcpu)
-		return ERR_PTR(-ENOMEM);
-	vcpu->vm = vm;
-	vcpu->id = id;
-	vcpu->cpu = -1;
-	mutex_init(&vcpu->mutex);
-	rcuwait_init(&vcpu->wait);
-	ret = vcpu_init(vcpu);
-	if (ret) {
-		clv_backend->vcpu_free(vcpu);
-		return ERR_PTR(ret);
-	}
-	return vcpu;
-}
-
+/* Also of one that has got no further than half of its parts. */
 void clv_vcpu_destroy(struct clv_vcpu *vcpu)
 {
 	clv_lapic_destroy(vcpu);
@@ -72,6 +17,32 @@ void clv_vcpu_destroy(struct clv_vcpu *vcpu)
 	clv_recorder_destroy(vcpu);
 	free_page((unsigned long)vcpu->run);
 	clv_backend->vcpu_free(vcpu);
+}
+
+/* NULL: no memory. */
+static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
+{
+	struct clv_vcpu *vcpu = clv_backend->vcpu_alloc(vm);
+
+	if (!vcpu)
+		return NULL;
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mutex_init(&vcpu->mutex);
+	rcuwait_init(&vcpu->wait);
+	clv_cpuid_create(vcpu);
+	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->run || clv_recorder_create(vcpu) || clv_fpu_create(vcpu) ||
+	    clv_lapic_create(vcpu)) {
+		clv_vcpu_destroy(vcpu);
+		return NULL;
+	}
+	clv_state_reset(vcpu, false);
+	clv_lapic_reset(vcpu, false);
+	vcpu->mp_state = id ? CLEAVE_MP_WAIT_INIT : CLEAVE_MP_RUNNABLE;
+	clv_backend->vcpu_reset(vcpu);
+	return vcpu;
 }
 
 /* vm->lock held. The fd is installed last: from then on user space has it. */
@@ -87,8 +58,8 @@ int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args)
 	if (vm->vcpus[args->id])
 		return -EEXIST;
 	vcpu = vcpu_alloc(vm, args->id);
-	if (IS_ERR(vcpu))
-		return PTR_ERR(vcpu);
+	if (!vcpu)
+		return -ENOMEM;
 
 	fd = get_unused_fd_flags(O_RDWR | O_CLOEXEC);
 	if (fd < 0)

@@ -34,16 +34,11 @@
 #define SVM_OP_INVLPGA		0x0f01df
 #define SVM_OP_LMSW		0x0f01f0	/* and the seven after it, one a register */
 
-/**
- * struct svm_insn - what svm_insn_parse() found
- * @opcode: SVM_OP_*
- * @len: bytes, prefixes included
- * @rm: ModRM.rm with REX.B: the general register, in the order of the encoding
- */
+/* What svm_insn_parse() found. */
 struct svm_insn {
-	u32 opcode;
-	u8 len;
-	u8 rm;
+	u32 opcode;	/* SVM_OP_* */
+	u8 len;		/* bytes, prefixes included */
+	u8 rm;		/* ModRM.rm with REX.B: the general register, in encoding order */
 };
 
 /*

@@ -311,11 +311,6 @@ static u64 narrow(struct clv_vcpu *vcpu, u64 val)
 	return svm_code64(vcpu) ? val : (u32)val;
 }
 
-static u64 gpr_value(struct clv_vcpu *vcpu, u8 gpr)
-{
-	return narrow(vcpu, ((u64 *)&vcpu->regs)[gpr & 15]);
-}
-
 /* The CPU's own next RIP, if it has one to give: zero by erratum at times. */
 static bool next_rip_saved(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
@@ -368,7 +363,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 	      next_rip_saved(vcpu, exit)) && !read_insn(vcpu, exit, &in))
 		return;
 	exit->cr.gpr = in.rm;
-	exit->cr.value = gpr_value(vcpu, in.rm);
+	exit->cr.value = narrow(vcpu, ((u64 *)&vcpu->regs)[in.rm & 15]);
 	if (in.opcode == mov)
 		return;
 	if (write && in.opcode == SVM_OP_CLTS)

@@ -99,14 +99,14 @@ static void vcpu_make(u32 id)
 	vcpu.xcr0 = 1;
 	if (!offered.c.count)
 		clv_cpuid_init();
-	CHECK_EQ(clv_cpuid_create(&vcpu), 0);
+	clv_cpuid_create(&vcpu);
 }
 
 static struct cleave_cpuid_entry ask(u32 leaf, u32 subleaf)
 {
-	struct cleave_cpuid_entry e = { .leaf = leaf, .eax = leaf, .ecx = subleaf };
+	struct cleave_cpuid_entry e = { .leaf = leaf, .subleaf = subleaf };
 
-	clv_cpuid_query(&vcpu, &e.eax, &e.ebx, &e.ecx, &e.edx);
+	clv_cpuid_query(&vcpu, &e);
 	return e;
 }
 

@@ -87,10 +87,10 @@ void clv_events_get(struct clv_vcpu *v, struct cleave_events *ev)
 	*ev = events_now;
 }
 
-void clv_cpuid_query(struct clv_vcpu *v, u32 *a, u32 *b, u32 *c, u32 *d)
+void clv_cpuid_query(struct clv_vcpu *v, struct cleave_cpuid_entry *e)
 {
-	CHECK_EQ(*a, 1);
-	*a = 0x800f12;
+	CHECK_EQ(e->leaf, 1);
+	e->eax = 0x800f12;
 }
 
 void clv_msr_reset(struct clv_vcpu *v)
