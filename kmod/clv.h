@@ -286,8 +286,6 @@ enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv
 void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
 
 /* record.c: the flight recorder and the counters */
-int clv_recorder_create(struct clv_vcpu *vcpu);
-void clv_recorder_destroy(struct clv_vcpu *vcpu);
 int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f);	/* no lock */
 /* v held. An exit's record, before it is handled: what the handler may change is kept. */
 void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit);
@@ -315,7 +313,7 @@ void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks f
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
 void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev);
-int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev);
+bool clv_events_ok(const struct cleave_events *ev);
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 
 /* mem.c */

@@ -225,15 +225,13 @@ static bool event_ok(const struct cleave_event *ev)
 	return ev->error_code <= (error ? U16_MAX : 0) && (payload || !ev->payload);
 }
 
-int clv_events_check(struct clv_vcpu *vcpu, const struct cleave_events *ev)
+bool clv_events_ok(const struct cleave_events *ev)
 {
-	if (!event_ok(&ev->injected) || !event_ok(&ev->exception) ||
-	    (ev->exception.type && ev->exception.type != CLEAVE_EVENT_EXCEPTION) ||
-	    ev->nmi_pending > 2 || ev->nmi_masked > 1 || ev->extint > 1 ||
-	    (ev->shadow & ~(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)) ||
-	    ev->reserved[0] || ev->reserved[1] || ev->reserved[2])
-		return -EINVAL;
-	return 0;
+	return event_ok(&ev->injected) && event_ok(&ev->exception) &&
+	       (!ev->exception.type || ev->exception.type == CLEAVE_EVENT_EXCEPTION) &&
+	       ev->nmi_pending <= 2 && ev->nmi_masked <= 1 && ev->extint <= 1 &&
+	       !(ev->shadow & ~(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)) &&
+	       !ev->reserved[0] && !ev->reserved[1] && !ev->reserved[2];
 }
 
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev)

@@ -194,24 +194,13 @@ static enum clv_next do_cr_write(struct clv_vcpu *vcpu, const struct clv_exit *e
 static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	u64 *gpr = (u64 *)&vcpu->regs + (exit->cr.gpr & 15), val;
+	u8 nr = exit->cr.nr;
 
-	clv_regs_need(vcpu, CLV_REG_CRS);
-	switch (exit->cr.nr) {
-	case 0:
-		val = vcpu->sregs.cr0;
-		break;
-	case 3:
-		val = vcpu->sregs.cr3;
-		break;
-	case 4:
-		val = vcpu->sregs.cr4;
-		break;
-	case 8:
-		val = clv_lapic_cr8_get(vcpu);
-		break;
-	default:
+	if (nr != 0 && nr != 3 && nr != 4 && nr != 8)
 		return raise(vcpu, X86_TRAP_UD);
-	}
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	val = nr == 0 ? vcpu->sregs.cr0 : nr == 3 ? vcpu->sregs.cr3 :
+	      nr == 4 ? vcpu->sregs.cr4 : clv_lapic_cr8_get(vcpu);
 	*gpr = clv_code64(vcpu) ? val : (u32)val;
 	if (gpr == &vcpu->regs.rsp)
 		vcpu->dirty |= CLV_REG_RSP;

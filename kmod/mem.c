@@ -421,22 +421,12 @@ unlock:
 	return -EAGAIN;
 }
 
-/* Has the host fault the page in, as the owner's own access would. */
-static int host_fault_in(struct mm_struct *mm, unsigned long hva, bool write)
-{
-	bool unlocked = false;
-	int ret;
-
-	if (mmap_read_lock_killable(mm))
-		return -EINTR;
-	ret = fixup_user_fault(mm, hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
-	mmap_read_unlock(mm);
-	return ret;
-}
-
 int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva)
 {
+	u32 flags = access & CLV_S2_W ? FAULT_FLAG_WRITE : 0;
+	struct mm_struct *mm = vcpu->vm->mm;
 	u64 gfn = gpa >> PAGE_SHIFT;
+	bool unlocked = false;
 	int ret;
 
 	*hva = 0;
@@ -445,7 +435,11 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 		return ret;
 	ret = fault_try(vcpu, gfn, access, true, hva);
 	if (ret == -ENXIO) {
-		ret = host_fault_in(vcpu->vm->mm, *hva, access & CLV_S2_W);
+		/* As the owner's own access would. */
+		if (mmap_read_lock_killable(mm))
+			return -EAGAIN;
+		ret = fixup_user_fault(mm, *hva, flags, &unlocked);
+		mmap_read_unlock(mm);
 		/* The page is new to the host, and its neighbours are: not worth a look. */
 		if (!ret)
 			ret = fault_try(vcpu, gfn, access, false, hva);

@@ -5,25 +5,10 @@
  * own thread; what is in the pages is never read back to decide anything but
  * where the next record goes.
  */
-#include <linux/mm.h>
 #include <asm/msr.h>
 #include "backend.h"
 #define CREATE_TRACE_POINTS
 #include "trace.h"
-
-int clv_recorder_create(struct clv_vcpu *vcpu)
-{
-	vcpu->recorder = alloc_pages_exact(sizeof(*vcpu->recorder),
-					   GFP_KERNEL_ACCOUNT | __GFP_ZERO);
-	return vcpu->recorder ? 0 : -ENOMEM;
-}
-
-/* Who has them mapped keeps the pages. */
-void clv_recorder_destroy(struct clv_vcpu *vcpu)
-{
-	if (vcpu->recorder)
-		free_pages_exact(vcpu->recorder, sizeof(*vcpu->recorder));
-}
 
 int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f)
 {

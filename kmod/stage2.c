@@ -259,48 +259,40 @@ static bool s2_empty(const struct clv_s2 *s2, const u64 *table)
 	return true;
 }
 
-static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end);
-
 /*
- * The table behind *p, an entry of @level, for [gfn, end), all below that entry.
+ * As deep as there are levels: the recursion is bounded.
  *
- * One that unmapping has emptied, or takes whole, is chained for
+ * A table that unmapping has emptied, or takes whole, is chained for
  * clv_s2_free_tables(). A CPU may walk it until the TLBs are flushed: the link
  * is page aligned, so entry 0 reads as not present in either format.
  */
-static void s2_walk_child(struct s2_walk *w, u64 *p, u64 e, int level, u64 gfn, u64 end)
-{
-	bool whole = w->op == CLV_S2_UNMAP && end - gfn == clv_s2_pages(level);
-	u64 *child = s2_table(e);
-
-	/* The leaves of a table that goes whole go with it. */
-	if (!whole || level > CLV_S2_2M)
-		s2_walk_table(w, child, level - 1, gfn, end);
-	if (!whole && (w->op != CLV_S2_UNMAP || !s2_empty(w->s2, child)))
-		return;
-	s2_xchg(p, 0);
-	s2_xchg(&child[0], (u64)(unsigned long)*w->free);
-	*w->free = child;
-	w->hit = true;
-}
-
-/* As deep as there are levels: the recursion is bounded. */
 static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end)
 {
-	u64 pages = clv_s2_pages(level);
-	u64 next;
+	u64 pages = clv_s2_pages(level), next;
 
 	for (; gfn < end; gfn = next) {
-		u64 *p = &table[s2_index(gfn, level)];
+		u64 *p = &table[s2_index(gfn, level)], *child;
 		u64 e = READ_ONCE(*p);
+		bool whole;
 
 		next = min((gfn & ~(pages - 1)) + pages, end);
 		if (!s2_present(w->s2, e))
 			continue;
-		if (s2_is_leaf(w->s2, e, level))
+		if (s2_is_leaf(w->s2, e, level)) {
 			w->hit |= s2_do_leaf(w, p, e);
-		else
-			s2_walk_child(w, p, e, level, gfn, next);
+			continue;
+		}
+		child = s2_table(e);
+		whole = w->op == CLV_S2_UNMAP && next - gfn == pages;
+		/* The leaves of a table that goes whole go with it. */
+		if (!whole || level > CLV_S2_2M)
+			s2_walk_table(w, child, level - 1, gfn, next);
+		if (!whole && (w->op != CLV_S2_UNMAP || !s2_empty(w->s2, child)))
+			continue;
+		s2_xchg(p, 0);
+		s2_xchg(&child[0], (u64)(unsigned long)*w->free);
+		*w->free = child;
+		w->hit = true;
 	}
 }
 

@@ -173,18 +173,6 @@ static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 	return type != CLEAVE_EVENT_INTERRUPT && !(ev && (ev->shadow & CLEAVE_SHADOW_STI));
 }
 
-/* s has passed sregs_ok(). */
-static void set_sregs(struct clv_vcpu *vcpu, const struct cleave_sregs *s)
-{
-	WARN_ON_ONCE(clv_lapic_base_set(vcpu, s->apic_base, true));
-	clv_lapic_cr8_set(vcpu, s->cr8);
-	clv_regs_touch(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
-	vcpu->sregs = *s;
-	vcpu->sregs.cr0 |= X86_CR0_ET;
-	vcpu->pdptes_stale = true;	/* the guest's memory may come later */
-	vcpu->flush = true;
-}
-
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s)
 {
 	clv_regs_need(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
@@ -243,7 +231,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 
 	lockdep_assert_held(&vcpu->mutex);
 	if ((groups & ~ALL_GROUPS) || st->reserved ||
-	    (ev && (clv_events_check(vcpu, ev) || ev->shadow == BOTH_SHADOWS)) ||
+	    (ev && (!clv_events_ok(ev) || ev->shadow == BOTH_SHADOWS)) ||
 	    ((r || s || ev) && !both_ok(vcpu, r, s, ev)) ||
 	    ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32))) ||
 	    ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0)) ||
@@ -251,8 +239,15 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 				      memchr_inv(st->mp.reserved, 0, sizeof(st->mp.reserved)))) ||
 	    ((groups & CLEAVE_LAPIC) && clv_lapic_check(vcpu, &st->lapic)))
 		return -EINVAL;
-	if (s)
-		set_sregs(vcpu, s);
+	if (s) {
+		WARN_ON_ONCE(clv_lapic_base_set(vcpu, s->apic_base, true));
+		clv_lapic_cr8_set(vcpu, s->cr8);
+		clv_regs_touch(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
+		vcpu->sregs = *s;
+		vcpu->sregs.cr0 |= X86_CR0_ET;
+		vcpu->pdptes_stale = true;	/* the guest's memory may come later */
+		vcpu->flush = true;
+	}
 	if (r) {
 		vcpu->dirty |= CLV_REG_RIP | CLV_REG_RSP | CLV_REG_RFLAGS;
 		vcpu->regs = *r;

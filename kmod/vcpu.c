@@ -14,7 +14,9 @@ void clv_vcpu_destroy(struct clv_vcpu *vcpu)
 	fpu_free_guest_fpstate(&vcpu->fpu);
 	clv_cpuid_destroy(vcpu);
 	clv_s2_cache_free(&vcpu->s2_cache);
-	clv_recorder_destroy(vcpu);
+	/* Who has them mapped keeps the pages. */
+	if (vcpu->recorder)
+		free_pages_exact(vcpu->recorder, sizeof(*vcpu->recorder));
 	free_page((unsigned long)vcpu->run);
 	clv_backend->vcpu_free(vcpu);
 }
@@ -33,8 +35,9 @@ static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
 	rcuwait_init(&vcpu->wait);
 	clv_cpuid_create(vcpu);
 	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vcpu->run || clv_recorder_create(vcpu) || clv_fpu_create(vcpu) ||
-	    clv_lapic_create(vcpu)) {
+	vcpu->recorder = alloc_pages_exact(sizeof(*vcpu->recorder),
+					   GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!vcpu->run || !vcpu->recorder || clv_fpu_create(vcpu) || clv_lapic_create(vcpu)) {
 		clv_vcpu_destroy(vcpu);
 		return NULL;
 	}

@@ -72,9 +72,9 @@ void clv_lapic_get(struct clv_vcpu *v, struct cleave_lapic *l)
 	l->timer_left = 77;
 }
 
-int clv_events_check(struct clv_vcpu *v, const struct cleave_events *ev)
+bool clv_events_ok(const struct cleave_events *ev)
 {
-	return events_bad ? -EINVAL : 0;
+	return !events_bad;
 }
 
 void clv_events_set(struct clv_vcpu *v, const struct cleave_events *ev)
