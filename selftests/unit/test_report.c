@@ -315,7 +315,8 @@ UNIT_TEST(exits_of_each_kind)
 	} all[] = {
 		{ CLEAVE_KIND_HOST, 0, 0, "host", NULL },
 		{ CLEAVE_KIND_IO, 0x3f8 | 4 << 16 | 1 << 24, 0, "port", "in 0x3f8 (COM1), 4 bytes" },
-		{ CLEAVE_KIND_IO, 0x601 | 2 << 16, 0, "port", "out 0x601, 2 bytes" },
+		{ CLEAVE_KIND_IO, 0x601 | 2 << 16, 0, "port", "out 0x601 (ACPI PM), 2 bytes" },
+		{ CLEAVE_KIND_IO, 0x60c | 1 << 16, 0, "port", "out 0x60c, 1 byte" },
 		{ CLEAVE_KIND_RDMSR, 0xc0000080, 0, "rdmsr", "0xc0000080 (IA32_EFER)" },
 		{ CLEAVE_KIND_WRMSR, 0x12345, 0, "wrmsr", "0x12345" },
 		{ CLEAVE_KIND_HYPERCALL, 5, 0, "hypercall", "number 0x5" },
@@ -350,12 +351,12 @@ UNIT_TEST(exits_of_each_kind)
 	/* VT-x tells the access by other bits, and a TSC may be of unknown frequency. */
 	m.info.vendor = CLEAVE_VENDOR_VMX;
 	m.info.tsc_khz = 0;
-	rec.records[8].raw_info[0] = 1;
-	rec.records[9].raw_info[0] = 2;
-	rec.records[10].raw_info[0] = 4;
+	rec.records[9].raw_info[0] = 1;
+	rec.records[10].raw_info[0] = 2;
+	rec.records[11].raw_info[0] = 4;
 	doc = told(report_alive(&m, CLEAVE_RECORDS), CLEAVE_RECORDS);
-	CHECK(is(last_exit(doc, 8), "access", "read") && is(last_exit(doc, 9), "access", "write"));
-	CHECK(is(last_exit(doc, 10), "access", "fetch"));
+	CHECK(is(last_exit(doc, 9), "access", "read") && is(last_exit(doc, 10), "access", "write"));
+	CHECK(is(last_exit(doc, 11), "access", "fetch"));
 	SAYS("             ?  0000000000001000  host");
 	json_object_put(doc);
 }

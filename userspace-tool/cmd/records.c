@@ -38,10 +38,16 @@ static const char *access_kind(const struct machine *m, uint64_t info)
 	return info & 0x10 ? "fetch" : info & 2 ? "write" : "read";
 }
 
+/* Of this machine, or else of any PC. */
+static const char *port_name(unsigned int port)
+{
+	return port - PM1A_EVT_PORT < 12 ? "ACPI PM" : cleave_port_name(port);
+}
+
 static void about_port(struct json_object *o, uint64_t detail)
 {
 	unsigned int port = detail & 0xffff, size = detail >> 16 & 0xff;
-	const char *name = cleave_port_name(port), *how = detail & 1 << 24 ? "in" : "out";
+	const char *name = port_name(port), *how = detail & 1 << 24 ? "in" : "out";
 
 	doc_hex(o, "port", port);
 	doc_count(o, "size", size);
