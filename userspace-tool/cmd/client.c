@@ -87,6 +87,18 @@ static int receive_line(int fd, char **line, size_t *len, const struct timespec 
 	return ret;
 }
 
+int client_open(struct runtime *r)
+{
+	char err[PATH_MAX + 256];
+	int ret = runtime_open(r, false, err, sizeof(err));
+
+	/* Without a directory nothing will be found in it. */
+	if (!ret || ret == -ENOENT)
+		return 0;
+	complain("%s", err);
+	return STATUS_ERROR;
+}
+
 int client_ask(const struct runtime *r, const char *name, const char *request,
 	       struct json_object **answer)
 {

@@ -37,6 +37,8 @@ void control_died(struct machine *m, struct json_object *report);
 
 struct runtime;
 
+/* 0, or the exit status after one line on stderr. */
+int client_open(struct runtime *r);
 /*
  * One request, one answer. 0; -ENOENT, -ECONNREFUSED as runtime_connect();
  * -EPIPE: it ended before it answered; -ETIMEDOUT; -EPROTO: what came is no

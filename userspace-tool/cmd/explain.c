@@ -109,13 +109,10 @@ int cmd_explain(int argc, char **argv)
 		help();
 		return 0;
 	}
-	ret = runtime_open(&r, false, err, sizeof(err));
-	if (ret && ret != -ENOENT) {
-		complain("%s", err);
-		return STATUS_ERROR;
-	}
-	if (!ret)
-		ret = ask(&r, &a, &doc);
+	ret = client_open(&r);
+	if (ret)
+		return ret;
+	ret = ask(&r, &a, &doc);
 	ret = ret ? client_failed(&r, a.name, ret, doc) : tell(doc, &a);
 	json_object_put(doc);
 	runtime_close(&r);

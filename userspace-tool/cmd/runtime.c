@@ -114,9 +114,12 @@ static void file_name(char *path, size_t size, const char *name, const char *ext
 
 int runtime_connect(const struct runtime *r, const char *name, int timeout_ms)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error, waited;
 	struct sockaddr_un a;
+	int fd, error, waited;
 
+	if (r->dir < 0)
+		return -ENOENT;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
 	address(r, name, &a);
@@ -226,6 +229,8 @@ int runtime_load(const struct runtime *r, const char *name, char **text, size_t 
 	struct stat st;
 	int fd, ret = 0;
 
+	if (r->dir < 0)
+		return -ENOENT;
 	file_name(path, sizeof(path), name, ".json");
 	fd = openat(r->dir, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 	if (fd < 0)

@@ -18,7 +18,7 @@ struct runtime {
 /*
  * $XDG_RUNTIME_DIR/cleave, else /run/cleave for root, else /tmp/cleave-UID:
  * this user's and closed to others. 0 or -errno with one line in err; -ENOENT:
- * it is not there, and create is false.
+ * it is not there, and create is false: r knows no guest then.
  */
 int runtime_open(struct runtime *r, bool create, char *err, size_t errlen);
 void runtime_close(struct runtime *r);

@@ -214,13 +214,10 @@ int cmd_stat(int argc, char **argv)
 		help();
 		return 0;
 	}
-	ret = runtime_open(&r, false, err, sizeof(err));
-	if (ret && ret != -ENOENT) {
-		complain("%s", err);
-		return STATUS_ERROR;
-	}
-	if (!ret)
-		ret = client_ask(&r, a.name, "{\"command\":\"stat\"}", &doc);
+	ret = client_open(&r);
+	if (ret)
+		return ret;
+	ret = client_ask(&r, a.name, "{\"command\":\"stat\"}", &doc);
 	if (ret) {
 		ret = client_failed(&r, a.name, ret, doc);
 		json_object_put(doc);
