@@ -19,7 +19,6 @@ struct vmx_caps {
 	u32 revision;		/* VMCS revision identifier */
 	u32 controls[VMX_CONTROLS];
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
-	bool ept_ad;
 	bool l1d_flush;		/* before each entry: L1 terminal fault */
 };
 
@@ -30,30 +29,32 @@ struct vmx_cpu {
 	void *vmxon;			/* c: a page */
 	struct list_head vmcss;		/* active here: VMCLEAR before VMXOFF */
 	struct vmx_vcpu *current_vmcs;	/* loaded by VMPTRLD, or NULL */
-	u64 vpid_gen;			/* VPIDs given before this generation are void */
-	u32 vpid_next;
-	u64 last_vcpu;			/* vmx_vcpu.uid of who ran last: IBPB */
 };
 
 DECLARE_PER_CPU(struct vmx_cpu, vmx_cpu);
+
+/* MSRs of the guest that are not in the VMCS, or in it at entry: vmx_vcpu.msrs. */
+enum {
+	VMX_STAR, VMX_LSTAR, VMX_SFMASK, VMX_CSTAR, VMX_KERNEL_GS_BASE,
+	VMX_SYSENTER_CS, VMX_SYSENTER_ESP, VMX_SYSENTER_EIP, VMX_MSRS
+};
+
+extern const u32 vmx_msrs[VMX_MSRS];	/* their numbers; vmx_state.c */
 
 #define VMX_MSR_LOADS	8
 
 struct vmx_vcpu {
 	struct clv_vcpu vcpu;
 	void *vmcs;			/* c: a page */
-	u64 uid;			/* c: never used twice, unlike addresses */
 	struct list_head node;		/* of vmx_cpu.vmcss, on that CPU alone */
 	int cpu;			/* where the VMCS is active, or -1 */
 	bool launched;			/* since its last VMCLEAR */
 	bool setup;			/* control fields are to be written */
-	u64 vpid_gen;			/* 0: needs a new VPID */
 
 	/* What hooks ask for at any time; vmx_enter() writes what has changed. */
 	u32 primary;			/* CPU_BASED_VM_EXEC_CONTROL */
 	u32 injected, injected_error;	/* VM_ENTRY_INTR_INFO_FIELD of the next entry */
-	u64 sysenter_cs, sysenter_esp, sysenter_eip;
-	u64 star, lstar, cstar, sfmask, kernel_gs_base;	/* in MSRs from enter to put */
+	u64 msrs[VMX_MSRS];
 	/* What the VMCS has. */
 	struct vmx_written {
 		u64 primary, interruptibility, injected, tsc_offset, pat;
@@ -79,7 +80,12 @@ static inline struct vmx_vcpu *to_vmx(struct clv_vcpu *vcpu)
 	return container_of(vcpu, struct vmx_vcpu, vcpu);
 }
 
-/* Reports a failed or faulting VMX instruction, but when the host goes down. */
+/* One that fails, or faults as VMX is off, has done nothing. */
+#define VMX_INSN(insn, args...) ({					\
+	asm volatile("1: " insn "\n2:\n" _ASM_EXTABLE(1b, 2b)		\
+		     : : args : "cc", "memory"); })
+
+/* Reports one that must not fail, but when the host goes down. */
 void vmx_insn_failed(const char *insn, unsigned long field);
 
 /* The VMCS is current. A field that the CPU does not have reads as 0. */
@@ -94,13 +100,22 @@ static __always_inline u64 vmcs_read(unsigned long field)
 
 static __always_inline void vmcs_write(unsigned long field, u64 val)
 {
-	asm goto("stc\n"
-		 "1: vmwrite %1, %0\n"
-		 "2: jna %l[failed]\n" _ASM_EXTABLE(1b, 2b)
+	asm goto("stc\n1: vmwrite %1, %0\n2: jna %l[failed]\n" _ASM_EXTABLE(1b, 2b)
 		 : : "r" (field), "r" (val) : "cc", "memory" : failed);
 	return;
 failed:
 	vmx_insn_failed("VMWRITE", field);
+}
+
+struct vmx_field {
+	u32 field;
+	u64 val;
+};
+
+static inline void vmcs_write_all(const struct vmx_field *f, int n)
+{
+	for (; n; n--, f++)
+		vmcs_write(f->field, f->val);
 }
 
 /* *written is what the field has. */
@@ -112,21 +127,12 @@ static inline void vmcs_update(unsigned long field, u64 *written, u64 val)
 	vmcs_write(field, val);
 }
 
-/* SDM vol. 3C 31.3. Types: VMX_EPT_EXTENT_*, VMX_VPID_EXTENT_ALL_CONTEXT */
+/* type: VMX_EPT_EXTENT_* */
 static inline void vmx_invept(u64 type, u64 eptp)
 {
 	struct { u64 eptp, zero; } desc = { eptp };
 
-	asm volatile("1: invept %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : : "m" (desc), "r" (type) : "cc", "memory");
-}
-
-static inline void vmx_invvpid_all(void)
-{
-	struct { u64 vpid, gva; } desc = { 0 };
-
-	asm volatile("1: invvpid %0, %1\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : : "m" (desc), "r" ((u64)VMX_VPID_EXTENT_ALL_CONTEXT) : "cc", "memory");
+	VMX_INSN("invept %0, %1", "m" (desc), "r" (type));
 }
 
 /* vmenter.S: 0: it came out again; 1: VMfail; -1: faulted, VMX is off. */
@@ -155,9 +161,8 @@ u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr);
 void vmx_host_new_cpu(void);			/* the VMCS is current, preemption off */
 void vmx_host_leave(struct vmx_vcpu *vmx);	/* IRQs off, before the guest */
 void vmx_host_return(struct vmx_vcpu *vmx);	/* preemption off, before another thread runs */
+void vmx_host_cpu_enable(void);			/* IRQs off */
 void vmx_host_cpu_disable(void);		/* IRQs off */
-int vmx_host_init(void);
-void vmx_host_exit(void);
 
 /* vmx_check.c */
 bool vmx_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);

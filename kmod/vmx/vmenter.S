@@ -8,16 +8,6 @@
 #include <asm/unwind_hints.h>
 #include "../compat.h"
 
-/* struct cleave_regs; vmx.c checks them. RSP and RIP travel in the VMCS. */
-#define R_RAX	0
-#define R_RCX	8
-#define R_RDX	16
-#define R_RBX	24
-#define R_RBP	40
-#define R_RSI	48
-#define R_RDI	56
-#define R_R8	64
-
 /* The stack while the guest runs. */
 #define S_REGS		0
 #define S_GUEST_SPEC	8
@@ -68,18 +58,17 @@ SYM_FUNC_START(vmx_vmenter)
 	/* Carry: VMRESUME. Nothing below changes it: MOV no flag, VERW only ZF. */
 	bt	$0, %esi
 
-	mov	R_RAX(%rdi), %rax
-	mov	R_RCX(%rdi), %rcx
-	mov	R_RDX(%rdi), %rdx
-	mov	R_RBX(%rdi), %rbx
-	mov	R_RBP(%rdi), %rbp
-	mov	R_RSI(%rdi), %rsi
-.set off, R_R8
-.irp n, 8, 9, 10, 11, 12, 13, 14, 15
-	mov	off(%rdi), %r\n
+	/* struct cleave_regs is an array by number; RSP travels in the VMCS. */
+.set off, 0
+.irp r, ax, cx, dx, bx, sp, bp, si, di, 8, 9, 10, 11, 12, 13, 14, 15
+.ifnc \r, sp
+.ifnc \r, di
+	mov	off(%rdi), %r\r
+.endif
+.endif
 .set off, off + 8
 .endr
-	mov	R_RDI(%rdi), %rdi
+	mov	7 * 8(%rdi), %rdi
 
 	CLEAR_CPU_BUFFERS
 	jnc	.Llaunch
@@ -95,19 +84,15 @@ SYM_FUNC_START(vmx_vmenter)
 	ENDBR
 	mov	%rax, S_RAX(%rsp)
 	mov	S_REGS(%rsp), %rax
-	mov	%rcx, R_RCX(%rax)
-	mov	%rdx, R_RDX(%rax)
-	mov	%rbx, R_RBX(%rax)
-	mov	%rbp, R_RBP(%rax)
-	mov	%rsi, R_RSI(%rax)
-	mov	%rdi, R_RDI(%rax)
-.set off, R_R8
-.irp n, 8, 9, 10, 11, 12, 13, 14, 15
-	mov	%r\n, off(%rax)
+.set off, 8
+.irp r, cx, dx, bx, sp, bp, si, di, 8, 9, 10, 11, 12, 13, 14, 15
+.ifnc \r, sp
+	mov	%r\r, off(%rax)
+.endif
 .set off, off + 8
 .endr
 	mov	S_RAX(%rsp), %rcx
-	mov	%rcx, R_RAX(%rax)
+	mov	%rcx, (%rax)
 	movq	$0, S_RAX(%rsp)
 	jmp	.Lhost
 
@@ -143,7 +128,6 @@ SYM_FUNC_START(vmx_vmenter)
 	CLEAR_BRANCH_HISTORY_VMEXIT
 
 	mov	S_RAX(%rsp), %eax
-.Lout:
 	add	$32, %rsp
 	pop	%rbx
 	pop	%r12
@@ -155,18 +139,12 @@ SYM_FUNC_START(vmx_vmenter)
 
 	/* VMX may have been switched off on this CPU by a host that goes down. */
 .Lfault:
-	cmpb	$0, clv_rebooting(%rip)
-	je	.Lbug
-	mov	$-1, %eax
-	jmp	.Lout
-.Lentry_fault:
 	movq	$-1, S_RAX(%rsp)
 	cmpb	$0, clv_rebooting(%rip)
 	jne	.Lhost
-.Lbug:
 	ud2
 	_ASM_EXTABLE(.Lwrsp, .Lfault)
 	_ASM_EXTABLE(.Lwrip, .Lfault)
-	_ASM_EXTABLE(.Lresume, .Lentry_fault)
-	_ASM_EXTABLE(.Llaunch, .Lentry_fault)
+	_ASM_EXTABLE(.Lresume, .Lfault)
+	_ASM_EXTABLE(.Llaunch, .Lfault)
 SYM_FUNC_END(vmx_vmenter)

@@ -9,6 +9,7 @@
 #include <linux/smp.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
+#include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
 #include <asm/processor.h>
 #include <asm/tlbflush.h>
@@ -16,14 +17,10 @@
 #include <asm/tsc.h>
 #include "vmcs.h"
 
-#define CPUID_VMX	BIT(5)		/* leaf 1 ECX */
 #define BASIC_TRUE_CTLS	BIT_ULL(55)	/* IA32_VMX_BASIC, SDM vol. 3D A.1 */
-#define BASIC_TYPE(b)	((b) >> 50 & 15)
-#define TYPE_WB		6
 #define CR4_FRED	BIT_ULL(32)
 #define EPT_NEED	(VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
 			 VMX_EPT_EXTENT_CONTEXT_BIT | VMX_EPT_EXTENT_GLOBAL_BIT)
-#define VPID_NEED	(VMX_VPID_INVVPID_BIT | VMX_VPID_EXTENT_GLOBAL_CONTEXT_BIT)
 
 /*
  * A guest is left that often at least: Bochs 2.7 has no exit by interrupts while
@@ -69,7 +66,6 @@ static const struct vmx_control {
 
 DEFINE_PER_CPU(struct vmx_cpu, vmx_cpu);
 struct vmx_caps vmx_caps;
-static atomic64_t last_uid;
 static u8 *msr_bitmap;		/* for all guests: what one may touch, every one may */
 
 void vmx_insn_failed(const char *insn, unsigned long field)
@@ -123,7 +119,6 @@ static void ept_caps(u64 cap)
 	clv_s2_caps.max_leaf = cap & VMX_EPT_1GB_PAGE_BIT ? CLV_S2_1G :
 			       cap & VMX_EPT_2MB_PAGE_BIT ? CLV_S2_2M : CLV_S2_4K;
 	clv_s2_caps.ad = cap & VMX_EPT_AD_BIT;
-	vmx_caps.ept_ad = clv_s2_caps.ad;
 	/*
 	 * A machine check on executable large pages (SDM erratum "iTLB
 	 * multihit"): small pages only, unless the kernel was told not to care.
@@ -132,41 +127,27 @@ static void ept_caps(u64 cap)
 		clv_s2_caps.max_leaf = CLV_S2_4K;
 }
 
-static const char *no_feat_ctl(void)
-{
-	u64 feat;
-
-	if (!(cpuid_ecx(1) & CPUID_VMX))
-		return "this CPU has no VT-x (VMX is not in CPUID)";
-	if (rdmsrl_safe(MSR_IA32_FEAT_CTL, &feat))
-		return "VT-x is in CPUID, but MSR IA32_FEATURE_CONTROL cannot be read";
-	if (!(feat & FEAT_CTL_LOCKED))
-		return "the firmware left IA32_FEATURE_CONTROL unlocked: enable VT-x in its setup";
-	if (!(feat & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX))
-		return "VT-x is disabled in the firmware setup (IA32_FEATURE_CONTROL)";
-	return NULL;
-}
-
 /* Why this machine cannot be a host, or NULL. */
 static const char *no_vmx(void)
 {
-	const char *why = no_feat_ctl();
-	u64 basic, cap;
+	u64 feat, basic, cap;
 
-	if (why)
-		return why;
+	if (!(cpuid_ecx(1) & BIT(X86_FEATURE_VMX % 32)))
+		return "this CPU has no VT-x (VMX is not in CPUID)";
+	if (rdmsrl_safe(MSR_IA32_FEAT_CTL, &feat) || !(feat & FEAT_CTL_LOCKED))
+		return "the firmware left IA32_FEATURE_CONTROL unlocked: enable VT-x in its setup";
+	if (!(feat & FEAT_CTL_VMX_ENABLED_OUTSIDE_SMX))
+		return "VT-x is disabled in the firmware setup (IA32_FEATURE_CONTROL)";
 	/* There INT 2 is not how an NMI comes in. */
 	if (__read_cr4() & CR4_FRED)
 		return "this kernel runs with FRED: start it with fred=off";
 	rdmsrl(MSR_IA32_VMX_BASIC, basic);
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
-	if (vmx_basic_vmcs_size(basic) > PAGE_SIZE || BASIC_TYPE(basic) != TYPE_WB)
-		return "this CPU wants VMCS regions of a size or memory type not known";
 	if (!controls_fit())
 		return "this CPU's VT-x lacks EPT, unrestricted guest, or other controls";
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, cap);
-	if ((~cap & EPT_NEED) || (~cap >> 32 & VPID_NEED))
-		return "this CPU's EPT lacks 4 levels, write-back, INVEPT or INVVPID";
+	if (~cap & EPT_NEED)
+		return "this CPU's EPT lacks 4 levels, write-back or INVEPT";
 	ept_caps(cap);
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, vmx_caps.cr0_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, vmx_caps.cr0_fixed1);
@@ -182,17 +163,12 @@ static const char *no_vmx(void)
 
 static int vmx_probe(const char **why)
 {
-	const char *reason;
-
 	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL &&
 	    boot_cpu_data.x86_vendor != X86_VENDOR_CENTAUR &&
 	    boot_cpu_data.x86_vendor != X86_VENDOR_ZHAOXIN)
 		return -ENODEV;
-	reason = no_vmx();
-	if (!reason)
-		return 0;
-	*why = reason;
-	return -EOPNOTSUPP;
+	*why = no_vmx();
+	return *why ? -EOPNOTSUPP : 0;
 }
 
 static void *alloc_vmcs(gfp_t gfp)
@@ -204,20 +180,10 @@ static void *alloc_vmcs(gfp_t gfp)
 	return page;
 }
 
-/* SDM vol. 3C 25.6.9: a page, a quarter each for reads and writes of two ranges. */
-static void msr_free(u32 msr)
-{
-	u32 at = (msr & 0xc0000000 ? 0x400 : 0) + (msr & 0x1fff) / 8;
-
-	msr_bitmap[at] &= ~BIT(msr & 7);
-	msr_bitmap[at + 0x800] &= ~BIT(msr & 7);
-}
-
 static void vmx_exit(void)
 {
 	int cpu;
 
-	vmx_host_exit();
 	for_each_possible_cpu(cpu)
 		free_page((unsigned long)per_cpu(vmx_cpu, cpu).vmxon);
 	free_page((unsigned long)msr_bitmap);
@@ -225,18 +191,11 @@ static void vmx_exit(void)
 
 static int vmx_init(void)
 {
-	int cpu, ret = vmx_host_init();
+	int cpu, ret;
 
-	BUILD_BUG_ON(offsetof(struct cleave_regs, rax) != 0 ||
-		     offsetof(struct cleave_regs, rcx) != 8 ||
-		     offsetof(struct cleave_regs, rdx) != 16 ||
-		     offsetof(struct cleave_regs, rbx) != 24 ||
-		     offsetof(struct cleave_regs, rbp) != 40 ||
-		     offsetof(struct cleave_regs, rdi) != 56 ||
-		     offsetof(struct cleave_regs, r8) != 64 ||
+	/* vmenter.S takes them for an array. */
+	BUILD_BUG_ON(offsetof(struct cleave_regs, rax) || offsetof(struct cleave_regs, rdi) != 56 ||
 		     offsetof(struct cleave_regs, r15) != 120);
-	if (ret)
-		return ret;
 	msr_bitmap = (u8 *)__get_free_page(GFP_KERNEL);
 	ret = msr_bitmap ? 0 : -ENOMEM;
 	for_each_possible_cpu(cpu) {
@@ -251,11 +210,13 @@ static int vmx_init(void)
 		vmx_exit();
 		return ret;
 	}
+	/*
+	 * FS_BASE, GS_BASE and KERNEL_GS_BASE, C0000100 to 102, are a guest's own:
+	 * in the VMCS, or switched. Reads from 400h, writes from C00h (25.6.9).
+	 */
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
-	/* In the VMCS or switched around the guest, so its own to read and write. */
-	msr_free(MSR_FS_BASE);
-	msr_free(MSR_GS_BASE);
-	msr_free(MSR_KERNEL_GS_BASE);
+	msr_bitmap[0x400 + 0x100 / 8] &= ~7;
+	msr_bitmap[0xc00 + 0x100 / 8] &= ~7;
 	return 0;
 }
 
@@ -263,30 +224,23 @@ static int vmx_cpu_enable(void)
 {
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
 	u64 pa = __pa(c->vmxon);
-	u8 failed;
 
 	if (cr4_read_shadow() & X86_CR4_VMXE)
 		return -EBUSY;
 	intel_pt_handle_vmx(1);
 	cr4_set_bits(X86_CR4_VMXE);
 	/* #GP where the firmware did not do this CPU as it did the first. */
-	asm volatile("stc\n"
-		     "1: vmxon %1\n"
-		     "2: setna %0\n" _ASM_EXTABLE(1b, 2b)
-		     : "=q" (failed) : "m" (pa) : "cc", "memory");
-	if (failed) {
-		cr4_clear_bits(X86_CR4_VMXE);
-		intel_pt_handle_vmx(0);
-		return -EIO;
-	}
+	asm goto("stc\n1: vmxon %0\n2: jna %l[failed]\n" _ASM_EXTABLE(1b, 2b)
+		 : : "m" (pa) : "cc", "memory" : failed);
 	/* Whoever had this CPU before may have used the same tags. */
 	vmx_invept(VMX_EPT_EXTENT_GLOBAL, 0);
-	vmx_invvpid_all();
-	c->vpid_gen++;
-	c->vpid_next = 1;
-	c->last_vcpu = 0;
 	c->current_vmcs = NULL;
+	vmx_host_cpu_enable();
 	return 0;
+failed:
+	cr4_clear_bits(X86_CR4_VMXE);
+	intel_pt_handle_vmx(0);
+	return -EIO;
 }
 
 /* Where it is active: what the CPU caches of the VMCS goes to memory. */
@@ -294,16 +248,18 @@ static void write_back(struct vmx_vcpu *vmx)
 {
 	u64 pa = __pa(vmx->vmcs);
 
-	asm volatile("1: vmclear %0\n2:\n" _ASM_EXTABLE(1b, 2b)
-		     : : "m" (pa) : "cc", "memory");
+	VMX_INSN("vmclear %0", "m" (pa));
 	vmx->launched = false;
 }
 
-/* On the CPU where the VMCS is active, IRQs off. */
-static void vmcs_clear(struct vmx_vcpu *vmx)
+/* On the CPU where the VMCS is active, if it still is, IRQs off. */
+static void vmcs_clear(void *arg)
 {
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
+	struct vmx_vcpu *vmx = arg;
 
+	if (vmx->cpu != smp_processor_id())
+		return;
 	write_back(vmx);
 	if (c->current_vmcs == vmx)
 		c->current_vmcs = NULL;
@@ -323,7 +279,7 @@ static void vmx_cpu_disable(void)
 		return;
 	list_for_each_entry_safe(vmx, next, &c->vmcss, node)
 		vmcs_clear(vmx);
-	asm volatile("1: vmxoff\n2:\n" _ASM_EXTABLE(1b, 2b) : : : "cc", "memory");
+	VMX_INSN("vmxoff");
 	cr4_clear_bits(X86_CR4_VMXE);
 	intel_pt_handle_vmx(0);
 }
@@ -332,24 +288,14 @@ static struct clv_vcpu *vmx_vcpu_alloc(struct clv_vm *vm)
 {
 	struct vmx_vcpu *vmx = kzalloc(sizeof(*vmx), GFP_KERNEL_ACCOUNT);
 
-	if (!vmx)
-		return NULL;
-	vmx->vmcs = alloc_vmcs(GFP_KERNEL_ACCOUNT);
-	if (!vmx->vmcs) {
+	if (vmx)
+		vmx->vmcs = alloc_vmcs(GFP_KERNEL_ACCOUNT);
+	if (!vmx || !vmx->vmcs) {
 		kfree(vmx);
 		return NULL;
 	}
-	vmx->uid = atomic64_inc_return(&last_uid);
 	vmx->cpu = -1;
 	return &vmx->vcpu;
-}
-
-static void clear_on_cpu(void *arg)
-{
-	struct vmx_vcpu *vmx = arg;
-
-	if (vmx->cpu == smp_processor_id())
-		vmcs_clear(vmx);
 }
 
 /* Makes the VMCS active nowhere. Preemption may be off, IRQs are on. */
@@ -359,7 +305,7 @@ static void vmcs_take_back(struct vmx_vcpu *vmx)
 
 	/* A CPU that went offline has cleared it itself. */
 	if (cpu >= 0)
-		smp_call_function_single(cpu, clear_on_cpu, vmx, 1);
+		smp_call_function_single(cpu, vmcs_clear, vmx, 1);
 }
 
 static void vmx_vcpu_free(struct clv_vcpu *vcpu)
@@ -384,37 +330,31 @@ static void vmx_vcpu_reset(struct clv_vcpu *vcpu)
 	clv_regs_touch(vcpu, CLV_REG_CRS);
 }
 
-static u32 secondary(struct clv_vcpu *vcpu)
-{
-	u32 val = vmx_caps.controls[VMX_SECONDARY];
-
-	/* Without these the instructions are #UD, as on a CPU without them. */
-	if (!vcpu->caps.tsc_aux)
-		val &= ~SECONDARY_EXEC_ENABLE_RDTSCP;
-	if (!vcpu->caps.invpcid)
-		val &= ~SECONDARY_EXEC_ENABLE_INVPCID;
-	return val;
-}
-
 u64 vmx_eptp(struct clv_vcpu *vcpu)
 {
 	return vcpu->vm->s2.root_hpa | VMX_EPTP_MT_WB | VMX_EPTP_PWL_4 |
-	       (vmx_caps.ept_ad ? VMX_EPTP_AD_ENABLE_BIT : 0);
+	       (clv_s2_caps.ad ? VMX_EPTP_AD_ENABLE_BIT : 0);
 }
 
 /*
  * Exceptions that always exit: #DB and #AC, which a guest can raise without
  * end inside the CPU while it delivers them, and #MC, which is the host's.
+ *
+ * VPIDs need not differ between VMs: with EPT all that the CPU caches is tagged
+ * with the tables' root as well (SDM vol. 3C 29.4.2), and INVEPT goes by that
+ * alone. So there is nothing to flush by INVVPID either.
  */
 static void vmcs_setup(struct vmx_vcpu *vmx)
 {
 	const u32 *controls = vmx_caps.controls;
-	const struct {
-		u32 field;
-		u64 val;
-	} fields[] = {
+	const struct clv_cpuid_caps *caps = &vmx->vcpu.caps;
+	/* Without these the instructions are #UD, as on a CPU without them. */
+	u32 hidden = (caps->tsc_aux ? 0 : SECONDARY_EXEC_ENABLE_RDTSCP) |
+		     (caps->invpcid ? 0 : SECONDARY_EXEC_ENABLE_INVPCID);
+	const struct vmx_field fields[] = {
 		{ PIN_BASED_VM_EXEC_CONTROL, controls[VMX_PIN] },
-		{ SECONDARY_VM_EXEC_CONTROL, secondary(&vmx->vcpu) },
+		{ SECONDARY_VM_EXEC_CONTROL, controls[VMX_SECONDARY] & ~hidden },
+		{ VIRTUAL_PROCESSOR_ID, vmx->vcpu.id + 1 },
 		{ VM_EXIT_CONTROLS, controls[VMX_EXIT] },
 		{ EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) },
 		{ PAGE_FAULT_ERROR_CODE_MASK, 0 },
@@ -431,10 +371,8 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 		{ GUEST_PENDING_DBG_EXCEPTIONS, 0 },
 	};
 	u64 misc;
-	int i;
 
-	for (i = 0; i < ARRAY_SIZE(fields); i++)
-		vmcs_write(fields[i].field, fields[i].val);
+	vmcs_write_all(fields, ARRAY_SIZE(fields));
 	rdmsrl(MSR_IA32_VMX_MISC, misc);
 	if (controls[VMX_PIN] & PIN_BASED_VMX_PREEMPTION_TIMER)
 		vmcs_write(VMX_PREEMPTION_TIMER_VALUE, (u64)tsc_khz * PREEMPT_MS >> (misc & 31));
@@ -449,18 +387,18 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 	vmx->setup = false;
 }
 
+/* What another guest taught this CPU's branch predictors is not for this one. */
 static void make_current(struct vmx_vcpu *vmx, struct vmx_cpu *c)
 {
 	u64 pa = __pa(vmx->vmcs);
-	u8 failed;
 
-	asm volatile("stc\n"
-		     "1: vmptrld %1\n"
-		     "2: setna %0\n" _ASM_EXTABLE(1b, 2b)
-		     : "=q" (failed) : "m" (pa) : "cc", "memory");
-	if (failed)
-		vmx_insn_failed("VMPTRLD", 0);
 	c->current_vmcs = vmx;
+	indirect_branch_prediction_barrier();
+	asm goto("stc\n1: vmptrld %0\n2: jna %l[failed]\n" _ASM_EXTABLE(1b, 2b)
+		 : : "m" (pa) : "cc", "memory" : failed);
+	return;
+failed:
+	vmx_insn_failed("VMPTRLD", 0);
 }
 
 void vmx_vcpu_load(struct clv_vcpu *vcpu)
@@ -478,7 +416,6 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 		local_irq_enable();
 		/* What this CPU cached of this EPT earlier may be old. */
 		vcpu->flush = true;
-		vmx->vpid_gen = 0;
 	}
 	if (c->current_vmcs != vmx)
 		make_current(vmx, c);

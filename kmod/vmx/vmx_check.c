@@ -269,7 +269,7 @@ static bool broken(struct cleave_refusal *out, const struct rule *r, int seg, u3
 /* The VMCS is current. */
 static bool any_broken(struct cleave_refusal *out)
 {
-	u32 now = vmx_caps.ept_ad ? AD : 0, ar, here;
+	u32 now = clv_s2_caps.ad ? AD : 0, ar, here;
 	const struct rule *r;
 	int i;
 

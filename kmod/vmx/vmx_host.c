@@ -12,31 +12,29 @@
 #include <asm/segment.h>
 #include "vmcs.h"
 
-/* ---- MSRs that only user mode looks at ----------------------------------- */
-
-enum { URET_STAR, URET_LSTAR, URET_SFMASK, URET_TSC_AUX, URETS };
-
-static const u32 uret_msrs[URETS] = {
-	[URET_STAR] = MSR_STAR,
-	[URET_LSTAR] = MSR_LSTAR,
-	[URET_SFMASK] = MSR_SYSCALL_MASK,
-	[URET_TSC_AUX] = MSR_TSC_AUX,
-};
+/* MSRs that only user mode looks at: the first ones of vmx_msrs[], and TSC_AUX. */
+#define SYSCALL_URETS	(VMX_SFMASK + 1)
+#define URETS		(SYSCALL_URETS + 1)
 
 struct uret {
 	struct user_return_notifier urn;
-	bool registered, known;
+	bool registered;
 	u64 host[URETS], now[URETS];
 };
 
-static struct uret __percpu *urets;
+static DEFINE_PER_CPU(struct uret, urets);
+
+static u32 uret_msr(int i)
+{
+	return i < SYSCALL_URETS ? vmx_msrs[i] : MSR_TSC_AUX;
+}
 
 static void uret_write(struct uret *u, int i, u64 val)
 {
 	if (u->now[i] == val)
 		return;
 	u->now[i] = val;
-	wrmsrl(uret_msrs[i], val);
+	wrmsrl(uret_msr(i), val);
 }
 
 /* On the way to user mode, on the CPU where it was registered. */
@@ -60,68 +58,48 @@ static void uret_restore(struct user_return_notifier *urn)
 /* IRQs off. The guest's values, until this CPU goes to user mode. */
 static void uret_load(struct vmx_vcpu *vmx)
 {
-	struct uret *u = this_cpu_ptr(urets);
+	struct uret *u = this_cpu_ptr(&urets);
 	struct clv_vcpu *vcpu = &vmx->vcpu;
 	int i;
 
-	if (!u->known) {
-		for (i = 0; i < URETS; i++) {
-			rdmsrl_safe(uret_msrs[i], &u->host[i]);
-			u->now[i] = u->host[i];
-		}
-		u->known = true;
-	}
 	if (!u->registered) {
 		u->urn.on_user_return = uret_restore;
 		u->registered = true;
 		user_return_notifier_register(&u->urn);
 	}
-	if (vcpu->sregs.efer & EFER_SCE) {
-		uret_write(u, URET_STAR, vmx->star);
-		uret_write(u, URET_LSTAR, vmx->lstar);
-		uret_write(u, URET_SFMASK, vmx->sfmask);
-	}
+	for (i = 0; (vcpu->sregs.efer & EFER_SCE) && i < SYSCALL_URETS; i++)
+		uret_write(u, i, vmx->msrs[i]);
 	if (vcpu->caps.tsc_aux)
-		uret_write(u, URET_TSC_AUX, vcpu->tsc_aux);
+		uret_write(u, SYSCALL_URETS, vcpu->tsc_aux);
 }
-
-/* ---- around the guest ---------------------------------------------------------- */
 
 /* What is the same for all threads on a CPU (SDM vol. 3C 25.5). */
 void vmx_host_new_cpu(void)
 {
-	static const struct {
-		u32 field, msr;
-	} msrs[] = {
-		{ HOST_GS_BASE, MSR_GS_BASE },
-		{ HOST_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_CS },
-		{ HOST_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_ESP },
-		{ HOST_IA32_SYSENTER_EIP, MSR_IA32_SYSENTER_EIP },
-		{ HOST_IA32_PAT, MSR_IA32_CR_PAT },
-		{ HOST_IA32_EFER, MSR_EFER },
-	};
-	static const u32 null_selectors[] = {
-		HOST_DS_SELECTOR, HOST_ES_SELECTOR, HOST_FS_SELECTOR, HOST_GS_SELECTOR,
-	};
 	struct cpu_entry_area *cea = get_cpu_entry_area(smp_processor_id());
+	const struct vmx_field fields[] = {
+		{ HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro() },
+		{ HOST_TR_BASE, (unsigned long)&cea->tss.x86_tss },
+		{ HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8 },
+		{ HOST_CS_SELECTOR, __KERNEL_CS },
+		{ HOST_SS_SELECTOR, __KERNEL_DS },
+		{ HOST_DS_SELECTOR, 0 },
+		{ HOST_ES_SELECTOR, 0 },
+		{ HOST_FS_SELECTOR, 0 },
+		{ HOST_GS_SELECTOR, 0 },
+		{ HOST_GS_BASE, native_read_msr(MSR_GS_BASE) },
+		{ HOST_IA32_SYSENTER_CS, native_read_msr(MSR_IA32_SYSENTER_CS) },
+		{ HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP) },
+		{ HOST_IA32_SYSENTER_EIP, native_read_msr(MSR_IA32_SYSENTER_EIP) },
+		{ HOST_IA32_PAT, native_read_msr(MSR_IA32_CR_PAT) },
+		{ HOST_IA32_EFER, native_read_msr(MSR_EFER) },
+		{ HOST_CR0, read_cr0() },
+	};
 	struct desc_ptr idt;
-	u64 val;
-	int i;
 
 	store_idt(&idt);
 	vmcs_write(HOST_IDTR_BASE, idt.address);
-	vmcs_write(HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro());
-	vmcs_write(HOST_TR_BASE, (unsigned long)&cea->tss.x86_tss);
-	vmcs_write(HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8);
-	vmcs_write(HOST_CS_SELECTOR, __KERNEL_CS);
-	vmcs_write(HOST_SS_SELECTOR, __KERNEL_DS);
-	for (i = 0; i < ARRAY_SIZE(null_selectors); i++)
-		vmcs_write(null_selectors[i], 0);
-	for (i = 0; i < ARRAY_SIZE(msrs); i++) {
-		rdmsrl(msrs[i].msr, val);
-		vmcs_write(msrs[i].field, val);
-	}
-	vmcs_write(HOST_CR0, read_cr0());
+	vmcs_write_all(fields, ARRAY_SIZE(fields));
 }
 
 void vmx_host_leave(struct vmx_vcpu *vmx)
@@ -134,7 +112,7 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 		store_ldt(vmx->host_ldt);
 		rdmsrl(MSR_FS_BASE, vmx->host_fs_base);
 		rdmsrl(MSR_KERNEL_GS_BASE, vmx->host_kernel_gs_base);
-		wrmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+		wrmsrl(MSR_KERNEL_GS_BASE, vmx->msrs[VMX_KERNEL_GS_BASE]);
 		vmx->host_away = true;
 	}
 	vmcs_update(HOST_FS_BASE, &vmx->written.host_fs_base, vmx->host_fs_base);
@@ -151,7 +129,7 @@ void vmx_host_return(struct vmx_vcpu *vmx)
 	if (!vmx->host_away)
 		return;
 	vmx->host_away = false;
-	rdmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+	rdmsrl(MSR_KERNEL_GS_BASE, vmx->msrs[VMX_KERNEL_GS_BASE]);
 	if (vmx->host_ldt)
 		asm volatile("lldt %0" : : "r" (vmx->host_ldt));
 	if (vmx->host_ds | vmx->host_es) {
@@ -172,25 +150,23 @@ void vmx_host_return(struct vmx_vcpu *vmx)
 	load_fixmap_gdt(smp_processor_id());
 }
 
-/*
- * MSRs may be reset while the CPU is off, and the module may go. Not in a
- * crash: nothing returns to user mode then, and the list may be half changed.
- */
+/* A CPU that was off has them as it came up. */
+void vmx_host_cpu_enable(void)
+{
+	struct uret *u = this_cpu_ptr(&urets);
+	int i;
+
+	for (i = 0; i < URETS; i++) {
+		rdmsrl_safe(uret_msr(i), &u->host[i]);
+		u->now[i] = u->host[i];
+	}
+}
+
+/* Not in a crash: nothing returns to user mode then, and the list may be half changed. */
 void vmx_host_cpu_disable(void)
 {
-	struct uret *u = this_cpu_ptr(urets);
+	struct uret *u = this_cpu_ptr(&urets);
 
 	if (u->registered && !in_nmi())
 		uret_restore(&u->urn);
-}
-
-int vmx_host_init(void)
-{
-	urets = alloc_percpu(struct uret);
-	return urets ? 0 : -ENOMEM;
-}
-
-void vmx_host_exit(void)
-{
-	free_percpu(urets);
 }

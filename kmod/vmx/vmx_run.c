@@ -69,8 +69,6 @@ static const struct {
 	[EXIT_REASON_VMFUNC ... EXIT_REASON_ENCLS] = { CLEAVE_KIND_UD },
 };
 
-/* ---- before and behind the guest ---------------------------------------- */
-
 /*
  * The host's counters must not count in the guest unless they are meant to,
  * nor write PEBS records to addresses that are the guest's there. PEBS is
@@ -94,25 +92,8 @@ static void perf_update(struct vmx_vcpu *vmx)
 	vmcs_update(VM_EXIT_MSR_LOAD_COUNT, &vmx->written.exit_loads, n);
 }
 
-/* What this CPU needs to know before it runs this vCPU, and not the one before. */
 static void cpu_prepare(struct vmx_vcpu *vmx)
 {
-	struct vmx_cpu *cpu = this_cpu_ptr(&vmx_cpu);
-
-	if (cpu->last_vcpu != vmx->uid) {
-		cpu->last_vcpu = vmx->uid;
-		indirect_branch_prediction_barrier();
-	}
-	/* A new VPID where the old one is void. Used-up VPIDs start a new generation. */
-	if (vmx->vpid_gen != cpu->vpid_gen) {
-		if (cpu->vpid_next > U16_MAX) {
-			cpu->vpid_gen++;
-			cpu->vpid_next = 1;
-			vmx_invvpid_all();
-		}
-		vmx->vpid_gen = cpu->vpid_gen;
-		vmcs_write(VIRTUAL_PROCESSOR_ID, cpu->vpid_next++);
-	}
 	/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
 	if (vmx->vcpu.flush) {
 		vmx->vcpu.flush = false;
@@ -154,9 +135,9 @@ static void write_fields(struct vmx_vcpu *vmx)
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
 	vmcs_update(TSC_OFFSET, &w->tsc_offset, clv_tsc_offset(&vmx->vcpu));
 	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
-	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->sysenter_cs);
-	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->sysenter_esp);
-	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->sysenter_eip);
+	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->msrs[VMX_SYSENTER_CS]);
+	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->msrs[VMX_SYSENTER_ESP]);
+	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->msrs[VMX_SYSENTER_EIP]);
 }
 
 /*
@@ -305,11 +286,9 @@ void vmx_enter(struct clv_vcpu *vcpu)
 	}
 	/* Not entered. The loop sees it if it is because the host goes down. */
 	vmx->reason = VMX_EXIT_REASONS_FAILED_VMENTRY | EXIT_REASON_EXTERNAL_INTERRUPT;
-	vmx->qualification = vmx->failed ? vmcs_read(VM_INSTRUCTION_ERROR) : 0;
+	vmx->qualification = vmcs_read(VM_INSTRUCTION_ERROR);
 	vmx->insn_len = 0;
 }
-
-/* ---- events -------------------------------------------------------------- */
 
 /* struct cleave_event.type; software's types are never injected. */
 static const u32 event_types[] = {
@@ -373,8 +352,6 @@ static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
 	}
 }
 
-/* ---- what it was --------------------------------------------------------- */
-
 /* Beyond 4 GiB a next RIP is one of 64-bit code, or wraps. */
 static void set_next_rip(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
@@ -397,27 +374,17 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 		exit->cr.value = ((u64 *)&vcpu->regs)[exit->cr.gpr];
 		if (!clv_code64(vcpu))
 			exit->cr.value = (u32)exit->cr.value;
-		return;
+		break;
 	case 1:
 		exit->kind = CLEAVE_KIND_CR_READ;
-		return;
+		break;
 	case 2:	/* CLTS */
 		exit->cr.value = vcpu->sregs.cr0 & ~(u64)X86_CR0_TS;
-		return;
-	default: /* LMSW: can set PE but not clear it */
+		break;
+	case 3: /* LMSW: can set PE but not clear it */
 		exit->cr.value = (vcpu->sregs.cr0 & ~lmsw_bits) |
 				 (q >> 16 & (lmsw_bits | X86_CR0_PE));
-		return;
 	}
-}
-
-/* SDM vol. 3C table 28-5 */
-static void decode_io(struct clv_exit *exit, u64 q)
-{
-	exit->io.size = (q & 7) + 1;
-	exit->io.in = q & BIT(3);
-	exit->io.string = q & BIT(4);
-	exit->io.port = q >> 16;
 }
 
 /*
@@ -436,15 +403,14 @@ static void decode_ept(struct vmx_vcpu *vmx, struct clv_exit *exit, u64 q)
 
 static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 {
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 info = vmx->intr_info;
+	u32 info = to_vmx(vcpu)->intr_info;
 
 	exit->kind = CLEAVE_KIND_EXCEPTION;
 	exit->event.type = CLEAVE_EVENT_EXCEPTION;
 	exit->event.vector = info & INTR_INFO_VECTOR_MASK;
 	if (info & INTR_INFO_DELIVER_CODE_MASK) {
 		exit->event.flags = CLEAVE_EVENT_ERROR;
-		exit->event.error_code = vmx->intr_error;
+		exit->event.error_code = to_vmx(vcpu)->intr_error;
 	}
 	if ((info & EVENT_MASK) == EVENT_NMI) {
 		exit->kind = CLEAVE_KIND_HOST;
@@ -455,7 +421,6 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 		exit->event.payload = q & DR6_EVENTS;
 		/* INT1 is a trap, but its exit comes before it. */
 		if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
-			set_next_rip(vcpu, exit);
 			vcpu->regs.rip = exit->next_rip;
 			vcpu->dirty |= CLV_REG_RIP;
 		}
@@ -481,7 +446,11 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 		exit->kind = CLEAVE_KIND_NONE;
 		break;
 	case EXIT_REASON_IO_INSTRUCTION:
-		decode_io(exit, q);
+		/* SDM vol. 3C table 28-5 */
+		exit->io.size = (q & 7) + 1;
+		exit->io.in = q & BIT(3);
+		exit->io.string = q & BIT(4);
+		exit->io.port = q >> 16;
 		break;
 	case EXIT_REASON_EPT_VIOLATION:
 		decode_ept(vmx, exit, q);
@@ -500,6 +469,8 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->raw_reason = vmx->failed ? ~0ULL : vmx->reason;
 	exit->raw_info[0] = vmx->qualification;
 	exit->rip = vcpu->regs.rip;
+	if (vmx->insn_len)
+		set_next_rip(vcpu, exit);
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
 		requeue(vmx, vmx->injected, vmx->injected_error);
 	else
@@ -510,6 +481,4 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		exit->kind = CLEAVE_KIND_REFUSED;
 	else
 		decode(vcpu, exit, vmx->qualification);
-	if (vmx->insn_len)
-		set_next_rip(vcpu, exit);
 }

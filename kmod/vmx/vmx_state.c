@@ -126,25 +126,23 @@ void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
 }
 
 /* Guest writes to them exit. FS and GS bases are cached with the segments: the core's. */
-static const struct {
-	u32 msr, at;
-} kept_msrs[] = {
-	{ MSR_STAR, offsetof(struct vmx_vcpu, star) },
-	{ MSR_LSTAR, offsetof(struct vmx_vcpu, lstar) },
-	{ MSR_CSTAR, offsetof(struct vmx_vcpu, cstar) },
-	{ MSR_SYSCALL_MASK, offsetof(struct vmx_vcpu, sfmask) },
-	{ MSR_KERNEL_GS_BASE, offsetof(struct vmx_vcpu, kernel_gs_base) },
-	{ MSR_IA32_SYSENTER_CS, offsetof(struct vmx_vcpu, sysenter_cs) },
-	{ MSR_IA32_SYSENTER_ESP, offsetof(struct vmx_vcpu, sysenter_esp) },
-	{ MSR_IA32_SYSENTER_EIP, offsetof(struct vmx_vcpu, sysenter_eip) },
+const u32 vmx_msrs[VMX_MSRS] = {
+	[VMX_STAR] = MSR_STAR,
+	[VMX_LSTAR] = MSR_LSTAR,
+	[VMX_SFMASK] = MSR_SYSCALL_MASK,
+	[VMX_CSTAR] = MSR_CSTAR,
+	[VMX_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
+	[VMX_SYSENTER_CS] = MSR_IA32_SYSENTER_CS,
+	[VMX_SYSENTER_ESP] = MSR_IA32_SYSENTER_ESP,
+	[VMX_SYSENTER_EIP] = MSR_IA32_SYSENTER_EIP,
 };
 
 u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(kept_msrs); i++)
-		if (kept_msrs[i].msr == msr)
-			return (void *)to_vmx(vcpu) + kept_msrs[i].at;
+	for (i = 0; i < VMX_MSRS; i++)
+		if (vmx_msrs[i] == msr)
+			return &to_vmx(vcpu)->msrs[i];
 	return NULL;
 }

@@ -45,9 +45,10 @@ static const u64 control_caps[VMX_CONTROLS] = {
 	[VMX_ENTRY] = 0x0000ffff000011ff,
 };
 
+struct clv_s2_caps clv_s2_caps;
 struct vmx_caps vmx_caps = {
 	.cr0_fixed0 = X86_CR0_NE, .cr0_fixed1 = U32_MAX,
-	.cr4_fixed0 = X86_CR4_VMXE, .cr4_fixed1 = 0xb767ff, .ept_ad = true,
+	.cr4_fixed0 = X86_CR4_VMXE, .cr4_fixed1 = 0xb767ff,
 };
 
 u64 vmx_control_cap(int i)
@@ -152,7 +153,7 @@ static void legal(enum mode mode)
 		vmcs[GUEST_RIP] = 0xffffffff81000000;
 	boot_cpu_data.x86_virt_bits = 48;
 	boot_cpu_data.x86_phys_bits = 46;
-	vmx_caps.ept_ad = true;
+	clv_s2_caps.ad = true;
 }
 
 /* The legal state, with at most three other legal changes, and a last one that is not. */
@@ -488,7 +489,7 @@ UNIT_TEST(what_the_cpu_can)
 	struct cleave_refusal r;
 
 	legal(LONG);
-	vmx_caps.ept_ad = false;
+	clv_s2_caps.ad = false;
 	CHECK(check(&r) && !strcmp(r.field, "EPTP") && !strcmp(r.legal, "bits 0x40 must be 0"));
 	vmcs[EPT_POINTER] &= ~0x40ULL;
 	CHECK(!check(&r));
