@@ -388,6 +388,8 @@ TEST_F(timer, period_is_clamped)
 	uint64_t most = 0, at;
 	struct cleave_state st;
 
+	if (emulated_by_bochs())
+		SKIP(return, "the shortest period, 10 us, is 500 instructions: fewer than a tick takes");
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_TDCR, DIVIDE_BY_1));
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_LVTT, VECTOR | MASKED | MODE_PERIODIC));
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_TMICT, 1));

@@ -45,18 +45,26 @@ long file_number(const char *path)
 	return n;
 }
 
-long mem_available_kib(void)
+/* The sum of what lines of a file in /proc, of this format, give; 0: there is none. */
+static long sum_of(const char *path, const char *format)
 {
-	char line[128];
-	long kib = -1;
-	FILE *f = fopen("/proc/meminfo", "re");
+	FILE *f = fopen(path, "re");
+	long n, sum = 0;
+	char line[256];
 
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "MemAvailable: %ld", &kib) == 1)
-			break;
+		if (sscanf(line, format, &n) == 1)
+			sum += n;
 	if (f)
 		fclose(f);
-	return kib;
+	return sum;
+}
+
+/* The kernel does not count what a CPU has freed and keeps for its next allocations. */
+long mem_available_kib(void)
+{
+	return sum_of("/proc/meminfo", "MemAvailable: %ld") +
+	       sum_of("/proc/zoneinfo", " count: %ld") * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
 bool module_there(void)
@@ -92,6 +100,18 @@ bool emulated_by_tcg(void)
 
 	asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
 	return ebx == 0x54474354 && ecx == 0x43544743 && edx == 0x47435447;	/* TCGTCGTCGTCG */
+}
+
+bool emulated_by_bochs(void)
+{
+	char line[64] = "";
+	FILE *f = fopen("/sys/class/dmi/id/bios_version", "re");
+
+	if (f && !fgets(line, sizeof(line), f))
+		line[0] = 0;
+	if (f)
+		fclose(f);
+	return !strncmp(line, "Bochs", 5);
 }
 
 int cpu_set_online(int cpu, bool online)

@@ -31,6 +31,8 @@ int module_unload(void);
 
 /* The host is a machine of QEMU's own emulation, whose AMD-V has gaps. */
 bool emulated_by_tcg(void);
+/* Or of Bochs', whose second has 50 million instructions: what is done often is done less often. */
+bool emulated_by_bochs(void);
 
 int cpu_set_online(int cpu, bool online);	/* 0 or -errno */
 void thread_pin(unsigned long thread, int cpu);
