@@ -65,7 +65,7 @@ if [ -t 0 ] && [ -t 1 ]; then
 	options=(-c)
 	append="quiet cleave.console=$(stty size | tr ' ' ,),${TERM:-linux}"
 else
-	options=(-t 400)
+	options=(-t 900)
 	append="quiet cleave.auto"
 fi
 
