@@ -90,10 +90,6 @@ struct clv_vm {
 #define CLV_REQ_NMI	3		/* an NMI came: move nmi_queued to events */
 #define CLV_REQ_EVENT	4		/* the local APIC may have something new */
 
-/* clv_vcpu.mode */
-#define CLV_OUTSIDE	0
-#define CLV_IN_GUEST	1
-
 /* What the next CLEAVE_RUN has to complete first. */
 enum clv_pending {
 	CLV_PENDING_NONE,
@@ -145,8 +141,7 @@ struct clv_vcpu {
 	u32 pending_size;		/* v: of an IN */
 	u64 pending_rip;		/* v: where RIP goes then */
 	unsigned long requests;		/* a: set_bit(), then clv_vcpu_kick() */
-	int mode;			/* a: store, smp_mb(), look at requests and tlb_gen */
-	int cpu;			/* a: where it ran last, or -1 */
+	int cpu;			/* a: of the guest, or -1; store, smp_mb(), look at requests */
 	u64 tlb_gen;			/* v: of the last flush done */
 	atomic_t nmi_queued;		/* a */
 	struct rcuwait wait;		/* who sleeps in HLT */

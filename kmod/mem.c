@@ -12,10 +12,8 @@
  * Locks: cmm->lock -> vm->s2.lock -> cmm->range_lock. Notifiers may not sleep
  * and run below reclaim, so nothing is allocated under these.
  */
-#include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
-#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <asm/pgtable.h>

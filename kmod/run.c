@@ -53,15 +53,13 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu)
 {
 	int cpu;
 
-	/* After the request bit; pairs with the barrier behind mode = IN_GUEST. */
+	/* After the request bit; pairs with the barrier in enter_once(). */
 	smp_mb__after_atomic();
 	rcuwait_wake_up(&vcpu->wait);
 	preempt_disable();
-	if (READ_ONCE(vcpu->mode) == CLV_IN_GUEST) {
-		cpu = READ_ONCE(vcpu->cpu);
-		if (cpu >= 0 && cpu != smp_processor_id() && cpu_online(cpu))
-			clv_send_reschedule(cpu);
-	}
+	cpu = READ_ONCE(vcpu->cpu);
+	if (cpu >= 0 && cpu != smp_processor_id() && cpu_online(cpu))
+		clv_send_reschedule(cpu);
 	preempt_enable();
 }
 
@@ -76,14 +74,14 @@ void clv_vm_flush_tlb(struct clv_vm *vm)
 
 	lockdep_assert_held_write(&vm->s2.lock);
 	atomic64_inc(&vm->tlb_gen);
-	/* Either we see IN_GUEST below, or the vCPU sees the new tlb_gen. */
+	/* Either we see its CPU below, or the vCPU sees the new tlb_gen. */
 	smp_mb__after_atomic();
 	preempt_disable();
 	cpumask_clear(vm->kick_mask);
 	clv_for_each_vcpu(i, vcpu, vm) {
 		int cpu = READ_ONCE(vcpu->cpu);
 
-		if (READ_ONCE(vcpu->mode) == CLV_IN_GUEST && cpu >= 0)
+		if (cpu >= 0)
 			cpumask_set_cpu(cpu, vm->kick_mask);
 	}
 	/* Returns when each has left the guest: IRQs are off from entry to exit. */
@@ -198,7 +196,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 	return ret ? ret : READY_AGAIN;
 }
 
-/* IRQs off, mode is IN_GUEST. Has anything come since it was looked at? */
+/* IRQs off, vcpu->cpu is set. Has anything come since it was looked at? */
 static bool must_not_enter(struct clv_vcpu *vcpu)
 {
 	return READ_ONCE(vcpu->requests) || need_resched() || signal_pending(current) ||
@@ -228,11 +226,10 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	}
 	local_irq_disable();
 	WRITE_ONCE(vcpu->cpu, smp_processor_id());
-	WRITE_ONCE(vcpu->mode, CLV_IN_GUEST);
-	/* Who asks for something after this sees IN_GUEST and kicks. */
+	/* Who asks for something after this sees the CPU and kicks. */
 	smp_mb();
 	if (must_not_enter(vcpu)) {
-		WRITE_ONCE(vcpu->mode, CLV_OUTSIDE);
+		WRITE_ONCE(vcpu->cpu, -1);
 		local_irq_enable();
 		put(vcpu);
 		preempt_enable();
@@ -248,7 +245,7 @@ static bool enter_once(struct clv_vcpu *vcpu)
 
 	clv_fpu_leave(vcpu);
 	/* Release: who sees it outside sees what the guest wrote. */
-	smp_store_release(&vcpu->mode, CLV_OUTSIDE);
+	smp_store_release(&vcpu->cpu, -1);
 	vcpu->has_run = true;
 	/* The tick that ended the guest is still the guest's time. */
 	local_irq_enable();

@@ -131,10 +131,4 @@ u64 *svm_msr_field(struct clv_vcpu *vcpu, u32 msr);
 /* svm_check.c */
 bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 
-/*
- * fetch.c: the bytes at CS:RIP, behind an exit. How many were read, 1 to
- * SVM_INSN_MAX; -EFAULT: a page fault for the guest; -ENOENT: not in a slot.
- */
-int svm_fetch(struct clv_vcpu *vcpu, u8 *buf);
-
 #endif /* CLV_SVM_VMCB_H */
