@@ -141,7 +141,7 @@ struct clv_vcpu {
 	u32 pending_size;		/* v: of an IN */
 	u64 pending_rip;		/* v: where RIP goes then */
 	unsigned long requests;		/* a: set_bit(), then clv_vcpu_kick() */
-	int cpu;			/* a: of the guest, or -1; store, smp_mb(), look at requests */
+	int cpu;			/* a: guest's, or -1; store, smp_mb(), look at requests */
 	u64 tlb_gen;			/* v: of the last flush done */
 	atomic_t nmi_queued;		/* a */
 	struct rcuwait wait;		/* who sleeps in HLT */

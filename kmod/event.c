@@ -144,13 +144,21 @@ static void choose(struct clv_vcpu *vcpu)
 }
 
 /*
- * With an error code exactly if the exception has one, and never in real mode
- * (SDM vol. 3C 27.2.1.3): the mode may have changed since it was queued.
+ * vcpu->events.injected stays set until an exit shows that it was delivered, so an
+ * entry that is called off just injects it again.
  */
-static void inject(struct clv_vcpu *vcpu)
+void clv_events_deliver(struct clv_vcpu *vcpu)
 {
-	struct cleave_event ev = vcpu->events.injected;
+	struct cleave_event ev;
+	u32 windows = 0;
 
+	if (vcpu->events.injected.type == CLEAVE_EVENT_NONE)
+		choose(vcpu);
+	ev = vcpu->events.injected;
+	/*
+	 * With an error code exactly if the exception has one, and never in real mode
+	 * (SDM vol. 3C 27.2.1.3): the mode may have changed since it was queued.
+	 */
 	if (ev.type == CLEAVE_EVENT_EXCEPTION) {
 		clv_regs_need(vcpu, CLV_REG_CRS);
 		ev.flags = 0;
@@ -160,19 +168,6 @@ static void inject(struct clv_vcpu *vcpu)
 	if (ev.type)
 		trace_cleave_inject(vcpu->id, &ev);
 	clv_backend->inject(vcpu, &ev);
-}
-
-/*
- * vcpu->events.injected stays set until an exit shows that it was delivered, so an
- * entry that is called off just injects it again.
- */
-void clv_events_deliver(struct clv_vcpu *vcpu)
-{
-	u32 windows = 0;
-
-	if (vcpu->events.injected.type == CLEAVE_EVENT_NONE)
-		choose(vcpu);
-	inject(vcpu);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
 	if (vcpu->want_window || next_vector(vcpu) >= 0)

@@ -80,15 +80,6 @@ static const struct clv_ioctl *find_row(u32 on, u32 cmd)
 	return NULL;
 }
 
-static int copy_out(void __user *user, size_t usize, const void *buf, size_t ksize)
-{
-	if (copy_to_user(user, buf, min(usize, ksize)))
-		return -EFAULT;
-	if (usize > ksize && clear_user(user + ksize, usize - ksize))
-		return -EFAULT;
-	return 0;
-}
-
 /* The row's lock around its function. */
 static long call_row(const struct clv_ioctl *row, struct clv_vm *vm, struct clv_vcpu *vcpu,
 		     void *arg)
@@ -133,10 +124,9 @@ static long dispatch(struct clv_vm *vm, struct clv_vcpu *vcpu, u32 cmd, unsigned
 	ret = call_row(row, vm, vcpu, buf);
 	if ((_IOC_DIR(cmd) & _IOC_READ) &&
 	    (ret >= 0 || (ret == -EINVAL && (row->flags & OUT_ALWAYS)))) {
-		int err = copy_out(user, usize, buf, ksize);
-
-		if (err)
-			ret = err;
+		if (copy_to_user(user, buf, min(usize, ksize)) ||
+		    (usize > ksize && clear_user(user + ksize, usize - ksize)))
+			ret = -EFAULT;
 	}
 out:
 	kvfree(buf);

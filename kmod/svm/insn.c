@@ -33,7 +33,6 @@ bool svm_insn_parse(const u8 *buf, unsigned int n, bool code64, struct svm_insn 
 	}
 	in->rm = 0;
 	switch (in->opcode) {
-	case SVM_OP_PAUSE:
 	case SVM_OP_HLT:
 	case SVM_OP_CLTS:
 	case SVM_OP_INVD:

@@ -15,7 +15,6 @@
  * svm_insn.opcode: the bytes behind the prefixes, as a number. Of the group
  * 0f 01 the third byte is part of it if it names no memory.
  */
-#define SVM_OP_PAUSE		0x90
 #define SVM_OP_HLT		0xf4
 #define SVM_OP_CLTS		0x0f06
 #define SVM_OP_INVD		0x0f08

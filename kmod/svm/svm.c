@@ -21,9 +21,6 @@
 #define IOPM_ORDER	2		/* 3 pages, APM vol. 2 15.10.1 */
 #define MSRPM_ORDER	1		/* 2 pages, APM vol. 2 15.11 */
 
-#define PAUSE_COUNT	3000		/* PAUSEs in a row that exit, */
-#define PAUSE_THRESHOLD	128		/* less than so many cycles apart */
-
 DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
 
 /* Maps for all guests, never changed: what one may touch, every one may. */
@@ -223,7 +220,6 @@ static void intercepts_init(struct svm_vcpu *svm)
 		svm_intercept(svm, always[i], true);
 	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = SVM_EXCEPTIONS;
 	svm_intercept_dr(svm, true);
-	svm_intercept(svm, INTERCEPT_PAUSE, boot_cpu_has(X86_FEATURE_PAUSEFILTER));
 	svm_intercept(svm, INTERCEPT_RDTSCP, !svm->vcpu.caps.rdtscp);
 }
 
@@ -234,10 +230,6 @@ static void svm_vcpu_reset(struct clv_vcpu *vcpu)
 
 	memset(c, 0, sizeof(*c));
 	intercepts_init(svm);
-	if (boot_cpu_has(X86_FEATURE_PAUSEFILTER))
-		c->pause_filter_count = PAUSE_COUNT;
-	if (boot_cpu_has(X86_FEATURE_PFTHRESHOLD))
-		c->pause_filter_thresh = PAUSE_THRESHOLD;
 	c->iopm_base_pa = __sme_pa(iopm);
 	c->msrpm_base_pa = __sme_pa(msrpm);
 	c->int_ctl = V_INTR_MASKING_MASK;

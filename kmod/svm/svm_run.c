@@ -235,16 +235,18 @@ void svm_enter(struct clv_vcpu *vcpu)
 	}
 }
 
+/* By struct cleave_event.type; EVENTINJ and EXITINTINFO have the same layout. */
+static const u32 event_types[] = {
+	[CLEAVE_EVENT_INTERRUPT] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR,
+	[CLEAVE_EVENT_NMI] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI,
+	[CLEAVE_EVENT_EXCEPTION] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT,
+};
+
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 {
-	static const u32 types[] = {
-		[CLEAVE_EVENT_INTERRUPT] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR,
-		[CLEAVE_EVENT_NMI] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI,
-		[CLEAVE_EVENT_EXCEPTION] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT,
-	};
 	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 
-	c->event_inj = types[ev->type] | ev->vector;
+	c->event_inj = event_types[ev->type] | ev->vector;
 	if (ev->flags & CLEAVE_EVENT_ERROR)
 		c->event_inj |= SVM_EVTINJ_VALID_ERR;
 	c->event_inj_err = ev->error_code;
@@ -287,17 +289,13 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
  */
 static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 {
-	static const u8 types[8] = {
-		[SVM_EXITINTINFO_TYPE_INTR >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_INTERRUPT,
-		[SVM_EXITINTINFO_TYPE_NMI >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_NMI,
-		[SVM_EXITINTINFO_TYPE_EXEPT >> SVM_EVTINJ_TYPE_SHIFT] = CLEAVE_EVENT_EXCEPTION,
-	};
-	u8 type = types[(info & SVM_EXITINTINFO_TYPE_MASK) >> SVM_EVTINJ_TYPE_SHIFT];
-	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
+	u8 type = CLEAVE_EVENT_EXCEPTION, vector = info & SVM_EXITINTINFO_VEC_MASK;
 	struct cleave_event *ev = &svm->vcpu.events.injected;
 	bool ours = info == svm->injected && svm->vmcb->save.rip == svm->entry_rip;
 
-	if (!(info & SVM_EXITINTINFO_VALID) || type == CLEAVE_EVENT_NONE ||
+	while (type && event_types[type] != (info & (SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_MASK)))
+		type--;
+	if (type == CLEAVE_EVENT_NONE ||
 	    (type == CLEAVE_EVENT_EXCEPTION && !ours &&
 	     (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))
 		return;
@@ -553,7 +551,6 @@ static const struct {
 	[SVM_EXIT_RDPMC] = { CLEAVE_KIND_GP },
 	[SVM_EXIT_CPUID] = { CLEAVE_KIND_CPUID, SVM_OP_CPUID },
 	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, SVM_OP_INVD },
-	[SVM_EXIT_PAUSE] = { CLEAVE_KIND_SKIP, SVM_OP_PAUSE },
 	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, SVM_OP_HLT },
 	[SVM_EXIT_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH },
 	[SVM_EXIT_SHUTDOWN] = { CLEAVE_KIND_SHUTDOWN },

@@ -13,7 +13,7 @@
 #include "../backend.h"
 
 /* VMCB clean bits, APM vol. 2 15.15.3: set is unchanged since the last entry. */
-#define CLEAN_INTERCEPTS	BIT(0)	/* and TSC offset, pause filter */
+#define CLEAN_INTERCEPTS	BIT(0)	/* and TSC offset */
 #define CLEAN_ASID		BIT(2)
 #define CLEAN_INTR		BIT(3)	/* int_ctl, int_vector */
 #define CLEAN_NP		BIT(4)	/* nested_cr3, g_pat */

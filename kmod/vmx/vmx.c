@@ -28,9 +28,6 @@
  */
 #define PREEMPT_MS		5
 
-#define PLE_GAP_CYCLES		128	/* between PAUSEs of one loop, */
-#define PLE_WINDOW_CYCLES	4096	/* and of a loop that exits */
-
 /* SDM vol. 3C 25.6 to 25.8: what cleave cannot do without, and what it is glad of. */
 static const struct vmx_control {
 	const char *name;
@@ -53,8 +50,7 @@ static const struct vmx_control {
 		SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 		SECONDARY_EXEC_ENABLE_VPID,
 		SECONDARY_EXEC_ENABLE_RDTSCP | SECONDARY_EXEC_ENABLE_INVPCID |
-		SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_PAUSE_LOOP_EXITING |
-		SECONDARY_EXEC_ENCLS_EXITING },
+		SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENCLS_EXITING },
 	[VMX_EXIT] = { "exit controls",
 		MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
 		VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_DEBUG_CONTROLS |
@@ -376,10 +372,6 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 	rdmsrl(MSR_IA32_VMX_MISC, misc);
 	if (controls[VMX_PIN] & PIN_BASED_VMX_PREEMPTION_TIMER)
 		vmcs_write(VMX_PREEMPTION_TIMER_VALUE, (u64)tsc_khz * PREEMPT_MS >> (misc & 31));
-	if (controls[VMX_SECONDARY] & SECONDARY_EXEC_PAUSE_LOOP_EXITING) {
-		vmcs_write(PLE_GAP, PLE_GAP_CYCLES);
-		vmcs_write(PLE_WINDOW, PLE_WINDOW_CYCLES);
-	}
 	if (controls[VMX_SECONDARY] & SECONDARY_EXEC_ENCLS_EXITING)
 		vmcs_write(ENCLS_EXITING_BITMAP, ~0ULL);
 	/* No value that a field can have: vmx_enter() writes them all. */
