@@ -307,7 +307,6 @@ void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if an
 void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks for a window */
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
-void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev);
 bool clv_events_ok(const struct cleave_events *ev);
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev);
 

@@ -13,29 +13,17 @@
 #include <linux/syscore_ops.h>
 #include <linux/task_work.h>
 
-/*
- * Callbacks of the last CPU at suspend. Some 6.12 stable kernels have the
- * newer registration with a context; Kbuild looks which one it is.
- */
+/* Some 6.12 stable kernels have a newer registration, with a context: Kbuild looks. */
 #ifdef CLV_HAVE_REGISTER_SYSCORE
-#define CLV_SYSCORE_DEFINE(_suspend, _resume)				\
-static int _suspend##_cb(void *unused) { return _suspend(); }		\
-static void _resume##_cb(void *unused) { _resume(); }			\
-static const struct syscore_ops clv_syscore_ops = {			\
-	.suspend = _suspend##_cb,					\
-	.resume = _resume##_cb,						\
-};									\
-static struct syscore clv_syscore = { .ops = &clv_syscore_ops };	\
-static void clv_syscore_register(void) { register_syscore(&clv_syscore); } \
-static void clv_syscore_unregister(void) { unregister_syscore(&clv_syscore); }
+#define CLV_SYSCORE_ARG		void *unused
+#define CLV_SYSCORE_DEFINE(...)						\
+static const struct syscore_ops clv_syscore_ops = { __VA_ARGS__ };	\
+static struct syscore clv_syscore = { .ops = &clv_syscore_ops }
 #else
-#define CLV_SYSCORE_DEFINE(_suspend, _resume)				\
-static struct syscore_ops clv_syscore_ops = {				\
-	.suspend = _suspend,						\
-	.resume = _resume,						\
-};									\
-static void clv_syscore_register(void) { register_syscore_ops(&clv_syscore_ops); } \
-static void clv_syscore_unregister(void) { unregister_syscore_ops(&clv_syscore_ops); }
+#define CLV_SYSCORE_ARG		void
+#define CLV_SYSCORE_DEFINE(...)	static struct syscore_ops clv_syscore = { __VA_ARGS__ }
+#define register_syscore	register_syscore_ops
+#define unregister_syscore	unregister_syscore_ops
 #endif
 
 static inline void clv_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, vm_flags_t clear)

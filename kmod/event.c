@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: which event the guest gets next. Order: what an exit cut short,
- * exceptions, NMI, interrupts of a PIC, interrupts of the local APIC (SDM
- * vol. 3A 6.9, APM vol. 2 8.5).
+ * cleave: which event the guest gets next. Order: what an exit cut short, exceptions, NMI,
+ * interrupts of a PIC, interrupts of the local APIC (SDM vol. 3A 6.9, APM vol. 2 8.5).
  */
 #include <asm/trapnr.h>
 #include <asm/processor-flags.h>
@@ -186,12 +185,6 @@ void clv_events_take_nmis(struct clv_vcpu *vcpu)
 bool clv_has_wake_event(struct clv_vcpu *vcpu)
 {
 	return vcpu->events.injected.type || vcpu->events.exception.type || ready_event(vcpu);
-}
-
-void clv_events_get(struct clv_vcpu *vcpu, struct cleave_events *ev)
-{
-	clv_events_take_nmis(vcpu);
-	*ev = vcpu->events;
 }
 
 /*

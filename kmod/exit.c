@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: what happens at an exit. The backend has said what it was; here one
- * switch decides: answer it, give it to the guest, or to user space. The only
- * writer of the run page.
+ * cleave: what happens at an exit. The backend has said what it was; here one switch decides:
+ * answer it, give it to the guest, or to user space. The only writer of the run page.
  */
 #include <linux/kvm_para.h>
 #include <asm/debugreg.h>

@@ -59,10 +59,9 @@ int clv_fpu_create(struct clv_vcpu *vcpu)
 }
 
 /*
- * IRQs off. Without CR4.OSXSAVE all that XCR0 governs is #UD; only state.c
- * writes CR4, so sregs has that bit right even while the group is not here.
- * XSAVES is not offered, but AMD-V cannot intercept it: IA32_XSS must be
- * clear, or XRSTORS writes supervisor state of the host.
+ * IRQs off. Without CR4.OSXSAVE all that XCR0 governs is #UD; only state.c writes CR4, so sregs has
+ * that bit right even while the group is not here. XSAVES is not offered, but AMD-V cannot
+ * intercept it: IA32_XSS must be clear, or XRSTORS writes supervisor state of the host.
  */
 void clv_fpu_enter(struct clv_vcpu *vcpu)
 {

@@ -5,7 +5,6 @@
  */
 #include <linux/cpu.h>
 #include <linux/cpuhotplug.h>
-#include <linux/reboot.h>
 #include <asm/mce.h>
 #include <asm/ptrace.h>
 #include <asm/reboot.h>
@@ -98,39 +97,34 @@ static int hp_offline(unsigned int cpu)
 }
 
 /* One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. */
-static int sys_suspend(void)
+static int sys_suspend(CLV_SYSCORE_ARG)
 {
 	cpu_disable(NULL);
 	return 0;
 }
 
-static void sys_resume(void)
+static void sys_resume(CLV_SYSCORE_ARG)
 {
 	if (READ_ONCE(users))
 		enable_here();
 }
 
-CLV_SYSCORE_DEFINE(sys_suspend, sys_resume);
-
-static int reboot_notify(struct notifier_block *nb, unsigned long action, void *data)
+/* Reboot, kexec and power-off: all CPUs are here, IRQs on, and none goes any more. */
+static void sys_shutdown(CLV_SYSCORE_ARG)
 {
 	mutex_lock(&host_lock);
 	WRITE_ONCE(clv_rebooting, true);
 	on_each_cpu(cpu_disable, NULL, 1);
 	mutex_unlock(&host_lock);
-	return NOTIFY_OK;
 }
 
-static struct notifier_block reboot_nb = {
-	.notifier_call = reboot_notify,
-};
+CLV_SYSCORE_DEFINE(.suspend = sys_suspend, .resume = sys_resume, .shutdown = sys_shutdown);
 
 /*
- * On each CPU when the host crashes or restarts in an emergency, maybe from
- * an NMI: no locks. A CPU in VMX operation ignores INIT (SDM vol. 3C 24.8),
- * which would hang the restart. On AMD-V only a clear GIF holds INIT off (APM
- * vol. 2 15.17), and it is set again before anything can crash: no callback
- * there, and so no wait for RCU when the last VM goes.
+ * On each CPU when the host crashes or restarts in an emergency, maybe from an NMI: no locks. A CPU
+ * in VMX operation ignores INIT (SDM vol. 3C 24.8), which would hang the restart. On AMD-V only a
+ * clear GIF holds INIT off (APM vol. 2 15.17), and it is set again before anything can crash: no
+ * callback there, and so no wait for RCU when the last VM goes.
  */
 static void emergency_disable(void)
 {
@@ -197,18 +191,12 @@ int clv_host_init(void)
 	if (ret < 0)
 		return ret;
 	hp_state = ret;
-	ret = register_reboot_notifier(&reboot_nb);
-	if (ret) {
-		cpuhp_remove_state_nocalls(hp_state);
-		return ret;
-	}
-	clv_syscore_register();
+	register_syscore(&clv_syscore);
 	return 0;
 }
 
 void clv_host_exit(void)
 {
-	clv_syscore_unregister();
-	unregister_reboot_notifier(&reboot_nb);
+	unregister_syscore(&clv_syscore);
 	cpuhp_remove_state_nocalls(hp_state);
 }

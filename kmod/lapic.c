@@ -737,9 +737,8 @@ void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *st)
 }
 
 /*
- * The mode may be set by the same call, before or after: id and LDR are good
- * in the form of either mode. Registers that follow from others (PPR, the
- * current count) may hold anything.
+ * The mode may be set by the same call, before or after: id and LDR are good in the form of either
+ * mode. Registers that follow from others (PPR, the current count) may hold anything.
  */
 int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *st)
 {

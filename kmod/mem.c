@@ -2,15 +2,14 @@
 /*
  * cleave: guest memory: slots, the mmu notifier, stage-2 faults.
  *
- * No page is pinned and none referenced: a stage-2 leaf is a copy of the
- * host's page-table entry, and goes before that entry does. A notifier first
- * raises cmm->in_progress over its range, then zaps under the write side of
- * s2.lock; a fault holds the read side from its look at in_progress over its
- * walk of the host's page table to its clv_s2_map(). Why that needs no sequence
- * count: Documentation/locking.rst.
+ * No page is pinned and none referenced: a stage-2 leaf is a copy of the host's page-table entry,
+ * and goes before that entry does. A notifier first raises cmm->in_progress over its range, then
+ * zaps under the write side of s2.lock; a fault holds the read side from its look at in_progress
+ * over its walk of the host's page table to its clv_s2_map(). Why that needs no sequence count:
+ * Documentation/locking.rst.
  *
- * Locks: cmm->lock -> vm->s2.lock -> cmm->range_lock. Notifiers may not sleep
- * and run below reclaim, so nothing is allocated under these.
+ * Locks: cmm->lock -> vm->s2.lock -> cmm->range_lock. Notifiers may not sleep and run below
+ * reclaim, so nothing is allocated under these.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -241,9 +240,8 @@ static const struct mmu_notifier_ops clv_mn_ops = {
 };
 
 /*
- * The largest leaf around gfn that lies in the slot, has its place in the
- * owner's memory too, and that no invalidation in progress touches; 0: gfn's
- * own page is touched. s2.lock held.
+ * The largest leaf around gfn that lies in the slot, has its place in the owner's memory too, and
+ * that no invalidation in progress touches; 0: gfn's own page is touched. s2.lock held.
  */
 static int fault_level(struct clv_vm *vm, const struct clv_slot *slot, u64 gfn, bool busy)
 {
@@ -277,10 +275,9 @@ struct host_leaf {
 };
 
 /*
- * Walks the page table of current->mm, all of whose levels have one format
- * (SDM vol. 3A 4.5.4). IRQs off keeps it from being freed, as for
- * get_user_pages_fast(): tables go only after an IPI to, or an RCU grace period
- * of, each CPU that uses the mm. False: no leaf is there.
+ * Walks the page table of current->mm, all of whose levels have one format (SDM vol. 3A 4.5.4).
+ * IRQs off keeps it from being freed, as for get_user_pages_fast(): tables go only after an IPI to,
+ * or an RCU grace period of, each CPU that uses the mm. False: no leaf is there.
  */
 static bool host_walk(struct mm_struct *mm, unsigned long hva, struct host_leaf *h)
 {
@@ -301,12 +298,11 @@ static bool host_walk(struct mm_struct *mm, unsigned long hva, struct host_leaf 
 }
 
 /*
- * What a guest may do with a page; 0: nothing. It gets ordinary memory only,
- * write-back, encrypted if the host encrypts, whose life the host's notifiers
- * describe: no device memory, no page tables of a driver's own making. The
- * zero page is special but never goes away. Writable only where the host's
- * entry is dirty already: the guest's writes do not set that bit, and a clean
- * page may be dropped without being written out.
+ * What a guest may do with a page; 0: nothing. It gets ordinary memory only, write-back, encrypted
+ * if the host encrypts, whose life the host's notifiers describe: no device memory, no page tables
+ * of a driver's own making. The zero page is special but never goes away. Writable only where the
+ * host's entry is dirty already: the guest's writes do not set that bit, and a clean page may be
+ * dropped without being written out.
  */
 static u32 host_prot(const struct clv_slot *slot, const struct host_leaf *h)
 {
@@ -324,9 +320,8 @@ static u32 host_prot(const struct clv_slot *slot, const struct host_leaf *h)
 }
 
 /*
- * Maps the present neighbours in the aligned block around gfn, whose leaf of
- * 4 KiB was just mapped, as far as the host's table or leaf at hand reaches.
- * Same locks as host_walk().
+ * Maps the present neighbours in the aligned block around gfn, whose leaf of 4 KiB was just mapped,
+ * as far as the host's table or leaf at hand reaches. Same locks as host_walk().
  */
 static void fault_around(struct clv_vcpu *vcpu, const struct clv_slot *slot, u64 gfn,
 			 const struct host_leaf *h)
@@ -481,8 +476,7 @@ int clv_mem_vm_create(struct clv_vm *vm)
 }
 
 /*
- * No vCPU runs any more, but all still exist: until this returns a notifier
- * may flush or kick them.
+ * No vCPU runs any more, but all still exist: until this returns a notifier may flush or kick them.
  */
 void clv_mem_vm_destroy(struct clv_vm *vm)
 {

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: the flight recorder: a vCPU's last exits and its counters, in pages
- * that user space may map and read while the vCPU runs. Written by the vCPU's
- * own thread; what is in the pages is never read back to decide anything but
- * where the next record goes.
+ * cleave: the flight recorder: a vCPU's last exits and its counters, in pages that user space may
+ * map and read while the vCPU runs. Written by the vCPU's own thread; what is in the pages is never
+ * read back to decide anything but where the next record goes.
  */
 #include <asm/msr.h>
 #include "backend.h"

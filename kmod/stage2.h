@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * cleave: stage-2 page tables, EPT or NPT by a format that is data.
- * stage2.c is the only writer of entries. Also built in user space by the
- * unit tests.
+ * cleave: stage-2 page tables, EPT or NPT by a format that is data. stage2.c is the only writer of
+ * entries. Also built in user space by the unit tests.
  */
 #ifndef CLV_STAGE2_H
 #define CLV_STAGE2_H
@@ -70,11 +69,10 @@ int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
 void clv_s2_cache_free(struct clv_s2_cache *c);
 
 /*
- * Maps one leaf, gfn and pfn aligned to it. Read side held. prot: CLV_S2_R, W,
- * X; R is always given. 0: mapped, or there already with these permissions or
- * more (added to a leaf of this level). -EAGAIN: another mapping is in the way
- * (smaller ones; a larger one with less permission; another page), and the
- * caller maps smaller or unmaps. -ENOMEM: the cache ran empty.
+ * Maps one leaf, gfn and pfn aligned to it. Read side held. prot: CLV_S2_R, W, X; R is always
+ * given. 0: mapped, or there already with these permissions or more (added to a leaf of this
+ * level). -EAGAIN: another mapping is in the way (smaller ones; a larger one with less permission;
+ * another page), and the caller maps smaller or unmaps. -ENOMEM: the cache ran empty.
  */
 int clv_s2_map(struct clv_s2 *s2, u64 gfn, u64 pfn, int level, u32 prot, struct clv_s2_cache *c);
 
@@ -86,10 +84,9 @@ enum clv_s2_op {
 };
 
 /*
- * On what maps [gfn, gfn + n), write side held. True: something was there to
- * change, or accessed; after UNMAP and PROTECT the caller then flushes the TLBs
- * before it drops the lock. Tables that UNMAP emptied go to *free, and are given
- * back by clv_s2_free_tables() after the flush.
+ * On what maps [gfn, gfn + n), write side held. True: something was there to change, or accessed;
+ * after UNMAP and PROTECT the caller then flushes the TLBs before it drops the lock. Tables that
+ * UNMAP emptied go to *free, and are given back by clv_s2_free_tables() after the flush.
  */
 bool clv_s2_range(struct clv_s2 *s2, enum clv_s2_op op, u64 gfn, u64 n, void **free);
 void clv_s2_free_tables(struct clv_s2 *s2, void **free);

@@ -210,8 +210,10 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
 		st->debug = vcpu->debug;
 	if (groups & CLEAVE_XCRS)
 		st->xcrs.xcr0 = vcpu->xcr0;
-	if (groups & CLEAVE_EVENTS)
-		clv_events_get(vcpu, &st->events);
+	if (groups & CLEAVE_EVENTS) {
+		clv_events_take_nmis(vcpu);
+		st->events = vcpu->events;
+	}
 	if (groups & CLEAVE_MP) {
 		st->mp.state = vcpu->mp_state;
 		st->mp.sipi_vector = READ_ONCE(vcpu->sipi_vector);

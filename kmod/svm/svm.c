@@ -57,9 +57,8 @@ static int svm_probe(const char **why)
 }
 
 /*
- * A page for a VMCB or a save area: its address for the CPU, or 0. Not at a
- * 2 MiB boundary: hosts with SNP take a fault there (AMD erratum on RMP checks
- * of such pages).
+ * A page for a VMCB or a save area: its address for the CPU, or 0. Not at a 2 MiB boundary: hosts
+ * with SNP take a fault there (AMD erratum on RMP checks of such pages).
  */
 static u64 alloc_area(gfp_t gfp)
 {

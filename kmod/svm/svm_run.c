@@ -253,9 +253,8 @@ void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 }
 
 /*
- * The window for interrupts is an intercepted virtual interrupt of the highest
- * priority. The one for NMIs is IRET's intercept, armed with the mask, and
- * step_begin().
+ * The window for interrupts is an intercepted virtual interrupt of the highest priority. The one
+ * for NMIs is IRET's intercept, armed with the mask, and step_begin().
  */
 void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 {
@@ -283,9 +282,8 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 }
 
 /*
- * The event whose delivery the exit cut short. INT n, INT3 and INTO are
- * forgotten, as RIP is still at them and they will run again; not so an
- * exception of that vector that came from EVENTINJ.
+ * The event whose delivery the exit cut short. INT n, INT3 and INTO are forgotten, as RIP is still
+ * at them and they will run again; not so an exception of that vector that came from EVENTINJ.
  */
 static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 {
@@ -503,9 +501,8 @@ static bool is_our_step(struct svm_vcpu *svm)
 }
 
 /*
- * Of SVM's instructions and MONITOR, which the guest does not have, the CPU
- * checks privilege and operands before their intercepts (APM vol. 2 15.9): a
- * #GP where the guest is due a #UD.
+ * Of SVM's instructions and MONITOR, which the guest does not have, the CPU checks privilege and
+ * operands before their intercepts (APM vol. 2 15.9): a #GP where the guest is due a #UD.
  */
 static bool is_hidden_insn(struct clv_vcpu *vcpu)
 {

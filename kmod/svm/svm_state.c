@@ -5,9 +5,8 @@
 #include "vmcb.h"
 
 /*
- * VMCB attributes are bits 55:52 and 47:40 of a descriptor (APM vol. 2 15.5),
- * the neutral form leaves a gap between the two and has a bit for "unusable",
- * which is a clear P bit here.
+ * VMCB attributes are bits 55:52 and 47:40 of a descriptor (APM vol. 2 15.5), the neutral form
+ * leaves a gap between the two and has a bit for "unusable", which is a clear P bit here.
  */
 static void pull_seg(struct cleave_segment *s, const struct vmcb_seg *v)
 {
@@ -73,10 +72,9 @@ static void push_segs(struct svm_vcpu *svm)
 }
 
 /*
- * The real CR0 has CD and NW clear, as caching is not the guest's to switch
- * off, the real CR4 has MCE set, as machine checks are the host's. Writes exit
- * always, so what the guest sees is known; reads exit while there is a
- * difference to see.
+ * The real CR0 has CD and NW clear, as caching is not the guest's to switch off, the real CR4 has
+ * MCE set, as machine checks are the host's. Writes exit always, so what the guest sees is known;
+ * reads exit while there is a difference to see.
  */
 static void push_crs(struct svm_vcpu *svm)
 {

@@ -12,7 +12,6 @@ static struct clv_vm vm;
 static struct clv_vcpu vcpu, before;
 static u64 apic_base, cr8;
 static bool lapic_bad, events_bad;
-static struct cleave_events events_now;
 static int lapic_sets;
 
 void clv_regs_pull(struct clv_vcpu *v, u32 groups)
@@ -79,12 +78,11 @@ bool clv_events_ok(const struct cleave_events *ev)
 
 void clv_events_set(struct clv_vcpu *v, const struct cleave_events *ev)
 {
-	events_now = *ev;
+	v->events = *ev;
 }
 
-void clv_events_get(struct clv_vcpu *v, struct cleave_events *ev)
+void clv_events_take_nmis(struct clv_vcpu *v)
 {
-	*ev = events_now;
 }
 
 void clv_cpuid_query(struct clv_vcpu *v, struct cleave_cpuid_entry *e)
@@ -113,7 +111,6 @@ static void make(void)
 	lapic_bad = false;
 	events_bad = false;
 	lapic_sets = 0;
-	memset(&events_now, 0, sizeof(events_now));
 	clv_state_reset(&vcpu, false);
 }
 
@@ -429,7 +426,7 @@ UNIT_TEST(events_and_the_interrupt_flag)
 	CHECK_EQ(clv_state_set(&vcpu, &st), -EINVAL);
 	st.regs.rflags |= X86_EFLAGS_IF;
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
-	CHECK_EQ(events_now.injected.type, CLEAVE_EVENT_INTERRUPT);
+	CHECK_EQ(vcpu.events.injected.type, CLEAVE_EVENT_INTERRUPT);
 	/* The group alone, against the flags that are there. */
 	st.groups = CLEAVE_EVENTS;
 	CHECK_EQ(clv_state_set(&vcpu, &st), 0);
