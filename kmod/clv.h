@@ -72,6 +72,9 @@ struct clv_vm {
 				 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
 				 BIT(X86_TRAP_AC))
 
+/* B0 to B3, BD, BS, BT: what #DB sets in DR6 (SDM vol. 3B 18.2.3, APM vol. 2 13.1.1.3). */
+#define CLV_DR6_EVENTS	0xe00fULL
+
 /* Groups of cached registers: bits of clv_vcpu.avail and .dirty. */
 #define CLV_REG_RIP	BIT(0)
 #define CLV_REG_RSP	BIT(1)

@@ -9,7 +9,6 @@
 #include "trace.h"
 
 #define DR6_B		0xfULL		/* which breakpoint */
-#define DR6_PAYLOAD	0xe00fULL	/* and BD, BS, BT */
 #define DR7_GD		BIT(13)
 
 /* Of the second class in SDM vol. 3A table 6-4; page faults are the third. */
@@ -208,7 +207,7 @@ static bool event_ok(const struct cleave_event *ev)
 		return false;
 	if (payload && ev->vector != X86_TRAP_PF && ev->vector != X86_TRAP_DB)
 		return false;
-	if (ev->vector == X86_TRAP_DB && (ev->payload & ~DR6_PAYLOAD))
+	if (ev->vector == X86_TRAP_DB && (ev->payload & ~CLV_DR6_EVENTS))
 		return false;
 	return ev->error_code <= (error ? U16_MAX : 0) && (payload || !ev->payload);
 }

@@ -19,7 +19,6 @@
 #include "clv.h"
 
 #define LAPIC_VERSION	0x00050014
-#define X2APIC_MSR	0x800
 #define VECTOR_WORDS	(256 / 64)
 #define TIMER_MODE	(3 << 17)
 
@@ -550,14 +549,14 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 
 static bool has_msr(const struct clv_lapic *l, u32 msr, u8 access)
 {
-	return is_x2apic(l) && msr >= X2APIC_MSR && msr <= X2APIC_MSR + 0x3f &&
-	       (lapic_regs[msr - X2APIC_MSR].access & access);
+	return is_x2apic(l) && msr >= APIC_BASE_MSR && msr <= APIC_BASE_MSR + 0x3f &&
+	       (lapic_regs[msr - APIC_BASE_MSR].access & access);
 }
 
 int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 {
 	struct clv_lapic *l = vcpu->lapic;
-	u32 off = (msr - X2APIC_MSR) << 4;
+	u32 off = (msr - APIC_BASE_MSR) << 4;
 
 	lockdep_assert_held(&vcpu->mutex);
 	clv_lapic_timer_sync(vcpu);
@@ -575,7 +574,7 @@ int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 {
 	struct clv_lapic *l = vcpu->lapic;
-	u32 off = (msr - X2APIC_MSR) << 4, mask;
+	u32 off = (msr - APIC_BASE_MSR) << 4, mask;
 
 	lockdep_assert_held(&vcpu->mutex);
 	clv_lapic_timer_sync(vcpu);

@@ -134,8 +134,7 @@ static struct clv_mm *to_cmm(struct mmu_notifier *mn)
 	return container_of(mn, struct clv_mm, mn);
 }
 
-static bool cmm_range(struct clv_mm *cmm, enum clv_s2_op op, unsigned long start,
-		      unsigned long end)
+static bool cmm_range(struct clv_mm *cmm, enum clv_s2_op op, unsigned long start, unsigned long end)
 {
 	struct clv_vm *vm;
 	bool hit = false;

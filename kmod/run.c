@@ -8,18 +8,6 @@
 #include "compat.h"
 #include "trace.h"
 
-static void load(struct clv_vcpu *vcpu)
-{
-	clv_backend->vcpu_load(vcpu);
-	vcpu->loaded = true;
-}
-
-static void put(struct clv_vcpu *vcpu)
-{
-	vcpu->loaded = false;
-	clv_backend->vcpu_put(vcpu);
-}
-
 /*
  * Where virtualization is off there is no VMCS to read: on a CPU that comes or
  * goes, which this thread is not on for long, or while the host goes down.
@@ -37,12 +25,12 @@ void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 			schedule_timeout_killable(1);
 			preempt_disable();
 		}
-		load(vcpu);
+		clv_backend->vcpu_load(vcpu);
 	}
 	clv_backend->regs_pull(vcpu, groups);
 	vcpu->avail |= groups;
 	if (!loaded) {
-		put(vcpu);
+		clv_backend->vcpu_put(vcpu);
 		preempt_enable();
 	}
 }
@@ -201,6 +189,13 @@ static bool must_not_enter(struct clv_vcpu *vcpu)
 	       clv_work_needs_user() || !clv_host_cpu_enabled() || READ_ONCE(vcpu->vm->dead);
 }
 
+static void put(struct clv_vcpu *vcpu)
+{
+	vcpu->loaded = false;
+	clv_backend->vcpu_put(vcpu);
+	preempt_enable();
+}
+
 /* One entry and exit. False: called off. The only caller of backend->enter(). */
 static bool enter_once(struct clv_vcpu *vcpu)
 {
@@ -215,7 +210,8 @@ static bool enter_once(struct clv_vcpu *vcpu)
 		schedule_timeout_interruptible(1);
 		return false;
 	}
-	load(vcpu);
+	clv_backend->vcpu_load(vcpu);
+	vcpu->loaded = true;
 	clv_events_deliver(vcpu);
 	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
@@ -230,7 +226,6 @@ static bool enter_once(struct clv_vcpu *vcpu)
 		WRITE_ONCE(vcpu->cpu, -1);
 		local_irq_enable();
 		put(vcpu);
-		preempt_enable();
 		return false;
 	}
 	gen = atomic64_read(&vcpu->vm->tlb_gen);
@@ -251,7 +246,6 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	vtime_account_guest_exit();
 	local_irq_enable();
 	put(vcpu);
-	preempt_enable();
 	return true;
 }
 

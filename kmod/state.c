@@ -19,7 +19,6 @@
 			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define RFLAGS_RESERVED	(~0ULL << 22 | BIT(15) | BIT(5) | BIT(3))
 #define PDPTE_RESERVED	0x1c6ULL	/* and bit 5, which QEMU sets as accessed */
-#define DR6_WRITABLE	0xe00fULL
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_WRITABLE	0xffff23ffULL
 #define DR7_FIXED	0x400ULL
@@ -261,7 +260,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	if (groups & CLEAVE_DEBUG) {
 		clv_regs_touch(vcpu, CLV_REG_DEBUG);
 		vcpu->debug = st->debug;
-		vcpu->debug.dr6 = (st->debug.dr6 & DR6_WRITABLE) | DR6_FIXED;
+		vcpu->debug.dr6 = (st->debug.dr6 & CLV_DR6_EVENTS) | DR6_FIXED;
 		vcpu->debug.dr7 = (st->debug.dr7 & DR7_WRITABLE) | DR7_FIXED;
 	}
 	if (groups & CLEAVE_XCRS)
@@ -407,8 +406,7 @@ int clv_cr4_write(struct clv_vcpu *vcpu, u64 val)
 
 	clv_regs_need(vcpu, CLV_REG_CRS);
 	changed = val ^ s->cr4;
-	if ((val & vcpu->caps.cr4_reserved) ||
-	    ((changed & X86_CR4_LA57) && (s->efer & EFER_LMA)) ||
+	if ((val & vcpu->caps.cr4_reserved) || ((changed & X86_CR4_LA57) && (s->efer & EFER_LMA)) ||
 	    ((changed & val & X86_CR4_PCIDE) && (s->cr3 & 0xfff)))
 		return -EINVAL;
 	return crs_take(vcpu, s->cr0, s->cr3, val);

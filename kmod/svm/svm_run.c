@@ -13,14 +13,9 @@
 /* Entries for which MOV DR stays free once it was used. */
 #define DR_FREE_ENTRIES	64
 
-/* Bits of DR6 that #DB sets; the rest is 1, or other CPUs' (APM vol. 2 13.1.1.3). */
-#define DR6_EVENTS	((u64)(DR6_BD | DR6_BS | DR6_BT | DR_TRAP_BITS))
-
 /* Intercepted during a step. INT3 and INTO are not: RIP would be at them. */
 #define STEP_EXCEPTIONS	(~(u32)(BIT(X86_TRAP_BP) | BIT(X86_TRAP_OF)))
 
-#define PTE_P		BIT_ULL(0)
-#define PTE_PS		BIT_ULL(7)
 #define PTE_ADDR	GENMASK_ULL(51, 12)
 
 /* With CLV_WINDOW_*: step over the interrupt shadow instead. */
@@ -324,7 +319,7 @@ struct walk {
 	u64 table;
 	int levels;
 	int bits;	/* of the address that one level decides on */
-	int max_leaf;	/* highest level at which PTE_PS makes a leaf */
+	int max_leaf;	/* highest level at which PS makes a leaf */
 };
 
 /*
@@ -354,9 +349,9 @@ static int gva_to_gpa(struct clv_vcpu *vcpu, u64 gva, u64 *gpa)
 		if (clv_mem_read(vcpu->vm, w.table + index * size, &raw, size))
 			return -ENOENT;
 		addr = le64_to_cpu(raw);
-		if (!(addr & PTE_P))
+		if (!(addr & _PAGE_PRESENT))
 			return -EFAULT;
-		if (level == 1 || (level <= w.max_leaf && (addr & PTE_PS))) {
+		if (level == 1 || (level <= w.max_leaf && (addr & _PAGE_PSE))) {
 			/* A 4 MiB page may lie above 4 GiB: 39:32 in 20:13 (APM vol. 2 5.2.2). */
 			if (level == 2 && size == 4)
 				addr = (addr & 0xffc00000) | (addr >> 13 & 0xff) << 32;
@@ -491,7 +486,7 @@ static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 /* The end of a step that the guest knows nothing of? Breakpoints it hit are its own. */
 static bool is_our_step(struct svm_vcpu *svm)
 {
-	u64 *dr6 = &svm->vcpu.debug.dr6, fresh = *dr6 & ~svm->step_dr6 & DR6_EVENTS;
+	u64 *dr6 = &svm->vcpu.debug.dr6, fresh = *dr6 & ~svm->step_dr6 & CLV_DR6_EVENTS;
 
 	if (!svm->stepping || svm->step_tf)
 		return false;
@@ -535,7 +530,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 		if (is_our_step(svm))
 			exit->kind = CLEAVE_KIND_WINDOW;
 		ev->flags = CLEAVE_EVENT_PAYLOAD;
-		ev->payload = vcpu->debug.dr6 & DR6_EVENTS;
+		ev->payload = vcpu->debug.dr6 & CLV_DR6_EVENTS;
 	}
 }
 

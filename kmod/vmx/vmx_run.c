@@ -13,7 +13,6 @@
 /* Entries for which MOV DR stays free once it was used. */
 #define DR_FREE_ENTRIES	64
 
-#define DR6_EVENTS	0xe00fULL	/* of an exit qualification, SDM vol. 3C table 28-1 */
 #define DR6_QUIET	0xffff0ff0ULL
 #define DR7_ENABLED	0xffULL
 
@@ -417,7 +416,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 		exit->kind = CLEAVE_KIND_MCE;
 	} else if (exit->event.vector == X86_TRAP_DB) {
 		exit->event.flags = CLEAVE_EVENT_PAYLOAD;
-		exit->event.payload = q & DR6_EVENTS;
+		exit->event.payload = q & CLV_DR6_EVENTS;	/* SDM vol. 3C table 28-1 */
 		/* INT1 is a trap, but its exit comes before it. */
 		if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_PRIV_SW_EXCEPTION) {
 			vcpu->regs.rip = exit->next_rip;
