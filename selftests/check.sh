@@ -155,6 +155,7 @@ make_overlay()
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done
+	poke_build "$kver" && cp "$build/poke/$kver/poke.ko" "$overlay/modules/" || return
 	[ ! -d "$kernels/$kver/modules" ] || cp "$kernels/$kver"/modules/* "$overlay/modules/"
 }
 

@@ -73,6 +73,16 @@ module_build()
 	return $rc
 }
 
+# poke_build RELEASE: selftests/poke for that kernel, in build/poke/RELEASE.
+poke_build()
+{
+	local dir=$build/poke/$1 headers=/usr/src/linux-headers-$1
+
+	[ -d "$headers" ] || headers=/lib/modules/$1/build
+	mkdir -p "$dir" && ln -sf "$top"/selftests/poke/* "$dir/" &&
+		make --no-print-directory -C "$headers" M="$dir" KMOD="$top/kmod" modules 2>&1
+}
+
 # copy_libs TREE PROGRAM: the shared libraries of PROGRAM, at the same paths.
 copy_libs()
 {
