@@ -490,3 +490,20 @@ UNIT_TEST(odd_bytes)
 	for (i = 0; i < text_len; i++)
 		CHECK(text[i] == '\n' || (text[i] >= ' ' && text[i] <= '~'));
 }
+
+UNIT_TEST(long_texts)
+{
+	struct json_object *doc = json_object_new_object();
+	char big[5000];
+
+	memset(big, 'x', sizeof(big) - 1);
+	big[sizeof(big) - 1] = 0;
+	doc_text(doc, "name", "web-1");
+	doc_text(doc, "status", "dead");
+	doc_text(doc, "kernel", big);
+	doc_text(doc_object(doc, "why"), "what", big);
+	json_object_put(told(doc, 16));
+	SAYS("the guest died\n  what          xxx");
+	SAYS("xxx\n  guest         xxx");
+	CHECK(text[text_len - 1] == '\n');
+}

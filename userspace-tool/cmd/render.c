@@ -12,10 +12,14 @@ void render_print(FILE *f, const char *fmt, ...)
 {
 	char line[1024], *p;
 	va_list ap;
+	int n;
 
 	va_start(ap, fmt);
-	vsnprintf(line, sizeof(line), fmt, ap);
+	n = vsnprintf(line, sizeof(line), fmt, ap);
 	va_end(ap);
+	/* Cut, it is a line all the same. */
+	if (n >= (int)sizeof(line) && fmt[strlen(fmt) - 1] == '\n')
+		line[sizeof(line) - 2] = '\n';
 	for (p = line; *p; p++)
 		if ((*p < ' ' || *p > '~') && !(*p == '\n' && !p[1]))
 			*p = '?';
