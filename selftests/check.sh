@@ -173,9 +173,11 @@ complaints()
 declare -A host_pid
 start_host()
 {
-	local id=$1-$2
+	local id=$1-$2 mem=3072
 
-	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m 3072 -t "${HOST_LIMIT:-3600}" \
+	# A gigabyte that no boot loader or early allocation has touched.
+	[ "$1" != vmx ] || mem=5120
+	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m "$mem" -t "${HOST_LIMIT:-3600}" \
 		-a "hugepagesz=1G hugepages=1" -l "$build/check-$id.log" "$build/check/$id" \
 		>"$build/check-$id.out" 2>&1 </dev/null &
 	host_pid[$id]=$!
