@@ -17,11 +17,14 @@ host_describe()
 	fi
 }
 
+# One thread for all CPUs: in QEMU 7.2 with a thread each, now and then an exit
+# leaves a CPU with the host's registers and nested paging still on, or takes an
+# interrupt away that came in meanwhile. TCG_THREAD=multi has them all the same.
 host_command()
 {
 	if svm_nested && [ -z "$icount" ]; then
 		qemu_command -accel kvm -cpu host
 	else
-		qemu_command -accel tcg ${icount:+-icount shift=0,sleep=off} -cpu EPYC,+svm
+		qemu_command -accel "tcg,thread=${TCG_THREAD:-single}" ${icount:+-icount shift=0,sleep=off} -cpu EPYC,+svm
 	fi
 }
