@@ -137,6 +137,26 @@ static int take_requests(struct clv_vcpu *vcpu)
 	return 0;
 }
 
+static enum clv_next handle(struct clv_vcpu *vcpu, struct clv_exit *exit)
+{
+	enum clv_next next;
+
+	clv_record_begin(vcpu, exit);
+	next = clv_handle_exit(vcpu, exit);
+	clv_record_end(vcpu);
+	return next;
+}
+
+/* What the event logic found, and no exit of the CPU's. */
+static void handle_shutdown(struct clv_vcpu *vcpu)
+{
+	struct clv_exit exit = { .kind = CLEAVE_KIND_SHUTDOWN };
+
+	clv_regs_need(vcpu, CLV_REG_RIP);
+	exit.rip = vcpu->regs.rip;
+	handle(vcpu, &exit);
+}
+
 enum { READY_USER, READY_ENTER, READY_AGAIN };	/* or -errno */
 
 /* Is the vCPU to be entered, or the run page filled? Sleeps where it is neither. */
@@ -166,7 +186,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu))
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
 	if (vcpu->mp_state == CLEAVE_MP_SHUTDOWN) {
-		clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, NULL);
+		handle_shutdown(vcpu);
 		return READY_USER;
 	}
 	if (vcpu->want_window && vcpu->mp_state <= CLEAVE_MP_HALTED &&
@@ -251,7 +271,6 @@ static bool enter_once(struct clv_vcpu *vcpu)
 
 static int loop(struct clv_vcpu *vcpu)
 {
-	enum clv_next next;
 	struct clv_exit exit;
 	int ret;
 
@@ -265,10 +284,7 @@ static int loop(struct clv_vcpu *vcpu)
 		exit.entered = vcpu->events.injected;
 		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
 		clv_backend->decode_exit(vcpu, &exit);
-		clv_record_begin(vcpu, &exit);
-		next = clv_handle_exit(vcpu, &exit);
-		clv_record_end(vcpu);
-		if (next == CLV_TO_USER)
+		if (handle(vcpu, &exit) == CLV_TO_USER)
 			return 0;
 	}
 }
