@@ -45,26 +45,18 @@ long file_number(const char *path)
 	return n;
 }
 
-/* The sum of what lines of a file in /proc, of this format, give; 0: there is none. */
-static long sum_of(const char *path, const char *format)
+long mem_free_kib(void)
 {
-	FILE *f = fopen(path, "re");
-	long n, sum = 0;
-	char line[256];
+	FILE *f = fopen("/proc/zoneinfo", "re");
+	long pages = 0, n;
+	char line[128];
 
 	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, format, &n) == 1)
-			sum += n;
+		if (sscanf(line, " pages free %ld", &n) == 1 || sscanf(line, " count: %ld", &n) == 1)
+			pages += n;
 	if (f)
 		fclose(f);
-	return sum;
-}
-
-/* The kernel does not count what a CPU has freed and keeps for its next allocations. */
-long mem_available_kib(void)
-{
-	return sum_of("/proc/meminfo", "MemAvailable: %ld") +
-	       sum_of("/proc/zoneinfo", " count: %ld") * (sysconf(_SC_PAGESIZE) / 1024);
+	return pages * (getpagesize() / 1024);
 }
 
 bool module_there(void)

@@ -18,10 +18,24 @@
 		nap_us(200);						\
 	!!(cond); })
 
+/*
+ * Is there a round of work that costs less than kib of free memory, once all is
+ * given back? A leak of that much a round shows in each of them; what else
+ * lives on the host takes and gives as it likes.
+ */
+#define MEMORY_RETURNS(kib, rounds, work) ({				\
+	bool back_ = false;						\
+	for (int round_ = 0; round_ < (rounds) && !back_; round_++) {	\
+		long free_ = mem_free_kib();			\
+		work;							\
+		back_ = WAIT_FOR(free_ - mem_free_kib() < (kib), 2000);	\
+	}								\
+	back_; })
+
 void nap_us(unsigned int us);
 int file_write(const char *path, const char *text);	/* 0 or -errno */
 long file_number(const char *path);			/* -1: none there */
-long mem_available_kib(void);
+long mem_free_kib(void);				/* with what CPUs keep at hand */
 
 /* The module; -errno as the kernel says. */
 bool module_there(void);
