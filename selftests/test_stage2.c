@@ -617,9 +617,10 @@ TEST_F_TIMEOUT(stage2, everything_at_once, 60)
 	EXPECT_EQ(0, r.error);
 	/* Nothing but faults of a moment brought it out. */
 	EXPECT_TRUE(self->v.run->exit == CLEAVE_EXIT_NONE ||
-		    self->v.run->exit == CLEAVE_EXIT_FAULT)
-		TH_LOG("exit %u, page %llu held %#llx", self->v.run->exit,
-		       self->v.run->regs.rcx, self->v.run->regs.rax);
+		    self->v.run->exit == CLEAVE_EXIT_FAULT) {
+		TH_LOG("page %llu held %#llx", self->v.run->regs.rcx, self->v.run->regs.rax);
+		vcpu_dump(&self->v);
+	}
 }
 
 /* Device memory and other pages that are nobody's to count must be refused or left alone. */

@@ -394,6 +394,24 @@ int vcpu_run(struct vcpu *vcpu)
 	return xioctl(vcpu->fd, CLEAVE_RUN, NULL);
 }
 
+/* The last exits, the newest at the end. */
+static void recorder_dump(struct vcpu *vcpu)
+{
+	struct cleave_recorder *rec = mmap(NULL, sizeof(*rec), PROT_READ, MAP_SHARED, vcpu->fd, 4096);
+
+	if (rec == MAP_FAILED)
+		return;
+	for (uint64_t i = rec->count < 12 ? 0 : rec->count - 12; i < rec->count; i++) {
+		const struct cleave_record *e = &rec->records[i % CLEAVE_RECORDS];
+
+		fprintf(stderr, "#  %llu tsc %llu rip %#llx kind %u reason %#llx %#llx %#llx detail %#llx"
+			" exit %u entered %u:%u raised %u:%u\n", (unsigned long long)i, e->tsc, e->rip,
+			e->kind, e->raw_reason, e->raw_info[0], e->raw_info[1], e->detail, e->exit,
+			e->entered_type, e->entered_vector, e->raised, e->raised_vector);
+	}
+	munmap(rec, sizeof(*rec));
+}
+
 void vcpu_dump(struct vcpu *vcpu)
 {
 	struct cleave_run *r = vcpu->run;
@@ -401,6 +419,8 @@ void vcpu_dump(struct vcpu *vcpu)
 	fprintf(stderr, "# vCPU %u: exit %u raw %#llx info %#llx %#llx rip %#llx rax %#llx rsp %#llx\n",
 		vcpu->id, r->exit, r->raw_reason, r->raw_info[0], r->raw_info[1], r->rip,
 		r->regs.rax, r->regs.rsp);
+	if (r->exit == CLEAVE_EXIT_SHUTDOWN || r->exit == CLEAVE_EXIT_MMIO)
+		recorder_dump(vcpu);
 	if (r->exit == CLEAVE_EXIT_IO)
 		fprintf(stderr, "#  port %#x size %u flags %#x data %#x\n", r->io.port, r->io.size,
 			r->io.flags, r->io.data);
