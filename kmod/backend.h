@@ -19,10 +19,8 @@ struct clv_exit {
 	u64 next_rip;			/* behind it, truncated to the code size; 0: not known */
 	/* CLEAVE_KIND_STAGE2 */
 	u64 gpa;
-	u64 gva;			/* if gva_valid: the CPU gave it */
 	u32 access;			/* that faulted: CLV_S2_R, W or X */
 	bool walk;			/* by the guest's page walk, not for its data */
-	bool gva_valid;
 	struct {
 		u16 port;
 		u8 size;
@@ -34,8 +32,6 @@ struct clv_exit {
 		u64 value;
 	} cr;				/* CLEAVE_KIND_CR_* */
 	struct cleave_event event;	/* CLEAVE_KIND_EXCEPTION */
-	u8 insn_len;			/* of insn, the first bytes if the CPU gave them */
-	u8 insn[15];
 };
 
 /**

@@ -221,11 +221,7 @@ static void fill_mmio(struct clv_vcpu *vcpu, const struct clv_exit *exit, u32 fl
 
 	memset(&run->mmio, 0, sizeof(run->mmio));
 	run->mmio.gpa = exit->gpa;
-	run->mmio.gva = exit->gva;
-	run->mmio.gva_valid = exit->gva_valid;
 	run->mmio.flags = flags;
-	run->mmio.insn_len = min_t(u8, exit->insn_len, sizeof(run->mmio.insn));
-	memcpy(run->mmio.insn, exit->insn, run->mmio.insn_len);
 }
 
 static u32 access_flags(const struct clv_exit *exit)

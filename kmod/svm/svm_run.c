@@ -460,9 +460,8 @@ static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
 }
 
 /* EXITINFO1 is a page fault's error code and more, APM vol. 2 15.25.6. */
-static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
+static void decode_npf(struct clv_exit *exit)
 {
-	const struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 	u64 info = exit->raw_info[0];
 
 	/* A broken table of ours, or a guest address beyond what nested paging reaches. */
@@ -477,10 +476,6 @@ static void decode_npf(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->walk = info & PFERR_GUEST_PAGE_MASK;
 	exit->access = info & PFERR_WRITE_MASK ? CLV_S2_W :
 		       (info & PFERR_FETCH_MASK) && !exit->walk ? CLV_S2_X : CLV_S2_R;
-	if (static_cpu_has(X86_FEATURE_DECODEASSISTS)) {
-		exit->insn_len = min_t(u8, c->insn_len & 15, sizeof(exit->insn));
-		memcpy(exit->insn, c->insn_bytes, exit->insn_len);
-	}
 }
 
 /* The end of a step that the guest knows nothing of? Breakpoints it hit are its own. */
@@ -599,7 +594,7 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 			decode_insn(vcpu, exit, CLEAVE_KIND_RDMSR, SVM_OP_RDMSR);
 		break;
 	case SVM_EXIT_NPF:
-		decode_npf(vcpu, exit);
+		decode_npf(exit);
 		break;
 	case (u32)SVM_EXIT_ERR:
 		exit->kind = CLEAVE_KIND_REFUSED;

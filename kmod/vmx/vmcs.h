@@ -65,7 +65,7 @@ struct vmx_vcpu {
 
 	/* The last exit; what it does not have is 0. */
 	u32 reason, insn_len, intr_info, intr_error, vectoring, vectoring_error;
-	u64 qualification, gpa, gva;
+	u64 qualification, gpa;
 	bool failed;			/* no exit: qualification is VM_INSTRUCTION_ERROR */
 
 	/* The host's, from enter to put. */

@@ -220,7 +220,6 @@ static void read_exit(struct vmx_vcpu *vmx)
 	if (vmx->intr_info & INTR_INFO_DELIVER_CODE_MASK)
 		vmx->intr_error = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
 	vmx->gpa = has & GPA ? vmcs_read(GUEST_PHYSICAL_ADDRESS) : 0;
-	vmx->gva = has & GPA ? vmcs_read(GUEST_LINEAR_ADDRESS) : 0;
 	vcpu->regs.rip = vmcs_read(GUEST_RIP);
 	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
 	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
@@ -392,9 +391,7 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 static void decode_ept(struct vmx_vcpu *vmx, struct clv_exit *exit, u64 q)
 {
 	exit->gpa = vmx->gpa;
-	exit->gva = vmx->gva;
 	exit->walk = !(q & EPT_VIOLATION_GVA_TRANSLATED);
-	exit->gva_valid = (q & EPT_VIOLATION_GVA_IS_VALID) && !exit->walk;
 	exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
 		       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
 }

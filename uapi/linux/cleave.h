@@ -590,18 +590,13 @@ struct cleave_run {
 			__u32 reserved2;
 		} io;
 		/*
-		 * RIP is at the instruction. @gva is valid if @gva_valid.
-		 * @insn_len bytes of @insn came with the exit (0: read them).
+		 * RIP is at the instruction.
 		 * User space carries it out and changes registers by dirty.
 		 */
 		struct {
 			__u64 gpa;
-			__u64 gva;
 			__u32 flags;
-			__u8 gva_valid;
-			__u8 insn_len;
-			__u8 insn[15];
-			__u8 reserved[3];
+			__u32 reserved;
 		} mmio;
 		/*
 		 * User space puts what RDMSR reads in @data, or sets @error

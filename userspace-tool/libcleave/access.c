@@ -69,8 +69,8 @@ static int linear(struct assist_ctx *c, unsigned int seg, uint64_t off, unsigned
 
 /*
  * The exit's gpa is the answer without a walk for the access that caused it.
- * Without a gva that is the only memory operand, when the page offset fits; a
- * store needs the exit to have been one, for its permission.
+ * That is the only memory operand, when the page offset fits; a store needs the
+ * exit to have been one, for its permission.
  */
 static bool take_hint(struct assist_ctx *c, uint64_t lin, bool write)
 {
@@ -80,8 +80,6 @@ static bool take_hint(struct assist_ctx *c, uint64_t lin, bool write)
 		return false;
 	if (write && !(run->mmio.flags & CLEAVE_ACCESS_WRITE))
 		return false;
-	if (run->mmio.gva_valid)
-		return lin == run->mmio.gva;
 	if (c->in->kind == INSN_MOVS || c->in->kind == INSN_CMPS ||
 	    (c->in->kind >= INSN_PUSH && c->in->kind <= INSN_JMP))
 		return false;

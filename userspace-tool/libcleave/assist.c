@@ -84,22 +84,8 @@ static bool bytes_hold(const struct entry *e)
 	return !(((now[0] ^ then[0]) & e->mask[0]) | ((now[1] ^ then[1]) & e->mask[1]));
 }
 
-static unsigned int given_bytes(const struct cleave_run *run)
+static bool still_valid(const struct entry *e)
 {
-	unsigned int n;
-
-	if (run->exit != CLEAVE_EXIT_MMIO && run->exit != CLEAVE_EXIT_INSN)
-		return 0;
-	n = run->mmio.insn_len;
-	return n <= INSN_MAX ? n : 0;
-}
-
-static bool still_valid(const struct assist_ctx *c, const struct entry *e)
-{
-	unsigned int given = given_bytes(c->run);
-
-	if (given >= e->insn.len)
-		return !memcmp(c->run->mmio.insn, e->bytes, e->insn.len);
 	return e->host && trace_holds(&e->trace) && bytes_hold(e);
 }
 
@@ -141,32 +127,24 @@ static int fetch_page(struct assist_ctx *c, struct entry *e, uint64_t lin, unsig
 /* Fills *e. The bytes are read once and decoded from the copy. */
 static int fetch(struct assist_ctx *c, struct entry *e, uint64_t lin)
 {
-	unsigned int given = given_bytes(c->run), n = 0;
-	int rc = -EAGAIN;
+	unsigned int n = 0;
+	int rc;
 
 	e->insn.len = 0;
 	e->host = NULL;
 	e->lin = lin;
 	e->cr3 = c->s->cr3;
 	e->env = env_of(c);
-	if (given) {
-		memcpy(e->bytes, c->run->mmio.insn, given);
-		rc = insn_decode(&e->insn, e->bytes, given, c->mode);
-	}
-	if (rc == -EAGAIN) {
-		rc = fetch_page(c, e, lin, &n);
+	rc = fetch_page(c, e, lin, &n);
+	if (rc)
+		return rc;
+	rc = insn_decode(&e->insn, e->bytes, n, c->mode);
+	if (rc == -EAGAIN && n < INSN_MAX) {
+		rc = fetch_page(c, e, lin + n, &n);
 		if (rc)
 			return rc;
+		e->host = NULL;
 		rc = insn_decode(&e->insn, e->bytes, n, c->mode);
-		if (rc == -EAGAIN && n < INSN_MAX) {
-			rc = fetch_page(c, e, lin + n, &n);
-			if (rc)
-				return rc;
-			e->host = NULL;
-			rc = insn_decode(&e->insn, e->bytes, n, c->mode);
-		}
-	} else {
-		n = given;
 	}
 	if (!rc && c->mode != 8 && c->r->rip + e->insn.len - 1 > c->s->cs.limit) {
 		e->insn.len = 0;
@@ -185,7 +163,7 @@ static int miss(struct assist_ctx *c, struct entry *keep, uint64_t lin)
 	unsigned int len = e->insn.len;
 
 	c->in = &e->insn;
-	if (rc || (!e->host && !given_bytes(c->run)))
+	if (rc || !e->host)
 		return rc;
 	e->wide = (lin & 4095) <= 4096 - 16;
 	e->mask[0] = assist_mask(len);
@@ -203,7 +181,7 @@ static int find_insn(struct assist_ctx *c)
 		lin = (uint32_t)lin;
 	e = &c->a->cache->entry[(lin ^ lin >> 7) & (CACHE_ENTRIES - 1)];
 	if (e->lin == lin && e->cr3 == c->s->cr3 && e->insn.len && e->env == env_of(c) &&
-	    still_valid(c, e)) {
+	    still_valid(e)) {
 		c->a->hits++;
 		c->in = &e->insn;
 		return 0;
@@ -238,8 +216,7 @@ static bool plain_mov(struct assist_ctx *c, int *rc)
 	lin = assist_effective(c, 0);
 	if (in->seg == SEG_FS || in->seg == SEG_GS)
 		lin += (&c->s->cs + in->seg)->base;
-	if (((lin ^ run->mmio.gpa) & 4095) || (lin & 4095) + size > 4096 ||
-	    (run->mmio.gva_valid && lin != run->mmio.gva))
+	if (((lin ^ run->mmio.gpa) & 4095) || (lin & 4095) + size > 4096)
 		return false;
 	if (in->writes) {
 		v = op->type == OP_IMM ? in->imm : c->gpr[op->reg];
