@@ -203,22 +203,24 @@ GUEST(raises, 64, "mov $0x12345, %ecx\n\tclgi\n\tud2\n\t");
 
 TEST_F(recorder, events)
 {
-	const struct cleave_record *e[16];
-	unsigned int n, i;
+	const struct cleave_record *e = self->r->records, *end;
 
 	GUEST_LONG(&self->v, raises);
 	vcpu_run_trap(&self->v, 6);
-	n = collect(self->r, 0, e, 16);
-	for (i = 0; i < n && e[i]->kind != CLEAVE_KIND_UD; i++)
+	for (end = e + self->r->count; e < end && e->kind != CLEAVE_KIND_UD; e++)
 		;
-	if (i == n)		/* VT-x: CLGI is #UD without an exit */
+	if (e == end)		/* VT-x: CLGI is #UD without an exit */
 		SKIP(return, "no exit at CLGI");
-	EXPECT_EQ(1, e[i]->raised);
-	EXPECT_EQ(6, e[i]->raised_vector);
+	EXPECT_EQ(1, e->raised);
+	EXPECT_EQ(6, e->raised_vector);
 	/* Again, where a page for the handler was missing. */
 	EXPECT_GE(self->r->events[CLEAVE_EVENT_EXCEPTION], 1);
-	EXPECT_EQ(CLEAVE_EVENT_EXCEPTION, e[i + 1]->entered_type);
-	EXPECT_EQ(6, e[i + 1]->entered_vector);
+	/* Whatever the entry ended by, be it the host's. */
+	while (++e < end && !e->entered_type)
+		;
+	ASSERT_LT(e, end);
+	EXPECT_EQ(CLEAVE_EVENT_EXCEPTION, e->entered_type);
+	EXPECT_EQ(6, e->entered_vector);
 }
 
 GUEST(many, 64, "1:\tmov %esi, %eax\n\tcpuid\n\tinc %esi\n\tcmp $1000, %esi\n\tjb 1b\n\t" G_DONE);
