@@ -238,7 +238,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 	u32 flags = access_flags(exit);
 	int err = clv_mem_fault(vcpu, exit->gpa, exit->access, &hva);
 
-	trace_cleave_fault(vcpu->id, exit->gpa, exit->access, hva, err);
+	trace_cleave_fault(vcpu->id, exit->gpa, flags, hva, -err);
 	switch (err) {
 	case 0:
 	case -EAGAIN:

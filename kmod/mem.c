@@ -69,7 +69,7 @@ static bool s2_range(struct clv_vm *vm, enum clv_s2_op op, u64 gfn, u64 n, void 
 {
 	bool hit = clv_s2_range(&vm->s2, op, gfn, n, free);
 
-	trace_cleave_invalidate(gfn, n, op, hit);
+	trace_cleave_invalidate(gfn << PAGE_SHIFT, n << PAGE_SHIFT, op, hit);
 	return hit;
 }
 

@@ -31,18 +31,27 @@ TRACE_EVENT(cleave_exit,
 			     __field(u64, rip)
 			     __field(u64, raw_reason)
 			     __array(u64, raw_info, 2)
-			     __field(u64, detail)),
+			     __field(u64, detail)
+			     __field(u8, entered_type)
+			     __field(u8, entered_vector)
+			     __field(u8, raised)
+			     __field(u8, raised_vector)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
 			   __entry->kind = r->kind;
 			   __entry->exit = r->exit;
 			   __entry->rip = r->rip;
 			   __entry->raw_reason = r->raw_reason;
 			   memcpy(__entry->raw_info, r->raw_info, sizeof(r->raw_info));
-			   __entry->detail = r->detail;),
-	    TP_printk("vcpu=%u kind=%u exit=%u rip=0x%llx raw_reason=0x%llx raw_info=0x%llx,0x%llx detail=0x%llx",
+			   __entry->detail = r->detail;
+			   __entry->entered_type = r->entered_type;
+			   __entry->entered_vector = r->entered_vector;
+			   __entry->raised = r->raised;
+			   __entry->raised_vector = r->raised_vector;),
+	    TP_printk("vcpu=%u kind=%u exit=%u rip=0x%llx raw_reason=0x%llx raw_info=0x%llx,0x%llx detail=0x%llx entered=%u:%u raised=%u:%u",
 		      __entry->vcpu, __entry->kind, __entry->exit, __entry->rip,
 		      __entry->raw_reason, __entry->raw_info[0], __entry->raw_info[1],
-		      __entry->detail)
+		      __entry->detail, __entry->entered_type, __entry->entered_vector,
+		      __entry->raised, __entry->raised_vector)
 );
 
 TRACE_EVENT(cleave_inject,
@@ -60,38 +69,41 @@ TRACE_EVENT(cleave_inject,
 		      __entry->vcpu, __entry->type, __entry->vector, __entry->error_code)
 );
 
-/* What clv_mem_fault() answered: 0, or a negative errno. */
+/* A stage-2 fault; flags: CLEAVE_ACCESS_*; error: an errno, as in struct cleave_run. */
 TRACE_EVENT(cleave_fault,
-	    TP_PROTO(u32 vcpu, u64 gpa, u32 access, unsigned long hva, int error),
-	    TP_ARGS(vcpu, gpa, access, hva, error),
+	    TP_PROTO(u32 vcpu, u64 gpa, u32 flags, unsigned long hva, u32 error),
+	    TP_ARGS(vcpu, gpa, flags, hva, error),
 	    TP_STRUCT__entry(__field(u32, vcpu)
-			     __field(u32, access)
+			     __field(u32, flags)
 			     __field(u64, gpa)
 			     __field(u64, hva)
-			     __field(int, error)),
+			     __field(u32, error)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
-			   __entry->access = access;
+			   __entry->flags = flags;
 			   __entry->gpa = gpa;
 			   __entry->hva = hva;
 			   __entry->error = error;),
-	    TP_printk("vcpu=%u gpa=0x%llx access=%u hva=0x%llx error=%d", __entry->vcpu,
-		      __entry->gpa, __entry->access, __entry->hva, __entry->error)
+	    TP_printk("vcpu=%u gpa=0x%llx flags=0x%x hva=0x%llx error=%u", __entry->vcpu,
+		      __entry->gpa, __entry->flags, __entry->hva, __entry->error)
 );
 
-/* A range of the owner's memory, or of a slot that goes; in whoever's thread it happens. */
+/* A range of a slot that goes, or whose memory does; in whoever's thread it happens. */
 TRACE_EVENT(cleave_invalidate,
-	    TP_PROTO(u64 gfn, u64 npages, u32 op, bool hit),
-	    TP_ARGS(gfn, npages, op, hit),
-	    TP_STRUCT__entry(__field(u64, gfn)
-			     __field(u64, npages)
+	    TP_PROTO(u64 gpa, u64 size, u32 op, bool hit),
+	    TP_ARGS(gpa, size, op, hit),
+	    TP_STRUCT__entry(__field(u64, gpa)
+			     __field(u64, size)
 			     __field(u32, op)
 			     __field(bool, hit)),
-	    TP_fast_assign(__entry->gfn = gfn;
-			   __entry->npages = npages;
+	    TP_fast_assign(__entry->gpa = gpa;
+			   __entry->size = size;
 			   __entry->op = op;
 			   __entry->hit = hit;),
-	    TP_printk("gfn=0x%llx npages=%llu op=%u hit=%d",
-		      __entry->gfn, __entry->npages, __entry->op, __entry->hit)
+	    TP_printk("gpa=0x%llx size=0x%llx op=%s hit=%d", __entry->gpa, __entry->size,
+		      __print_symbolic(__entry->op,
+				       { CLV_S2_UNMAP, "unmap" }, { CLV_S2_PROTECT, "protect" },
+				       { CLV_S2_TEST_YOUNG, "test-young" },
+				       { CLV_S2_CLEAR_YOUNG, "clear-young" }), __entry->hit)
 );
 
 #endif /* CLV_TRACE_H */

@@ -359,9 +359,9 @@ TEST_F(recorder, tracepoints)
 	EXPECT_TRUE(trace_line(text, "cleave_entry", "vcpu=0 rip=0x10000"));
 	EXPECT_TRUE(trace_line(text, "cleave_exit", "vcpu=0 kind=2 exit=0 rip=0x10005"));
 	EXPECT_TRUE(trace_line(text, "cleave_exit", "kind=4 exit=1"));
-	EXPECT_TRUE(trace_line(text, "cleave_fault", "vcpu=0 gpa=0x150000 access=1"));
+	EXPECT_TRUE(trace_line(text, "cleave_fault", "vcpu=0 gpa=0x150000 flags=0x0"));
 	EXPECT_TRUE(trace_line(text, "cleave_fault", "error=0"));
-	EXPECT_TRUE(trace_line(text, "cleave_invalidate", "gfn=0x0 npages=512 op=0 hit=1"));
+	EXPECT_TRUE(trace_line(text, "cleave_invalidate", "gpa=0x0 size=0x200000 op=unmap hit=1"));
 	if (dev_info().vendor == CLEAVE_VENDOR_SVM)
 		EXPECT_TRUE(trace_line(text, "cleave_inject", "vcpu=0 type=3 vector=6 error_code=0x0"));
 	free(text);
