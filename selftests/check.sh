@@ -177,9 +177,11 @@ start_host()
 
 	# A gigabyte that no boot loader or early allocation has touched.
 	[ "$1" != vmx ] || mem=5120
+	# Here, as the one that follows must not find what an earlier run left.
+	: >"$build/check-$id.out"
 	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m "$mem" -t "${HOST_LIMIT:-3600}" \
 		-a "hugepagesz=1G hugepages=1" -l "$build/check-$id.log" "$build/check/$id" \
-		>"$build/check-$id.out" 2>&1 </dev/null &
+		>>"$build/check-$id.out" 2>&1 </dev/null &
 	host_pid[$id]=$!
 }
 
