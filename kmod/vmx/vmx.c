@@ -79,10 +79,10 @@ u64 vmx_control_cap(int i)
 	return val;
 }
 
-/* In order: the secondary controls' MSR is there if a primary one is. */
-static bool controls_fit(void)
+/* In order: the secondary controls' MSR is there if a primary one is. NULL: all are there. */
+static const char *no_controls(void)
 {
-	u32 *found = vmx_caps.controls;
+	u32 *found = vmx_caps.controls, lack;
 	int i;
 
 	for (i = 0; i < VMX_CONTROLS; i++) {
@@ -90,12 +90,17 @@ static bool controls_fit(void)
 		u64 cap = vmx_control_cap(i);
 
 		found[i] = (u32)cap | ((c->need | c->wish) & (u32)(cap >> 32));
-		if (!(c->need & ~found[i]))
+		lack = c->need & ~found[i];
+		if (!lack)
 			continue;
-		pr_err("cleave: VT-x %s lack bits %x\n", c->name, c->need & ~found[i]);
-		return false;
+		pr_err("cleave: VT-x %s lack bits %x\n", c->name, lack);
+		if (i != VMX_SECONDARY)
+			return "this CPU's VT-x lacks EPT or other controls";
+		return lack & SECONDARY_EXEC_ENABLE_EPT ? "this CPU has VT-x but no EPT" :
+		       lack & SECONDARY_EXEC_UNRESTRICTED_GUEST ?
+		       "this CPU has VT-x but no unrestricted guest" : "this CPU has VT-x but no VPID";
 	}
-	return true;
+	return NULL;
 }
 
 /* VMENTER_L1D_FLUSH_AUTO is l1tf=, by which "off" switches it off. */
@@ -126,6 +131,7 @@ static void ept_caps(u64 cap)
 /* Why this machine cannot be a host, or NULL. */
 static const char *no_vmx(void)
 {
+	const char *why;
 	u64 feat, basic, cap;
 
 	if (!(cpuid_ecx(1) & BIT(X86_FEATURE_VMX % 32)))
@@ -139,8 +145,9 @@ static const char *no_vmx(void)
 		return "this kernel runs with FRED: start it with fred=off";
 	rdmsrl(MSR_IA32_VMX_BASIC, basic);
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
-	if (!controls_fit())
-		return "this CPU's VT-x lacks EPT, unrestricted guest, or other controls";
+	why = no_controls();
+	if (why)
+		return why;
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, cap);
 	if (~cap & EPT_NEED)
 		return "this CPU's EPT lacks 4 levels, write-back or INVEPT";
