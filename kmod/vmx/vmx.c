@@ -96,9 +96,11 @@ static const char *no_controls(void)
 		pr_err("cleave: VT-x %s lack bits %x\n", c->name, lack);
 		if (i != VMX_SECONDARY)
 			return "this CPU's VT-x lacks EPT or other controls";
-		return lack & SECONDARY_EXEC_ENABLE_EPT ? "this CPU has VT-x but no EPT" :
-		       lack & SECONDARY_EXEC_UNRESTRICTED_GUEST ?
-		       "this CPU has VT-x but no unrestricted guest" : "this CPU has VT-x but no VPID";
+		if (lack & SECONDARY_EXEC_ENABLE_EPT)
+			return "this CPU has VT-x but no EPT";
+		if (lack & SECONDARY_EXEC_UNRESTRICTED_GUEST)
+			return "this CPU has VT-x but no unrestricted guest";
+		return "this CPU has VT-x but no VPID";
 	}
 	return NULL;
 }
