@@ -125,14 +125,14 @@ GUEST(of_each, 64,
 	"mov $0x1b, %ecx\n\trdmsr\n\t"
 	"mov $0x12345678, %ecx\n\trdmsr\n\twrmsr\n\t"
 	"in $0x71, %al\n\tout %eax, $0x80\n\t"
-	"mov %cr4, %rax\n\tmov %rax, %cr4\n\t"
+	"mov %cr4, %rax\n\txor $8, %al\n\tmov %rax, %cr4\n\t"
 	"mov $77, %eax\n\tvmcall\n\t" G_DONE);
 GUEST(of_each_amd, 64,
 	"mov $0x40001234, %eax\n\tmov $5, %ecx\n\tcpuid\n\t"
 	"mov $0x1b, %ecx\n\trdmsr\n\t"
 	"mov $0x12345678, %ecx\n\trdmsr\n\twrmsr\n\t"
 	"in $0x71, %al\n\tout %eax, $0x80\n\t"
-	"mov %cr4, %rax\n\tmov %rax, %cr4\n\t"
+	"mov %cr4, %rax\n\txor $8, %al\n\tmov %rax, %cr4\n\t"
 	"mov $77, %eax\n\tvmmcall\n\t" G_DONE);
 
 /* What each exit was, was about, and where it went. */
@@ -148,7 +148,7 @@ TEST_F(recorder, records)
 		{ CLEAVE_KIND_RDMSR, CLEAVE_EXIT_MSR, 0x12345678, 2 },
 		{ CLEAVE_KIND_WRMSR, CLEAVE_EXIT_MSR, 0x12345678, 2 },
 		{ CLEAVE_KIND_IO, CLEAVE_EXIT_IO, 0x71 | 1 << 16 | 1 << 24, 2 },
-		{ CLEAVE_KIND_IO, CLEAVE_EXIT_IO, 0x80 | 4 << 16, 5 },
+		{ CLEAVE_KIND_IO, CLEAVE_EXIT_IO, 0x80 | 4 << 16, 7 },
 		{ CLEAVE_KIND_CR_WRITE, 0, 4, 8 },
 		{ CLEAVE_KIND_HYPERCALL, CLEAVE_EXIT_HYPERCALL, 77, 3 },
 		{ CLEAVE_KIND_IO, CLEAVE_EXIT_IO, PORT_DONE | 4 << 16, 0 },
