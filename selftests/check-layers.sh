@@ -71,7 +71,7 @@ functions()
 mapfile -t files < <(sources kmod)
 module=$(code "${files[@]}")
 
-echo "1..19"
+echo "1..20"
 only "user memory is copied by ioctl.c, and by mem.c for the guest" \
 	'\b(_*copy_(to|from)_user\w*|copy_struct_from_user|_*(get|put)_user|strncpy_from_user)\s*\(' 'ioctl\.c|mem\.c'
 only "vmread, vmwrite: vmcs.h, and the entry" '\b(vmread|vmwrite)\b' 'vmx/(vmcs\.h|vmenter\.S)'
@@ -95,6 +95,9 @@ code $(sources userspace-tool/libcleave) |
 	verdict "libcleave prints nothing and ends nothing"
 code $(sources userspace-tool) | grep -P '\bioctl\s*\(.*\bCLEAVE_' | grep -v '^userspace-tool/libcleave/' |
 	verdict "the module's ioctls are called by libcleave alone"
+diff <(sed -nE 's/^#define CLEAVE_(\w+)\s+_IO[RW]*\(.*/\1/p' uapi/linux/cleave.h | sort) \
+	<(sed -nE 's/^\s\{ "(\w+)", CLEAVE_\1, ON_\w+ \},$/\1/p' selftests/test_abi.c | sort) |
+	verdict "test_abi.c knows each command of the ABI"
 { grep -nP '\b(TODO|FIXME|XXX|HACK)\b' "${files[@]}"; grep -rnP '\b(TODO|FIXME|XXX|HACK)\b' --include='*.[ch]' userspace-tool uapi; } |
 	verdict "nothing is left for later"
 functions $(sources kmod userspace-tool) |

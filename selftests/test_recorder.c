@@ -199,28 +199,37 @@ TEST_F(recorder, records)
 }
 
 /* Raised by one exit, injected by the entry behind it. */
-GUEST(raises, 64, "mov $0x12345, %ecx\n\tclgi\n\tud2\n\t");
+GUEST(raises, 64, "mov $0x12345678, %ecx\n\trdmsr\n\tud2\n\t");
 
 TEST_F(recorder, events)
 {
-	const struct cleave_record *e = self->r->records, *end;
+	const struct cleave_recorder *r;
+	const struct cleave_record *e, *end;
+	struct vcpu v;
+	struct vm vm;
 
-	GUEST_LONG(&self->v, raises);
-	vcpu_run_trap(&self->v, 6);
-	for (end = e + self->r->count; e < end && e->kind != CLEAVE_KIND_UD; e++)
+	GUEST_SIMPLE(&vm, &v, raises);	/* where an unknown MSR is #GP */
+	r = map(&v, PROT_READ, MAP_SHARED, 1, sizeof(*r));
+	ASSERT_NE(MAP_FAILED, r);
+	vcpu_run_trap(&v, 13);
+	e = r->records;
+	for (end = e + r->count; e < end && e->kind != CLEAVE_KIND_RDMSR; e++)
 		;
-	if (e == end)		/* VT-x: CLGI is #UD without an exit */
-		SKIP(return, "no exit at CLGI");
+	ASSERT_LT(e, end);
+	EXPECT_EQ(0, e->exit);
 	EXPECT_EQ(1, e->raised);
-	EXPECT_EQ(6, e->raised_vector);
+	EXPECT_EQ(13, e->raised_vector);
 	/* Again, where a page for the handler was missing. */
-	EXPECT_GE(self->r->events[CLEAVE_EVENT_EXCEPTION], 1);
+	EXPECT_GE(r->events[CLEAVE_EVENT_EXCEPTION], 1);
 	/* Whatever the entry ended by, be it the host's. */
 	while (++e < end && !e->entered_type)
 		;
 	ASSERT_LT(e, end);
 	EXPECT_EQ(CLEAVE_EVENT_EXCEPTION, e->entered_type);
-	EXPECT_EQ(6, e->entered_vector);
+	EXPECT_EQ(13, e->entered_vector);
+	munmap((void *)r, sizeof(*r));
+	vcpu_destroy(&v);
+	vm_destroy(&vm);
 }
 
 GUEST(many, 64, "1:\tmov %esi, %eax\n\tcpuid\n\tinc %esi\n\tcmp $1000, %esi\n\tjb 1b\n\t" G_DONE);
@@ -332,12 +341,15 @@ static bool trace_line(const char *text, const char *event, const char *fields)
 }
 
 GUEST(traced, 64,
-	"mov $3, %eax\n\tcpuid\n\tclgi\n\tmov 0x150000, %rax\n\t" G_DONE);
+	"mov $3, %eax\n\tcpuid\n\tmov $0x12345678, %ecx\n\trdmsr\n\t"
+	"mov 0x150000, %rax\n\t" G_DONE);
 
 TEST_F(recorder, tracepoints)
 {
 	char *text = calloc(1, 1 << 20);
 	struct cleave_slot none = { .slot = 9 };
+	struct vcpu v;
+	struct vm vm;
 	ssize_t n;
 	int fd;
 
@@ -345,11 +357,11 @@ TEST_F(recorder, tracepoints)
 		SKIP(return, "no tracefs");
 	ASSERT_EQ(0, file_write(TRACING "trace", ""));
 	ASSERT_EQ(0, file_write(TRACING "events/cleave/enable", "1"));
-	GUEST_LONG(&self->v, traced);
-	vcpu_run_trap(&self->v, 6)->rip += 3;
-	vcpu_run_done(&self->v);
-	vm_slot(&self->vm, 0, 0, 0, RAM_SIZE, self->vm.ram);
-	xioctl(self->vm.fd, CLEAVE_SET_SLOT, &none);
+	GUEST_SIMPLE(&vm, &v, traced);	/* where an unknown MSR is #GP */
+	vcpu_run_trap(&v, 13)->rip += 2;
+	vcpu_run_done(&v);
+	vm_slot(&vm, 0, 0, 0, RAM_SIZE, vm.ram);
+	xioctl(vm.fd, CLEAVE_SET_SLOT, &none);
 	ASSERT_EQ(0, file_write(TRACING "events/cleave/enable", "0"));
 	fd = open(TRACING "trace", O_RDONLY);
 	ASSERT_GE(fd, 0);
@@ -362,9 +374,10 @@ TEST_F(recorder, tracepoints)
 	EXPECT_TRUE(trace_line(text, "cleave_fault", "vcpu=0 gpa=0x150000 flags=0x0"));
 	EXPECT_TRUE(trace_line(text, "cleave_fault", "error=0"));
 	EXPECT_TRUE(trace_line(text, "cleave_invalidate", "gpa=0x0 size=0x200000 op=unmap hit=1"));
-	if (dev_info().vendor == CLEAVE_VENDOR_SVM)
-		EXPECT_TRUE(trace_line(text, "cleave_inject", "vcpu=0 type=3 vector=6 error_code=0x0"));
+	EXPECT_TRUE(trace_line(text, "cleave_inject", "vcpu=0 type=3 vector=13 error_code=0x0"));
 	free(text);
+	vcpu_destroy(&v);
+	vm_destroy(&vm);
 }
 
 TEST_HARNESS_MAIN

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include "kselftest_harness.h"
 #include "poke/poke.h"
@@ -311,6 +312,7 @@ static const struct {
 FIXTURE(refused) {
 	struct vm vm;
 	struct vcpu v;
+	const struct cleave_recorder *rec;
 	struct cleave_state power_on;
 	int poke;
 	uint32_t named[128];	/* fields that were refused */
@@ -334,6 +336,9 @@ FIXTURE_SETUP(refused)
 	pin_to(0);		/* a new CPU would write some fields anew */
 	vm_create(&self->vm, GPA_HOLE, 0);
 	vcpu_create(&self->vm, &self->v, 0);
+	self->rec = mmap(NULL, sizeof(*self->rec), PROT_READ, MAP_SHARED, self->v.fd,
+			 self->v.run_size);
+	ASSERT_NE(MAP_FAILED, self->rec);
 	vm_tables(&self->vm);
 	GUEST_LOAD(&self->vm, GPA_CODE, out_for_ever);
 	GUEST_LOAD(&self->vm, GPA_STORE, store_for_ever);
@@ -342,6 +347,7 @@ FIXTURE_SETUP(refused)
 
 FIXTURE_TEARDOWN(refused)
 {
+	munmap((void *)self->rec, sizeof(*self->rec));
 	vcpu_destroy(&self->v);
 	vm_destroy(&self->vm);
 	close(self->poke);
@@ -429,6 +435,21 @@ static void expect_raw(struct __test_metadata *_metadata, const struct bad *b,
 	EXPECT_EQ(info, run->raw_info[0]);
 }
 
+/* The flight recorder stopped at the refusal, and goes on when told to. */
+static void expect_frozen(FIXTURE_DATA(refused) *self, struct __test_metadata *_metadata)
+{
+	const struct cleave_recorder *rec = self->rec;
+	const struct cleave_record *last = &rec->records[(rec->count - 1) % CLEAVE_RECORDS];
+	struct cleave_freeze go_on = { .frozen = 0 };
+
+	EXPECT_EQ(1, rec->frozen);
+	EXPECT_EQ(CLEAVE_KIND_REFUSED, last->kind);
+	EXPECT_EQ(CLEAVE_EXIT_REFUSED, last->exit);
+	EXPECT_EQ(self->v.run->raw_reason, last->raw_reason);
+	EXPECT_EQ(0, xioctl(self->v.fd, CLEAVE_FREEZE, &go_on));
+	EXPECT_EQ(0, rec->frozen);
+}
+
 /* Was it refused? Then both must agree. */
 static bool poke_once(FIXTURE_DATA(refused) *self, struct __test_metadata *_metadata,
 		      const struct bad *b)
@@ -436,6 +457,7 @@ static bool poke_once(FIXTURE_DATA(refused) *self, struct __test_metadata *_meta
 	const struct poke_field *named = &b->fields[POKE_FIELDS - 1];
 	const struct cleave_refusal *r = &self->v.run->refused;
 	struct poke p = { 0 };
+	uint64_t count;
 
 	start(self, b->mode);
 	run_on(self, b->mode);
@@ -463,11 +485,14 @@ static bool poke_once(FIXTURE_DATA(refused) *self, struct __test_metadata *_meta
 		if (named->field != POKE_NONE) {
 			EXPECT_EQ(value, r->value);
 		}
+		expect_frozen(self, _metadata);
 	}
-	/* Put right, it runs on. */
+	/* Put right, it runs on, and is recorded. */
+	count = self->rec->count;
 	start(self, b->mode);
 	run_on(self, b->mode);
 	run_on(self, b->mode);
+	EXPECT_GE(self->rec->count, count + 2);
 	return p.state == POKE_REFUSED;
 }
 
