@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * cleave: what the core asks of a vendor's backend. The vendor decodes, the
- * core decides. Every hook is called from one core function and has two real
- * implementations.
+ * core decides. Every hook has two real implementations, and one file of the core
+ * calls it but for vcpu_reset (also cpuid.c); enter() has one caller.
  */
 #ifndef CLV_BACKEND_H
 #define CLV_BACKEND_H

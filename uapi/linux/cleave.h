@@ -7,9 +7,10 @@
  * from an older program is taken as followed by zeros, a longer one from a
  * newer program is refused with -E2BIG unless what the module does not know
  * is zero, so structures grow at their end only. Unknown flags and nonzero
- * reserved fields are -EINVAL, unknown commands -ENOTTY, a file descriptor
- * used by another process than the one that created the VM, or after that
- * process is gone, -EIO.
+ * reserved fields are -EINVAL, unknown commands -ENOTTY, bad pointers -EFAULT,
+ * no memory for a copy of the argument -ENOMEM. -EIO is a file descriptor used
+ * by another process than the one that created the VM or after that process is
+ * gone, and a CLEAVE_RUN while the host goes down.
  */
 #ifndef _UAPI_LINUX_CLEAVE_H
 #define _UAPI_LINUX_CLEAVE_H
@@ -117,8 +118,9 @@ struct cleave_cpuid {
  *
  * Returns a VM fd (O_CLOEXEC). The VM belongs to the calling process: its
  * memory is the guest's memory, and only it may use the fd.
- * Errors: -EBUSY virtualization is in use by another hypervisor; -EOPNOTSUPP
- * the host cannot (the kernel log says why); -ENOMEM; -EMFILE.
+ * Errors: -EBUSY virtualization is in use by another hypervisor, or the host
+ * goes down; -EIO a CPU refused to be enabled (the kernel log says so); -EINVAL;
+ * -ENOMEM; -EMFILE.
  */
 struct cleave_create_vm {
 	__u64 flags;
@@ -177,6 +179,7 @@ struct cleave_slot {
  * @flags: zero
  *
  * Returns the number of local APICs that took it, 0 when none did.
+ * Errors: -EINVAL.
  */
 struct cleave_msi {
 	__u64 address;
@@ -493,7 +496,7 @@ struct cleave_lapic_access {
 /* struct cleave_run.exit */
 #define CLEAVE_EXIT_NONE	0	/* CLEAVE_RUN returned an error */
 #define CLEAVE_EXIT_IO		1	/* port access; complete by run->io.data */
-#define CLEAVE_EXIT_MMIO	2	/* access where no slot is; decode and do it */
+#define CLEAVE_EXIT_MMIO	2	/* no slot, or a write to a read-only one: decode, do */
 #define CLEAVE_EXIT_MSR		3	/* unknown MSR; complete by run->msr */
 #define CLEAVE_EXIT_HLT		4	/* HLT, RIP behind it */
 #define CLEAVE_EXIT_SHUTDOWN	5	/* triple fault */
@@ -502,7 +505,7 @@ struct cleave_lapic_access {
 #define CLEAVE_EXIT_HYPERCALL	8	/* RIP behind it; result goes to RAX */
 #define CLEAVE_EXIT_INSN	9	/* an instruction for user space to carry out */
 #define CLEAVE_EXIT_FAULT	10	/* the host could not provide the page */
-#define CLEAVE_EXIT_REFUSED	11	/* the processor refused the guest state */
+#define CLEAVE_EXIT_REFUSED	11	/* no entry: guest or host state, controls, MSR loading */
 #define CLEAVE_EXIT_UNHANDLED	12	/* an exit that nobody asked for */
 
 /* struct cleave_run.io.flags, .mmio.flags, .msr.flags, .fault.flags */
@@ -513,7 +516,7 @@ struct cleave_lapic_access {
 #define CLEAVE_ACCESS_WALK	(1U << 4)	/* of the guest's page tables, not data */
 
 /**
- * struct cleave_refusal - the rule of the manual that the guest state breaks
+ * struct cleave_refusal - the rule of the manual that the entry breaks
  * @section: of the manual, "SDM vol. 3C 27.3.1.2"; empty if the module found
  *	no broken rule
  * @field: "CS access rights"
@@ -636,7 +639,7 @@ struct cleave_run {
  * struct cleave_record.kind: what an exit was, by the same name on both
  * vendors, whatever the processor calls it.
  */
-#define CLEAVE_KIND_NONE	0	/* the vendor's own business: a window, an NMI's end */
+#define CLEAVE_KIND_NONE	0	/* a debug register's first use, an NMI's end */
 #define CLEAVE_KIND_HOST	1	/* interrupt or NMI of the host */
 #define CLEAVE_KIND_CPUID	2	/* @detail: leaf in 31:0, subleaf in 63:32 */
 #define CLEAVE_KIND_HLT		3
@@ -650,13 +653,13 @@ struct cleave_run {
 #define CLEAVE_KIND_STAGE2	11	/* page fault; @detail: guest-physical address */
 #define CLEAVE_KIND_EXCEPTION	12	/* goes back to the guest; @detail: vector */
 #define CLEAVE_KIND_WINDOW	13	/* an event that had to wait can go in now */
-#define CLEAVE_KIND_SKIP	14	/* nothing to do: WBINVD, PAUSE, INVD */
+#define CLEAVE_KIND_SKIP	14	/* nothing to do: WBINVD, INVD */
 #define CLEAVE_KIND_UD		15	/* #UD: not offered (VMX, SVM, MONITOR ...) */
 #define CLEAVE_KIND_GP		16	/* #GP(0): RDPMC ... */
 #define CLEAVE_KIND_TASK_SWITCH	17
 #define CLEAVE_KIND_INSN	18	/* for user space to carry out */
 #define CLEAVE_KIND_SHUTDOWN	19	/* triple fault */
-#define CLEAVE_KIND_REFUSED	20	/* the processor refused the guest state */
+#define CLEAVE_KIND_REFUSED	20	/* the processor refused the entry */
 #define CLEAVE_KIND_MCE		21	/* machine check, handed to the host already */
 #define CLEAVE_KIND_UNHANDLED	22
 #define CLEAVE_KINDS		32	/* room in struct cleave_recorder.kinds */
@@ -737,26 +740,89 @@ struct cleave_freeze {
 
 #define CLEAVE_IOC	0xce
 
+/*
+ * Each returns 0 unless it says otherwise, and a negative errno: those at the
+ * top of this file, and what it names. "Waits": for the vCPU to come out of
+ * another thread's CLEAVE_RUN, -EINTR if a signal comes first; CLEAVE_KICK
+ * shortens that. All are for every thread of the process that owns the VM.
+ */
+
 /* on /dev/cleave */
+
+/* What host and module can do, in struct cleave_info. */
 #define CLEAVE_INFO		_IOR(CLEAVE_IOC, 0x00, struct cleave_info)
+/* The CPUID table that host and module offer, and that a new vCPU has. */
 #define CLEAVE_GET_CPUID	_IOR(CLEAVE_IOC, 0x01, struct cleave_cpuid)
+/*
+ * Returns a VM fd. The first VM switches virtualization on, on every CPU; the
+ * last one's end switches it off. See struct cleave_create_vm for the errors.
+ */
 #define CLEAVE_CREATE_VM	_IOW(CLEAVE_IOC, 0x02, struct cleave_create_vm)
-/* on a VM fd */
+
+/* on a VM fd; the first two take turns: -EINTR if a signal comes before it is theirs */
+
+/* Returns a vCPU fd, under running vCPUs too. -EEXIST, -EINVAL, -ENOMEM, -EMFILE. */
 #define CLEAVE_CREATE_VCPU	_IOW(CLEAVE_IOC, 0x20, struct cleave_create_vcpu)
+/* Guest memory; running vCPUs leave the guest for it. -EEXIST, -EINVAL, -ENOENT. */
 #define CLEAVE_SET_SLOT		_IOW(CLEAVE_IOC, 0x21, struct cleave_slot)
+/* Returns how many local APICs took the message. Waits for no vCPU. -EINVAL. */
 #define CLEAVE_MSI		_IOW(CLEAVE_IOC, 0x22, struct cleave_msi)
-/* on a vCPU fd */
+
+/*
+ * on a vCPU fd
+ *
+ * mmap() has the run page at offset 0, one page, and the flight recorder at
+ * cleave_info.run_size, cleave_info.recorder_size bytes: -EINVAL for another
+ * offset or size, MAP_PRIVATE or PROT_EXEC; -EACCES for a writable recorder;
+ * -EIO in another process than the owner's. A child of fork() has neither.
+ */
+
+/*
+ * Takes the run page's input over, completes the last exit and runs the guest.
+ * 0: cleave_run.exit says what user space is to do. Waits for a CLEAVE_RUN of
+ * another thread. Errors: -EINTR by a signal, CLEAVE_KICK or
+ * CLEAVE_RUN_IMMEDIATE, run again; -EINVAL an unknown bit in request or want, or
+ * registers in dirty that it refuses, nothing ran; -EIO the owner is gone, or
+ * the host goes down. It sleeps while the vCPU is in HLT or waits for INIT or SIPI.
+ */
 #define CLEAVE_RUN		_IO(CLEAVE_IOC, 0x40)
+/*
+ * Groups of registers. Both wait. An exit that waits for its answer is completed
+ * by CLEAVE_RUN_IMMEDIATE first, to read what the guest will see; to set
+ * CLEAVE_REGS drops the answer. -EINVAL: an unknown group; a value that no CPU of
+ * this CPUID could hold, nothing is set.
+ */
 #define CLEAVE_GET_STATE	_IOWR(CLEAVE_IOC, 0x41, struct cleave_state)
 #define CLEAVE_SET_STATE	_IOW(CLEAVE_IOC, 0x42, struct cleave_state)
+/* The XSAVE area. Both wait. -EINVAL: bits in it that the guest cannot have. */
 #define CLEAVE_GET_FPU		_IOR(CLEAVE_IOC, 0x43, struct cleave_fpu)
 #define CLEAVE_SET_FPU		_IOW(CLEAVE_IOC, 0x44, struct cleave_fpu)
+/* MSRs. Both wait. -EINVAL at the first that is refused, the ones before it are done. */
 #define CLEAVE_GET_MSRS		_IOWR(CLEAVE_IOC, 0x45, struct cleave_msrs)
 #define CLEAVE_SET_MSRS		_IOWR(CLEAVE_IOC, 0x46, struct cleave_msrs)
+/*
+ * The guest's CPUID table, before the vCPU runs first. Waits. -EINVAL: more than
+ * host and module offer, or a (leaf, subleaf) twice; -EBUSY: it has run with
+ * another table; -ENOMEM.
+ */
 #define CLEAVE_SET_CPUID	_IOW(CLEAVE_IOC, 0x47, struct cleave_cpuid)
+/*
+ * The guest's access to its xAPIC page, for who has decoded it. Waits. -EINVAL: an
+ * offset that is no multiple of 16 below 4096, write above 1; -ENXIO: the APIC is
+ * disabled or in x2APIC mode, so that the page is none.
+ */
 #define CLEAVE_LAPIC_ACCESS	_IOWR(CLEAVE_IOC, 0x48, struct cleave_lapic_access)
+/*
+ * Brings the vCPU out of CLEAVE_RUN, or out of the next one if it is in none: that
+ * returns -EINTR, once for however many kicks came before. Waits for nothing.
+ */
 #define CLEAVE_KICK		_IO(CLEAVE_IOC, 0x49)
+/*
+ * An NMI for the vCPU, which wakes it from HLT. Two wait at most, one while NMIs
+ * are masked; more are lost. Waits for nothing.
+ */
 #define CLEAVE_NMI		_IO(CLEAVE_IOC, 0x4a)
+/* Stops the flight recorder or lets it go on. Waits for nothing. -EINVAL. */
 #define CLEAVE_FREEZE		_IOW(CLEAVE_IOC, 0x4b, struct cleave_freeze)
 
 #endif /* _UAPI_LINUX_CLEAVE_H */

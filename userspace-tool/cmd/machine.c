@@ -204,8 +204,8 @@ static int module_failed(int error, const char *what)
 	case EBUSY:
 		complain("%s: another hypervisor holds the CPU; `cleave doctor` tells which one and how to stop it", what);
 		break;
-	case EOPNOTSUPP:
-		complain("%s: this host cannot do it; `cleave doctor` tells why, `dmesg | grep cleave` too", what);
+	case EIO:
+		complain("%s: a CPU refused to switch virtualization on, or the host goes down; see `dmesg | grep cleave`, `cleave doctor`", what);
 		break;
 	case ENOMEM:
 		complain("%s: the host is out of memory; give --memory a smaller size or free some", what);
