@@ -34,6 +34,7 @@ install:
 	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
 	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
 	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
+	install -D -m 0644 Documentation/explain.rst $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
 	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 ifeq ($(DESTDIR),)
 	getent group cleave >/dev/null || groupadd --system cleave
@@ -45,6 +46,8 @@ endif
 uninstall:
 	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
+	rm -f $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
+	rmdir $(DESTDIR)$(PREFIX)/share/doc/cleave 2>/dev/null || :
 ifeq ($(DESTDIR),)
 	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif
@@ -84,6 +87,6 @@ help:
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'
-	@echo 'make install      module, tool, man page, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
+	@echo 'make install      module, tool, man page, explain.rst, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
 	@echo 'make uninstall    what make install put there, but for the group'
 	@echo 'make clean        what was built; make distclean: what was downloaded as well'
