@@ -49,14 +49,19 @@ fi
 [ $# = 1 ] && [ -x "$1/test" ] || die "${1-no overlay}: no executable file 'test' in it"
 overlay=$1
 
+# Of this machine's log it keeps what came since our mark, the last one of its kind.
 run_local()
 {
-	local run=()
+	local run=() mark='test host: up' rc
 
 	[ "$(id -u)" = 0 ] || run=(sudo --preserve-env=ROOT,TERM)
 	export ROOT
 	ROOT=$(cd "$overlay" && pwd)
+	"${run[@]}" sh -c "echo '$mark' >/dev/kmsg" 2>/dev/null
 	"${run[@]}" "$ROOT/test"
+	rc=$?
+	[ -z "$klog" ] || "${run[@]}" dmesg 2>/dev/null | tac | sed "/$mark/q" | tac >"$klog"
+	return $rc
 }
 
 # The tree that the kernel unpacks: busybox, our init, the overlay on top.
