@@ -32,7 +32,7 @@ struct check {
 };
 
 struct host {
-	bool amd, intel, flag, guest;	/* guest: under a hypervisor */
+	bool amd, flag, guest;		/* guest: under a hypervisor */
 	bool loaded;			/* the module */
 	struct utsname un;
 };
@@ -98,10 +98,8 @@ static void host_probe(struct host *h)
 	memset(h, 0, sizeof(*h));
 	uname(&h->un);
 	h->loaded = !access("/sys/module/cleave", F_OK);
-	if (__get_cpuid(0, &a, &b, &c, &d)) {
+	if (__get_cpuid(0, &a, &b, &c, &d))
 		h->amd = c == 0x444d4163 || c == 0x656e6975;	/* "cAMD", "uine" of Hygon */
-		h->intel = c == 0x6c65746e;			/* "ntel" */
-	}
 	if (__get_cpuid(1, &a, &b, &c, &d)) {
 		h->guest = c >> 31;
 		h->flag = !h->amd && (c & 1U << 5);
@@ -156,20 +154,24 @@ static bool log_says_disabled(void)
 	return found;
 }
 
+/* What the module goes by; the MSR where it can be read, else what the kernel made of it. */
 static void check_firmware(struct check *c, struct host *h)
 {
+	const char *name = h->amd ? "VM_CR" : "IA32_FEATURE_CONTROL";
 	uint64_t v = 0;
-	bool off, sure;
+	int error = read_msr(h->amd ? MSR_VM_CR : MSR_FEAT_CTL, &v);
+	bool off = h->amd ? v & VM_CR_SVMDIS : !(v & FEAT_CTL_VMX);
 
 	fix(c, "switch virtualization on in the firmware's setup (SVM Mode, Intel VT-x), then cold-start the machine");
-	sure = !read_msr(h->amd ? MSR_VM_CR : MSR_FEAT_CTL, &v);
-	off = h->amd ? v & VM_CR_SVMDIS : (v & FEAT_CTL_LOCKED) && !(v & FEAT_CTL_VMX);
 	if (!h->flag) {
 		answer(c, UNKNOWN, "this CPU has nothing to lock");
 		c->fix[0] = 0;
-	} else if (sure) {
-		answer(c, off ? NO : YES, "%s is 0x%llx", h->amd ? "VM_CR" : "IA32_FEAT_CTL",
-		       (unsigned long long)v);
+	} else if (error == -EIO) {
+		answer(c, NO, "%s cannot be read", name);
+	} else if (!error && !h->amd && !(v & FEAT_CTL_LOCKED)) {
+		answer(c, NO, "the firmware left %s unlocked (0x%llx)", name, (unsigned long long)v);
+	} else if (!error) {
+		answer(c, off ? NO : YES, "%s is 0x%llx", name, (unsigned long long)v);
 	} else if (log_says_disabled()) {
 		answer(c, NO, "the kernel log says that the firmware switched it off");
 	} else if (cpuinfo_has("flags", h->amd ? "svm" : "vmx") == 0) {
@@ -180,22 +182,37 @@ static void check_firmware(struct check *c, struct host *h)
 	}
 }
 
-static void check_nested_paging(struct check *c, struct host *h)
+/* A feature beside the first one. has < 0: not known. */
+static void check_feature(struct check *c, struct host *h, int has, const char *name)
 {
-	unsigned int a = 0, b, x, d = 0;
-	int has;
-
-	if (h->amd)
-		has = h->flag && __get_cpuid(0x8000000a, &a, &b, &x, &d) ? d & 1 : 0;
-	else
-		has = cpuinfo_has("vmx flags", "ept");
 	if (has < 0 && h->flag) {
 		answer(c, UNKNOWN, "this kernel does not tell");
 		return;
 	}
-	answer(c, has > 0 ? YES : NO, "%s%s", has > 0 ? "" : "no ", h->amd ? "NPT" : "EPT");
+	answer(c, has > 0 ? YES : NO, "%s%s", has > 0 ? "" : "no ", name);
 	fix(c, h->guest ? "let the hypervisor above offer %s to this machine" :
-	    "none: this CPU has no %s, cleave needs it", h->amd ? "NPT" : "EPT");
+	    "none: this CPU has no %s, cleave needs it", name);
+}
+
+static void check_nested_paging(struct check *c, struct host *h)
+{
+	unsigned int a = 0, b, x, d = 0;
+
+	if (h->amd)
+		check_feature(c, h, h->flag && __get_cpuid(0x8000000a, &a, &b, &x, &d) && (d & 1),
+			      "NPT");
+	else
+		check_feature(c, h, cpuinfo_has("vmx flags", "ept"), "EPT");
+}
+
+static void check_unrestricted(struct check *c, struct host *h)
+{
+	check_feature(c, h, cpuinfo_has("vmx flags", "unrestricted_guest"), "unrestricted guest");
+}
+
+static void check_vpid(struct check *c, struct host *h)
+{
+	check_feature(c, h, cpuinfo_has("vmx flags", "vpid"), "VPID");
 }
 
 static void check_headers(struct check *c, struct host *h)
@@ -344,28 +361,31 @@ static void check_kernel(struct check *c, struct host *h)
 static const struct {
 	const char *id, *what;
 	void (*fn)(struct check *c, struct host *h);
+	bool vmx;			/* not asked of AMD-V */
 } checks[] = {
-	{ "cpu", "the CPU can virtualize", check_cpu },
-	{ "firmware", "the firmware lets it", check_firmware },
-	{ "nested-paging", "nested paging", check_nested_paging },
-	{ "headers", "kernel headers", check_headers },
-	{ "built", "the module is built", check_built },
-	{ "secure-boot", "the kernel accepts the module", check_secure_boot },
-	{ "module", "the module is loaded", check_loaded },
-	{ "device", "the device is there", check_device },
-	{ "permission", "permission for the device", check_permission },
-	{ "free", "no other hypervisor holds the CPU", check_kvm },
-	{ "kernel", "a kernel for guests", check_kernel },
+	{ "cpu", "the CPU can virtualize", check_cpu, false },
+	{ "firmware", "the firmware lets it", check_firmware, false },
+	{ "nested-paging", "nested paging", check_nested_paging, false },
+	{ "unrestricted-guest", "guests without paging", check_unrestricted, true },
+	{ "vpid", "tagged translations", check_vpid, true },
+	{ "headers", "kernel headers", check_headers, false },
+	{ "built", "the module is built", check_built, false },
+	{ "secure-boot", "the kernel accepts the module", check_secure_boot, false },
+	{ "module", "the module is loaded", check_loaded, false },
+	{ "device", "the device is there", check_device, false },
+	{ "permission", "permission for the device", check_permission, false },
+	{ "free", "no other hypervisor holds the CPU", check_kvm, false },
+	{ "kernel", "a kernel for guests", check_kernel, false },
 };
 
 #define CHECKS	ARRAY_SIZE(checks)
 
-static void print_text(const struct check *result, bool ok)
+static void print_text(const struct check *result, size_t n, bool ok)
 {
 	static const char *const word[] = { "no", "yes", "?" };
 	size_t i;
 
-	for (i = 0; i < CHECKS; i++) {
+	for (i = 0; i < n; i++) {
 		const struct check *c = &result[i];
 
 		printf("%-4s%-36s%s\n", word[c->answer], c->what, c->detail);
@@ -376,14 +396,14 @@ static void print_text(const struct check *result, bool ok)
 	       "This host cannot run guests yet: mend the first \"no\", then ask again.");
 }
 
-static void print_json(const struct check *result, bool ok, const struct host *h)
+static void print_json(const struct check *result, size_t n, bool ok, const struct host *h)
 {
 	struct json_object *root = json_object_new_object(), *list = json_object_new_array();
 	size_t i;
 
 	json_object_object_add(root, "ok", json_object_new_boolean(ok));
 	json_object_object_add(root, "kernel", json_object_new_string(h->un.release));
-	for (i = 0; i < CHECKS; i++) {
+	for (i = 0; i < n; i++) {
 		const struct check *c = &result[i];
 		struct json_object *o = json_object_new_object();
 
@@ -407,7 +427,7 @@ int cmd_doctor(int argc, char **argv)
 	struct check result[CHECKS] = { 0 };
 	bool json = false, ok = true;
 	struct host h;
-	size_t i;
+	size_t i, n = 0;
 
 	for (i = 1; i < (size_t)argc; i++) {
 		if (!strcmp(argv[i], "--json")) {
@@ -424,14 +444,16 @@ int cmd_doctor(int argc, char **argv)
 	}
 	host_probe(&h);
 	for (i = 0; i < CHECKS; i++) {
-		result[i].id = checks[i].id;
-		result[i].what = checks[i].what;
-		checks[i].fn(&result[i], &h);
-		ok &= result[i].answer != NO;
+		if (checks[i].vmx && h.amd)
+			continue;
+		result[n].id = checks[i].id;
+		result[n].what = checks[i].what;
+		checks[i].fn(&result[n], &h);
+		ok &= result[n++].answer != NO;
 	}
 	if (json)
-		print_json(result, ok, &h);
+		print_json(result, n, ok, &h);
 	else
-		print_text(result, ok);
+		print_text(result, n, ok);
 	return ok ? 0 : 1;
 }
