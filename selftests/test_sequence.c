@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One guest program has the same exits on every processor: in the same order,
- * with the same fields, by the one list below. What is the vendor's own in the
- * run page, raw_reason and raw_info, is left out.
+ * with the same fields and registers, by the one list below. What is the vendor's
+ * own in the run page, raw_reason and raw_info, is left out, and what APM vol. 2
+ * 15.14.3 leaves undefined at a shutdown.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -51,27 +52,33 @@ GUEST(program, 64,
 	"mov $0x4d, %eax\n\txor %ebx, %ebx\n\tmov $1, %ecx\n\tmov $2, %edx\n\tmov $3, %esi\n\t"
 	STEP(27, ".byte 0x0f, 0x01, 0xd9")
 	STEP(28, "mov $0x10, %ecx")
-	STEP(29, "rdtsc")
-	STEP(30, "mov $" S(DEV) "+0x2000, %ebx")
-	STEP(31, "jmp *%rbx"));
+	STEP(29, "rdtsc\n\txor %eax, %eax\n\txor %edx, %edx")
+	STEP(30, "hlt")
+	STEP(31, "mov $" S(DEV) "+0x2000, %ebx")
+	STEP(32, "jmp *%rbx")
+	STEP(33, "lidt no_idt(%rip)")
+	STEP(34, "ud2")
+	"no_idt:\t.fill 10, 1, 0\n\t");
 
 /* As one reads it: what comes out, at which step, with which fields. */
 static const char *const expected[] = {
-	"0 io port 80 size 1 flags 1 data 88 rip+2 window 0 valid 1",
-	"1 io port 3f8 size 2 flags 1 data 7788 rip+2 window 0 valid 1",
-	"2 io port 3f8 size 4 flags 1 data 55667788 rip+1 window 0 valid 1",
-	"3 io port 3f8 size 1 flags 0 data 0 rip+1 window 0 valid 1",
-	"4 io port 71 size 4 flags 0 data 0 rip+2 window 0 valid 1",
-	"5 io port 3f8 size 1 flags 5 data 0 rip+0 window 0 valid 3",
-	"6 io port 3f8 size 4 flags 4 data 0 rip+0 window 0 valid 3",
-	"7 mmio gpa 40000008 flags 1 rip+0 window 0 valid 3",
-	"8 mmio gpa 40000123 flags 0 rip+0 window 0 valid 3",
-	"9 mmio gpa 40000040 flags 1 rip+0 window 0 valid 3",
-	"10 mmio gpa 50000000 flags 9 rip+0 window 0 valid 3",
-	"12 msr 12345678 flags 0 data 0 rip+0 window 0 valid 1",
-	"13 msr 12345678 flags 1 data 55667788 rip+0 window 0 valid 1",
-	"27 hypercall 4d args 0 1 2 3 rip+3 window 0 valid 1",
-	"31 mmio gpa 40002000 flags 2 rip: 40002000 window 0 valid 3",
+	"0 io port 80 size 1 flags 1 data 88 rip+2 window 0 valid 1 regs 8a757a82",
+	"1 io port 3f8 size 2 flags 1 data 7788 rip+2 window 0 valid 1 regs db8ae4dc",
+	"2 io port 3f8 size 4 flags 1 data 55667788 rip+1 window 0 valid 1 regs e4b9e18e",
+	"3 io port 3f8 size 1 flags 0 data 0 rip+1 window 0 valid 1 regs c45d830d",
+	"4 io port 71 size 4 flags 0 data 0 rip+2 window 0 valid 1 regs 3857a26c",
+	"5 io port 3f8 size 1 flags 5 data 0 rip+0 window 0 valid 3 regs 07b1049e",
+	"6 io port 3f8 size 4 flags 4 data 0 rip+0 window 0 valid 3 regs 9b5a84cc",
+	"7 mmio gpa 40000008 flags 1 rip+0 window 0 valid 3 regs cabe8e82",
+	"8 mmio gpa 40000123 flags 0 rip+0 window 0 valid 3 regs 1b109d32",
+	"9 mmio gpa 40000040 flags 1 rip+0 window 0 valid 3 regs 835441b7",
+	"10 mmio gpa 50000000 flags 9 rip+0 window 0 valid 3 regs a1e83e18",
+	"12 msr 12345678 flags 0 data 0 rip+0 window 0 valid 1 regs 96747b26",
+	"13 msr 12345678 flags 1 data 55667788 rip+0 window 0 valid 1 regs 409db398",
+	"27 hypercall 4d args 0 1 2 3 rip+3 window 0 valid 1 regs dd81bc84",
+	"30 hlt rip+1 window 0 valid 1 regs a3646711",
+	"32 mmio gpa 40002000 flags 2 rip: 40002000 window 0 valid 3 regs f5175adf",
+	"34 shutdown regs 08221ebe",
 };
 
 FIXTURE(sequence) {
@@ -82,7 +89,8 @@ FIXTURE(sequence) {
 
 FIXTURE_SETUP(sequence)
 {
-	vm_create(&self->vm, RAM_SIZE, CLEAVE_VM_EXIT_MSR | CLEAVE_VM_EXIT_HYPERCALL);
+	vm_create(&self->vm, RAM_SIZE, CLEAVE_VM_EXIT_HLT | CLEAVE_VM_EXIT_MSR |
+				       CLEAVE_VM_EXIT_HYPERCALL);
 	vcpu_create(&self->vm, &self->v, 0);
 	self->rom = mem_alloc(4096, 4096);
 	ASSERT_EQ(0, vm_slot(&self->vm, 1, CLEAVE_SLOT_READONLY, ROM, 4096, self->rom));
@@ -94,11 +102,22 @@ FIXTURE_TEARDOWN(sequence)
 	vm_destroy(&self->vm);
 }
 
+/* FNV-1a of all general registers. */
+static uint32_t hash(const struct cleave_regs *regs)
+{
+	const uint8_t *p = (const uint8_t *)regs;
+	uint32_t h = 2166136261u;
+
+	for (unsigned int i = 0; i < offsetof(struct cleave_regs, rip); i++)
+		h = (h ^ p[i]) * 16777619u;
+	return h;
+}
+
 /* What an exit says, in words. */
 static void describe(const struct cleave_run *r, char *text, size_t size)
 {
 	uint64_t step = r->regs.r14, start = r->regs.r15, behind = r->regs.rip - start;
-	char what[160] = "?";
+	char what[160] = "?", rip[32];
 
 	if (r->exit == CLEAVE_EXIT_IO)
 		snprintf(what, sizeof(what), "io port %x size %u flags %x data %x", r->io.port,
@@ -112,18 +131,24 @@ static void describe(const struct cleave_run *r, char *text, size_t size)
 		snprintf(what, sizeof(what), "hypercall %llx args %llx %llx %llx %llx",
 			 r->hypercall.nr, r->hypercall.args[0], r->hypercall.args[1],
 			 r->hypercall.args[2], r->hypercall.args[3]);
+	if (r->exit == CLEAVE_EXIT_HLT)
+		snprintf(what, sizeof(what), "hlt");
 	if (behind < 16)
-		snprintf(text, size, "%llu %s rip+%llu window %u valid %llx",
-			 (unsigned long long)step, what, (unsigned long long)behind, r->window, r->valid);
+		snprintf(rip, sizeof(rip), "rip+%llu", (unsigned long long)behind);
 	else
-		snprintf(text, size, "%llu %s rip: %llx window %u valid %llx",
-			 (unsigned long long)step, what, r->regs.rip, r->window, r->valid);
+		snprintf(rip, sizeof(rip), "rip: %llx", r->regs.rip);
+	snprintf(text, size, "%llu %s %s window %u valid %llx regs %08x", (unsigned long long)step,
+		 what, rip, r->window, r->valid, hash(&r->regs));
+	if (r->exit == CLEAVE_EXIT_SHUTDOWN)
+		snprintf(text, size, "%llu shutdown regs %08x", (unsigned long long)step,
+			 hash(&r->regs));
 }
 
 /* Carries the exit out, as far as the program depends on it: the same for all. */
 static void carry_out(struct vcpu *v)
 {
-	static const uint8_t len[] = { [5] = 2, [6] = 2, [7] = 4, [8] = 7, [9] = 7, [10] = 8 };
+	static const uint8_t len[] = { [5] = 2, [6] = 2, [7] = 4, [8] = 7, [9] = 7, [10] = 8,
+				       [32] = 2 };
 	struct cleave_run *r = v->run;
 
 	if (r->exit == CLEAVE_EXIT_IO)
@@ -131,7 +156,7 @@ static void carry_out(struct vcpu *v)
 	if (r->exit == CLEAVE_EXIT_MSR)
 		r->msr.data = 0x55667788;
 	if (r->exit == CLEAVE_EXIT_MMIO || (r->io.flags & CLEAVE_ACCESS_STRING)) {
-		r->regs.rip += len[r->regs.r14];
+		r->regs.rip = r->regs.r15 + len[r->regs.r14];
 		r->dirty = CLEAVE_REGS;
 	}
 }
@@ -152,8 +177,9 @@ TEST_F(sequence, of_exits)
 		ASSERT_EQ(0, vcpu_run(&self->v));
 		describe(self->v.run, text, sizeof(text));
 		ASSERT_STREQ(expected[i], text);
-		EXPECT_EQ(self->v.run->rip, self->v.run->exit == CLEAVE_EXIT_MMIO && i == n - 1 ?
-			  DEV + 0x2000 : self->v.run->regs.r15);
+		if (self->v.run->exit != CLEAVE_EXIT_SHUTDOWN)
+			EXPECT_EQ(self->v.run->rip, self->v.run->regs.r14 == 32 ?
+				  DEV + 0x2000 : self->v.run->regs.r15);
 		carry_out(&self->v);
 	}
 }
@@ -164,7 +190,7 @@ TEST_F(sequence, of_kinds)
 	static const uint8_t kinds[] = {
 		CLEAVE_KIND_IO, CLEAVE_KIND_IO, CLEAVE_KIND_IO, CLEAVE_KIND_IO, CLEAVE_KIND_IO,
 		CLEAVE_KIND_IO, CLEAVE_KIND_IO, CLEAVE_KIND_RDMSR, CLEAVE_KIND_WRMSR,
-		CLEAVE_KIND_CPUID, CLEAVE_KIND_HYPERCALL,
+		CLEAVE_KIND_CPUID, CLEAVE_KIND_HYPERCALL, CLEAVE_KIND_HLT, CLEAVE_KIND_SHUTDOWN,
 	};
 	const struct cleave_recorder *rec = mmap(NULL, sizeof(*rec), PROT_READ, MAP_SHARED,
 						 self->v.fd, 4096);
@@ -179,7 +205,7 @@ TEST_F(sequence, of_kinds)
 	do {
 		ASSERT_EQ(0, vcpu_run(&self->v));
 		carry_out(&self->v);
-	} while (self->v.run->regs.r14 != 31);
+	} while (self->v.run->exit != CLEAVE_EXIT_SHUTDOWN);
 	for (uint64_t i = 0; i < rec->count; i++) {
 		uint32_t kind = rec->records[i].kind;
 
