@@ -89,19 +89,19 @@ fetch()
 }
 
 # The kernel whose headers are installed, unpacked as far as it is booted:
-# image, and KVM's modules, beside which cleave must live.
+# image, KVM's modules, beside which cleave must live, and what shows its MSRs.
 get_kernel()
 {
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/vmlinuz" ] && return
+	[ -e "$dir/modules/msr.ko" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
 	fetch "$tmp" "linux-image-$kver=$version"
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
-		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' ||
+		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' ||
 		die "linux-image-$kver has not the files looked for"
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
@@ -109,7 +109,7 @@ get_kernel()
 	find "$tmp" -name '*.ko*' -exec mv -t "$tmp/modules" {} +
 	find "$tmp/modules" -name '*.ko.xz' -exec xz -d {} +
 	rm -rf "$tmp/boot" "$tmp/lib" "$tmp/usr"
-	mkdir -p "$kernels" && mv "$tmp" "$dir" || exit 1
+	mkdir -p "$kernels" && rm -rf "$dir" && mv "$tmp" "$dir" || exit 1
 }
 
 # Two files of the kernel's tree: kselftest's harness, checkpatch with its word list.
