@@ -234,7 +234,8 @@ static int open_failed(int error)
 
 static int machine_check_module(struct machine *m)
 {
-	if ((m->info.features & FEATURES) != FEATURES || m->info.run_size < sizeof(*m->run)) {
+	if ((m->info.features & FEATURES) != FEATURES || m->info.run_size < sizeof(*m->run) ||
+	    m->info.recorder_size < sizeof(*m->recorder)) {
 		complain("module: lacks what this tool needs (features 0x%llx, has 0x%" PRIx64
 			 "); build and load the module of the same version",
 			 FEATURES, (uint64_t)m->info.features);

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What `cleave run` says of a module that is not as it should be: too old, not there, refusing. Its
+ * commands are made up here, a memory file is its file descriptors' pages.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/ioctl.h>
+
+#include "unit.h"
+#include "../../userspace-tool/cmd/machine.c"
+
+#define RUN_SIZE	4096U
+
+static struct {
+	int opens;			/* errno of open("/dev/cleave"), 0: it opens */
+	unsigned long fails;		/* this command does, */
+	int error;			/* with this errno */
+	struct cleave_info info;
+} module;
+static struct run_args args = { .memory = 64 << 20, .append = "", .cpus = 1 };
+static struct machine m;
+static char line[1024];			/* complain()'s */
+static unsigned int lines;
+
+/* ---- what machine.c calls ------------------------------------------------------ */
+
+void complain(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	lines++;
+}
+
+void console_tx(void *ctx, uint8_t byte)
+{
+}
+
+unsigned int boot_ram(uint64_t memory, struct boot_range range[2])
+{
+	range[0] = (struct boot_range){ 0, memory };
+	return 1;
+}
+
+int boot_load(const struct boot_params_in *in, const struct cleave_mem *mem,
+	      struct boot_result *out, char *err, size_t errlen)
+{
+	return 0;
+}
+
+int __real_open(const char *path, int flags, ...);
+
+int __wrap_open(const char *path, int flags, ...)
+{
+	int fd;
+
+	if (strcmp(path, "/dev/cleave"))
+		return __real_open(path, flags);
+	if (module.opens) {
+		errno = module.opens;
+		return -1;
+	}
+	fd = memfd_create("cleave", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, RUN_SIZE + sizeof(struct cleave_recorder)))
+		abort();
+	return fd;
+}
+
+int __wrap_ioctl(int fd, unsigned long cmd, ...)
+{
+	va_list ap;
+	void *arg;
+
+	if (cmd == module.fails) {
+		errno = module.error;
+		return -1;
+	}
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	switch (cmd) {
+	case CLEAVE_INFO:
+		memcpy(arg, &module.info, sizeof(module.info));
+		return 0;
+	case CLEAVE_CREATE_VM:
+	case CLEAVE_CREATE_VCPU:
+		return dup(fd);
+	default:
+		return 0;
+	}
+}
+
+/* ---- tests ----------------------------------------------------------------------- */
+
+static unsigned int open_files(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+static void good_module(void)
+{
+	memset(&module, 0, sizeof(module));
+	module.fails = ~0UL;
+	module.info.features = FEATURES;
+	module.info.run_size = RUN_SIZE;
+	module.info.recorder_size = sizeof(struct cleave_recorder);
+	module.info.gpa_bits = 40;
+}
+
+/* What starting a machine returns; it leaves nothing open. */
+static int start(void)
+{
+	unsigned int before = open_files();
+	int ret;
+
+	line[0] = 0;
+	lines = 0;
+	ret = machine_create(&m, &args);
+	if (!ret)
+		ret = machine_load(&m);
+	machine_destroy(&m);
+	CHECK_EQ(open_files(), before);
+	return ret;
+}
+
+/* It does not start, and one line tells the culprit and what to do. */
+static bool refused(const char *culprit, const char *remedy)
+{
+	int ret = start();
+
+	if (ret < 0 && lines == 1 && strstr(line, culprit) && strstr(line, remedy) &&
+	    !strchr(line, '\n'))
+		return true;
+	printf("# %d, %u lines: %s\n", ret, lines, line);
+	return false;
+}
+
+UNIT_TEST(a_module_as_it_should_be)
+{
+	good_module();
+	CHECK_EQ(start(), 0);
+	CHECK_EQ(lines, 0);
+}
+
+/* An old module with this tool: it lacks a feature, a structure's size, or a command. */
+UNIT_TEST(an_old_module)
+{
+	static const unsigned long commands[] = {
+		CLEAVE_INFO, CLEAVE_GET_CPUID, CLEAVE_CREATE_VM, CLEAVE_CREATE_VCPU, CLEAVE_SET_SLOT,
+		CLEAVE_GET_STATE, CLEAVE_SET_STATE, CLEAVE_SET_MSRS, CLEAVE_SET_CPUID,
+	};
+
+	for (unsigned int bit = 0; bit < 64; bit++) {
+		if (!(FEATURES & 1ULL << bit))
+			continue;
+		good_module();
+		module.info.features = ~(1ULL << bit);
+		CHECK(refused("module", "build and load the module of the same version"));
+	}
+	good_module();
+	module.info.run_size = 64;
+	CHECK(refused("module", "build and load the module of the same version"));
+	good_module();
+	module.info.recorder_size = 64;
+	CHECK(refused("module", "build and load the module of the same version"));
+	for (unsigned int i = 0; i < ARRAY_SIZE(commands); i++) {
+		good_module();
+		module.fails = commands[i];
+		module.error = ENOTTY;
+		CHECK(refused("older than this tool", "build and load the module of the same version"));
+		module.error = E2BIG;
+		CHECK(refused("older than this tool", "build and load the module of the same version"));
+	}
+}
+
+UNIT_TEST(no_module)
+{
+	good_module();
+	module.opens = ENOENT;
+	CHECK(refused("/dev/cleave", "modprobe cleave"));
+	module.opens = ENXIO;
+	CHECK(refused("/dev/cleave", "modprobe cleave"));
+	module.opens = EACCES;
+	CHECK(refused("/dev/cleave", "usermod"));
+	module.opens = EMFILE;
+	CHECK(refused("/dev/cleave", "Too many open files"));
+}
+
+UNIT_TEST(a_module_that_refuses)
+{
+	good_module();
+	module.fails = CLEAVE_CREATE_VM;
+	module.error = EBUSY;
+	CHECK(refused("another hypervisor", "cleave doctor"));
+	module.error = EIO;
+	CHECK(refused("refused to switch virtualization on", "dmesg"));
+	module.error = ENOMEM;
+	CHECK(refused("out of memory", "--memory"));
+	module.fails = CLEAVE_SET_SLOT;
+	CHECK(refused("guest memory", "--memory"));
+	module.fails = CLEAVE_SET_STATE;
+	module.error = EINVAL;
+	CHECK(refused("registers", "dmesg"));
+	good_module();
+	module.info.gpa_bits = 32;
+	CHECK(refused("4 GiB", "ask for less"));
+}
