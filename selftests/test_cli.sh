@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: GPL-2.0
 # What people get wrong: each ends with a status that is not 0 and one line
-# that names the culprit, and leaves nothing behind.
+# that names the culprit and says what to do, and leaves nothing behind.
 
 dir=/tmp/cli.$$
-mkdir -p $dir || exit 1
+mkdir -p $dir/run $dir/nobody || exit 1
+chmod 700 $dir/run $dir/nobody
+export XDG_RUNTIME_DIR=$dir/run
 trap 'rm -rf $dir' EXIT
 n=0
 set -- "$CLEAVE_GUESTS"/*/vmlinuz
@@ -30,14 +32,27 @@ idle()
 	grep -q '^cleave [0-9]* 0 ' /proc/modules
 }
 
-# refused STATUS WORD ARGUMENT...: by `cleave run`
+# No process, and no name of a guest that could be asked.
+nothing_left()
+{
+	left=$(pidof cleave) || left=$(find $dir/run $dir/nobody ! -type d)
+	[ -z "$left" ] || { echo "# left: $left"; return 1; }
+}
+
+# one_line CULPRIT REMEDY: what it has said
+one_line()
+{
+	[ "$(wc -l <$dir/out)" = 1 ] && grep -q -- "$1.*$2" $dir/out
+}
+
+# refused STATUS CULPRIT REMEDY ARGUMENT...: by `cleave run`
 refused()
 {
-	status=$1 word=$2
-	shift 2
+	status=$1 culprit=$2 remedy=$3
+	shift 3
 	timeout 60 cleave run "$@" </dev/null >$dir/out 2>&1
 	rc=$?
-	[ $rc = "$status" ] && [ "$(wc -l <$dir/out)" = 1 ] && grep -q -- "$word" $dir/out && return
+	[ $rc = "$status" ] && one_line "$culprit" "$remedy" && nothing_left && return
 	echo "# status $rc"
 	return 1
 }
@@ -58,9 +73,18 @@ killed()
 	[ $? = "$2" ]
 }
 
+# The socket of one that was killed outright stays: nobody answers, and who asks is told.
+killed_outright()
+{
+	killed KILL 137 && ! pidof cleave >/dev/null && [ -S $dir/run/cleave/*.sock ] || return
+	name=$(basename $dir/run/cleave/*.sock .sock)
+	cleave explain "$name" >$dir/out 2>&1
+	[ $? = 5 ]
+}
+
 without_module()
 {
-	rmmod cleave && refused 1 modprobe -k "$kernel"
+	rmmod cleave && refused 1 /dev/cleave modprobe -k "$kernel" && doctor_json module
 	rc=$?
 	insmod "$CLEAVE_KO" && return $rc
 }
@@ -70,15 +94,59 @@ without_permission()
 {
 	[ -e /etc/passwd ] || { mkdir -p /etc && echo 'nobody:x:65534:65534::/:/bin/sh' >/etc/passwd; }
 	chmod 755 /tmp $dir
-	su -s /bin/sh nobody -c "$(command -v cleave) run -k $kernel" </dev/null >$dir/out 2>&1
-	[ $? = 1 ] && [ "$(wc -l <$dir/out)" = 1 ] && grep -q usermod $dir/out
+	chown nobody $dir/nobody
+	su -s /bin/sh nobody -c "XDG_RUNTIME_DIR=$dir/nobody $(command -v cleave) run -k $kernel" \
+		</dev/null >$dir/out 2>&1
+	[ $? = 1 ] && one_line /dev/cleave usermod && nothing_left
 }
 
-doctor()
+# A line each, and what mends it behind every no.
+doctor_text()
 {
-	cleave doctor >$dir/out 2>&1 || [ $? = 1 ]
-	grep -q /dev/cleave $dir/out && cleave doctor --json >$dir/out 2>&1
-	grep -q '^[[{]' $dir/out
+	cleave doctor >$dir/out 2>&1 || [ $? = 1 ] || return
+	grep -q /dev/cleave $dir/out &&
+		awk '/^no / { if (no) exit 1; no = 1; n++; next }
+			/^      mend: ./ { if (!no) exit 1; no = 0; next }
+			/^(yes|\?  ) / { n++ }
+			no { exit 1 }
+			END { exit no || n < 11 }' $dir/out
+}
+
+# doctor_json MISSING|"": an object each, a fix where the answer is no and nowhere else, and
+# what the module has to do with is there, or this first.
+doctor_json()
+{
+	ids="cpu firmware nested-paging headers built secure-boot module device permission free kernel"
+	cleave doctor --json >$dir/out 2>$dir/err
+	rc=$?
+	cat $dir/err >>$dir/out
+	! grep -q VT-x $dir/out || ids="$ids unrestricted-guest vpid"
+	awk -v ids="$ids" -v missing="$1" -v rc=$rc '
+		/^  "ok":/ { all = /true/ }
+		/^      "id":"/ { split($0, part, "\""); id = part[4]; seen[id]++; no = fix = 0 }
+		/^      "ok":(true|false|null),$/ { no = /false/; answer[id] = /true/ ? "yes" : no ? "no" : "?"; nos += no }
+		/^      "fix":"./ { fix = 1 }
+		/^    }/ { if (no != fix) bad = bad " fix of " id }
+		END {
+			n = split(ids, want, " ")
+			for (i = 1; i <= n; i++)
+				if (seen[want[i]] != 1)
+					bad = bad " no " want[i]
+			for (id in seen)
+				n--
+			if (n)
+				bad = bad " other ids"
+			if (all != !nos || rc != !!nos)
+				bad = bad " ok or status " rc
+			if (answer["module"] != (missing == "module" ? "no" : "yes") ||
+			    answer["device"] != answer["module"])
+				bad = bad " module"
+			if (missing == "" && (answer["cpu"] answer["permission"] answer["free"] != "yesyesyes"))
+				bad = bad " not ready"
+			if (bad)
+				print "#" bad
+			exit bad != ""
+		}' $dir/out
 }
 
 : >$dir/out
@@ -87,24 +155,30 @@ dd if=/dev/zero of=$dir/zeros bs=64k count=4 2>/dev/null
 head -c 300000 "$kernel" >$dir/cut
 memory=$(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) * 4))
 
-echo "1..20"
-ok "a kernel that is not there" refused 1 "$dir/none" -k $dir/none
-ok "a kernel that is a directory" refused 1 "$dir" -k $dir
-ok "a kernel that is empty" refused 1 "$dir/empty" -k $dir/empty
-ok "a kernel that is none" refused 1 "$dir/zeros" -k $dir/zeros
-ok "a kernel that is cut short" refused 1 "$dir/cut" -k $dir/cut
-ok "an initrd that is not there" refused 1 "$dir/none" -k "$kernel" -i $dir/none
-ok "an initrd that is a directory" refused 1 "$dir" -k "$kernel" -i $dir
-ok "too little memory for the kernel" refused 1 memory -k "$kernel" -i "$initrd" -m 8M
-ok "memory that the host has not" refused 1 memory -k "$kernel" -i "$initrd" -m ${memory}K
-ok "memory that is no size" refused 2 memory -k "$kernel" -m lots
-ok "no memory" refused 1 memory -k "$kernel" -m 0
-ok "more CPUs than there can be" refused 2 cpus -k "$kernel" -c 2
-ok "an option that is none" refused 2 frobnicate -k "$kernel" --frobnicate
-ok "no module" without_module
+echo "1..$((22 + $(ls "$CLEAVE_GUESTS"/*/vmlinuz | wc -l)))"
+ok "a kernel that is not there" refused 1 "$dir/none" "check the path" -k $dir/none
+ok "a kernel that is a directory" refused 1 "$dir" "name the file" -k $dir
+ok "a kernel that is empty" refused 1 "$dir/empty" "copy it again" -k $dir/empty
+ok "a kernel that is none" refused 1 "$dir/zeros" "give a bzImage" -k $dir/zeros
+ok "a kernel that is cut short" refused 1 "$dir/cut" "copy it again" -k $dir/cut
+ok "an initrd that is not there" refused 1 "$dir/none" "check the path" -k "$kernel" -i $dir/none
+ok "an initrd that is a directory" refused 1 "$dir" "name the file" -k "$kernel" -i $dir
+ok "too little memory for any kernel" refused 1 memory "at least 16M" -k "$kernel" -i "$initrd" -m 8M
+for k in "$CLEAVE_GUESTS"/*/vmlinuz; do
+	ok "too little memory for $(basename "$(dirname "$k")")" \
+		refused 1 "too little memory.*$k" "give --memory [0-9][0-9]*M" -k "$k" -i "$initrd" -m 24M
+done
+ok "memory that the host has not" refused 1 memory "ask for less" -k "$kernel" -i "$initrd" -m ${memory}K
+ok "memory that is no size" refused 2 memory "give for example" -k "$kernel" -m lots
+ok "no memory" refused 1 memory "at least 16M" -k "$kernel" -m 0
+ok "more CPUs than there can be" refused 2 cpus "give 1" -k "$kernel" -c 2
+ok "an option that is none" refused 2 frobnicate "cleave run --help" -k "$kernel" --frobnicate
+ok "no module, and doctor says so" without_module
 ok "no permission" without_permission
 ok "nothing is left of them" idle
 ok "SIGTERM ends a guest" killed TERM 143
-ok "SIGKILL ends a guest" killed KILL 137
-ok "nothing is left of those" idle
-ok "doctor sees it all" doctor
+ok "nothing is left of it" nothing_left
+ok "SIGKILL ends a guest" killed_outright
+ok "nobody uses the module" idle
+ok "doctor sees it all" doctor_text
+ok "doctor tells programs" doctor_json ""
