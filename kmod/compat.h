@@ -12,6 +12,8 @@
 #include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <linux/task_work.h>
+#include <asm/cpufeature.h>
+#include <asm/msr.h>
 
 /* Some 6.12 stable kernels have a newer registration, with a context: Kbuild looks. */
 #ifdef CLV_HAVE_REGISTER_SYSCORE
@@ -41,6 +43,20 @@ static inline void clv_send_reschedule(int cpu)
 	arch_smp_send_reschedule(cpu);
 #else
 	smp_send_reschedule(cpu);
+#endif
+}
+
+/* From load to unload; later ones have it while they have VMX on, which excludes ours. */
+#define CLV_KVM_HAS_CALLBACK	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
+
+/* What some kernels count on to be set while guests run (SRSO). */
+static inline void clv_bp_spec_reduce(bool on)
+{
+#ifdef X86_FEATURE_SRSO_BP_SPEC_REDUCE
+	int (*change)(u32 msr, u8 bit) = on ? msr_set_bit : msr_clear_bit;
+
+	if (cpu_feature_enabled(X86_FEATURE_SRSO_BP_SPEC_REDUCE))
+		change(MSR_ZEN4_BP_CFG, MSR_ZEN4_BP_CFG_BP_SPEC_REDUCE_BIT);
 #endif
 }
 

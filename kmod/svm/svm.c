@@ -12,6 +12,7 @@
 #include <asm/debugreg.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
+#include "../compat.h"
 #include "vmcb.h"
 
 #define VM_CR_SVMDIS	BIT_ULL(4)	/* APM vol. 2 15.30.1 */
@@ -160,6 +161,7 @@ static int svm_cpu_enable(void)
 		rdmsrl(MSR_TSC_AUX, c->tsc_aux_host);
 	c->tsc_aux = c->tsc_aux_host;
 	c->last_vcpu = 0;
+	clv_bp_spec_reduce(true);
 	return 0;
 }
 
@@ -172,6 +174,7 @@ static void svm_cpu_disable(void)
 	if (!(efer & EFER_SVME))
 		return;
 	asm volatile("stgi" : : : "memory");
+	clv_bp_spec_reduce(false);
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
 	wrmsrl(MSR_EFER, efer & ~(u64)EFER_SVME);
 }
