@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: into a VT-x guest and out of it, and why it came out. */
 #include <linux/kvm_host.h>
+#include <asm/cpu.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/msr.h>
@@ -396,6 +397,15 @@ static void decode_ept(struct vmx_vcpu *vmx, struct clv_exit *exit, u64 q)
 		       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
 }
 
+/* All other #AC are not the guest's own (SDM vol. 3A 6.15, "Alignment Check Exception"). */
+static bool may_check_alignment(struct clv_vcpu *vcpu)
+{
+	clv_regs_need(vcpu, CLV_REG_CRS);
+	return !boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT) ||
+	       (clv_cpl(vcpu) == 3 && (vcpu->sregs.cr0 & X86_CR0_AM) &&
+		(vcpu->regs.rflags & X86_EFLAGS_AC));
+}
+
 static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 {
 	u32 info = to_vmx(vcpu)->intr_info;
@@ -419,6 +429,10 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 			vcpu->regs.rip = exit->next_rip;
 			vcpu->dirty |= CLV_REG_RIP;
 		}
+	} else if (exit->event.vector == X86_TRAP_AC && !may_check_alignment(vcpu)) {
+		/* The host's split-lock detection: slowed down, or SIGBUS. Then again. */
+		handle_guest_split_lock(exit->rip);
+		exit->kind = CLEAVE_KIND_NONE;
 	}
 }
 
