@@ -147,16 +147,6 @@ static enum clv_next handle(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	return next;
 }
 
-/* What the event logic found, and no exit of the CPU's. */
-static void handle_shutdown(struct clv_vcpu *vcpu)
-{
-	struct clv_exit exit = { .kind = CLEAVE_KIND_SHUTDOWN };
-
-	clv_regs_need(vcpu, CLV_REG_RIP);
-	exit.rip = vcpu->regs.rip;
-	handle(vcpu, &exit);
-}
-
 enum { READY_USER, READY_ENTER, READY_AGAIN };	/* or -errno */
 
 /* Is the vCPU to be entered, or the run page filled? Sleeps where it is neither. */
@@ -186,7 +176,9 @@ static int get_ready(struct clv_vcpu *vcpu)
 	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu))
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
 	if (vcpu->mp_state == CLEAVE_MP_SHUTDOWN) {
-		handle_shutdown(vcpu);
+		struct clv_exit exit = { .kind = CLEAVE_KIND_SHUTDOWN, .rip = vcpu->regs.rip };
+
+		handle(vcpu, &exit);	/* no exit of the CPU's, if the event logic found it */
 		return READY_USER;
 	}
 	if (vcpu->want_window && vcpu->mp_state <= CLEAVE_MP_HALTED &&
