@@ -15,8 +15,7 @@
 TRACE_EVENT(cleave_entry,
 	    TP_PROTO(u32 vcpu, u64 rip),
 	    TP_ARGS(vcpu, rip),
-	    TP_STRUCT__entry(__field(u32, vcpu)
-			     __field(u64, rip)),
+	    TP_STRUCT__entry(__field(u32, vcpu) __field(u64, rip)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
 			   __entry->rip = rip;),
 	    TP_printk("vcpu=%u rip=0x%llx", __entry->vcpu, __entry->rip)
@@ -25,17 +24,11 @@ TRACE_EVENT(cleave_entry,
 TRACE_EVENT(cleave_exit,
 	    TP_PROTO(u32 vcpu, const struct cleave_record *r),
 	    TP_ARGS(vcpu, r),
-	    TP_STRUCT__entry(__field(u32, vcpu)
-			     __field(u32, kind)
-			     __field(u32, exit)
-			     __field(u64, rip)
-			     __field(u64, raw_reason)
-			     __array(u64, raw_info, 2)
-			     __field(u64, detail)
-			     __field(u8, entered_type)
-			     __field(u8, entered_vector)
-			     __field(u8, raised)
-			     __field(u8, raised_vector)),
+	    TP_STRUCT__entry(__field(u32, vcpu) __field(u32, kind) __field(u32, exit)
+			     __field(u64, rip) __field(u64, raw_reason)
+			     __array(u64, raw_info, 2) __field(u64, detail)
+			     __field(u8, entered_type) __field(u8, entered_vector)
+			     __field(u8, raised) __field(u8, raised_vector)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
 			   __entry->kind = r->kind;
 			   __entry->exit = r->exit;
@@ -57,9 +50,7 @@ TRACE_EVENT(cleave_exit,
 TRACE_EVENT(cleave_inject,
 	    TP_PROTO(u32 vcpu, const struct cleave_event *ev),
 	    TP_ARGS(vcpu, ev),
-	    TP_STRUCT__entry(__field(u32, vcpu)
-			     __field(u8, type)
-			     __field(u8, vector)
+	    TP_STRUCT__entry(__field(u32, vcpu) __field(u8, type) __field(u8, vector)
 			     __field(u32, error_code)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
 			   __entry->type = ev->type;
@@ -73,11 +64,8 @@ TRACE_EVENT(cleave_inject,
 TRACE_EVENT(cleave_fault,
 	    TP_PROTO(u32 vcpu, u64 gpa, u32 flags, unsigned long hva, u32 error),
 	    TP_ARGS(vcpu, gpa, flags, hva, error),
-	    TP_STRUCT__entry(__field(u32, vcpu)
-			     __field(u32, flags)
-			     __field(u64, gpa)
-			     __field(u64, hva)
-			     __field(u32, error)),
+	    TP_STRUCT__entry(__field(u32, vcpu) __field(u32, flags) __field(u64, gpa)
+			     __field(u64, hva) __field(u32, error)),
 	    TP_fast_assign(__entry->vcpu = vcpu;
 			   __entry->flags = flags;
 			   __entry->gpa = gpa;
@@ -91,9 +79,7 @@ TRACE_EVENT(cleave_fault,
 TRACE_EVENT(cleave_invalidate,
 	    TP_PROTO(u64 gpa, u64 size, u32 op, bool hit),
 	    TP_ARGS(gpa, size, op, hit),
-	    TP_STRUCT__entry(__field(u64, gpa)
-			     __field(u64, size)
-			     __field(u32, op)
+	    TP_STRUCT__entry(__field(u64, gpa) __field(u64, size) __field(u32, op)
 			     __field(bool, hit)),
 	    TP_fast_assign(__entry->gpa = gpa;
 			   __entry->size = size;
