@@ -215,6 +215,7 @@ void clv_host_put(void);		/* last VM: off */
 bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
 void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ended */
 extern bool clv_rebooting;		/* a: the host goes down */
+extern u64 clv_tsc_lost;		/* a: what suspends took from the host's TSC */
 
 /* vm.c, vcpu.c */
 extern const struct file_operations clv_dev_fops, clv_vm_fops, clv_vcpu_fops;	/* ioctl.c */
@@ -378,7 +379,7 @@ u64 clv_guest_tsc(const struct clv_vcpu *vcpu);	/* the one place where time ente
 /* Guest TSC - host TSC. */
 static inline u64 clv_tsc_offset(const struct clv_vcpu *vcpu)
 {
-	return READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust;
+	return READ_ONCE(vcpu->vm->tsc_offset) + vcpu->tsc_adjust + READ_ONCE(clv_tsc_lost);
 }
 
 #endif /* CLV_H */

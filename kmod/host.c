@@ -4,7 +4,8 @@
  * with the last; CPUs that come and go, suspend, reboot and crash in between.
  */
 #include <linux/cpu.h>
-#include <linux/cpuhotplug.h>
+#include <linux/module.h>
+#include <linux/reboot.h>
 #include <asm/mce.h>
 #include <asm/ptrace.h>
 #include <asm/reboot.h>
@@ -19,6 +20,7 @@ static DEFINE_PER_CPU(bool, cpu_on);
 
 /* Set once the host goes down: faulting VMRUN and the like are no bugs then. */
 bool clv_rebooting;
+u64 clv_tsc_lost;
 
 /* The host's handler, as if it had struck user space. */
 void clv_host_machine_check(void)
@@ -51,10 +53,8 @@ static void cpu_enable(void *error)
 
 static void cpu_disable(void *unused)
 {
-	if (!__this_cpu_read(cpu_on))
-		return;
-	__this_cpu_write(cpu_on, false);
-	clv_backend->cpu_disable();
+	if (__this_cpu_xchg(cpu_on, false))
+		clv_backend->cpu_disable();
 }
 
 static int enable_here(void)
@@ -76,7 +76,7 @@ static int hp_online(unsigned int cpu)
 	int error = 0;
 
 	mutex_lock(&host_lock);
-	if (users)
+	if (users && !READ_ONCE(clv_rebooting))
 		error = enable_here();
 	mutex_unlock(&host_lock);
 	return error;
@@ -89,36 +89,47 @@ static int hp_online(unsigned int cpu)
 static int hp_offline(unsigned int cpu)
 {
 	mutex_lock(&host_lock);
-	local_irq_disable();
-	cpu_disable(NULL);
-	local_irq_enable();
+	smp_call_function_single(cpu, cpu_disable, NULL, 1);
 	mutex_unlock(&host_lock);
 	return 0;
 }
 
-/* One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. */
+/*
+ * One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. Deep sleep resets the
+ * TSC (SDM vol. 3B 18.17); the guests' go on from where they were.
+ */
+static u64 tsc_at_suspend;
+
 static int sys_suspend(CLV_SYSCORE_ARG)
 {
 	cpu_disable(NULL);
+	tsc_at_suspend = rdtsc();
 	return 0;
 }
 
 static void sys_resume(CLV_SYSCORE_ARG)
 {
+	u64 now = rdtsc();
+
+	if (now < tsc_at_suspend)
+		WRITE_ONCE(clv_tsc_lost, clv_tsc_lost + tsc_at_suspend - now);
 	if (READ_ONCE(users))
 		enable_here();
 }
 
-/* Reboot, kexec and power-off: all CPUs are here, IRQs on, and none goes any more. */
-static void sys_shutdown(CLV_SYSCORE_ARG)
+CLV_SYSCORE_DEFINE(.suspend = sys_suspend, .resume = sys_resume);
+
+/* Reboot, power-off and kexec, for which syscore has no word in 6.1. CPUs may still come. */
+static int reboot_notify(struct notifier_block *nb, unsigned long action, void *data)
 {
 	mutex_lock(&host_lock);
 	WRITE_ONCE(clv_rebooting, true);
 	on_each_cpu(cpu_disable, NULL, 1);
 	mutex_unlock(&host_lock);
+	return NOTIFY_OK;
 }
 
-CLV_SYSCORE_DEFINE(.suspend = sys_suspend, .resume = sys_resume, .shutdown = sys_shutdown);
+static struct notifier_block reboot_nb = { .notifier_call = reboot_notify };
 
 /*
  * On each CPU when the host crashes or restarts in an emergency, maybe from an NMI: no locks. A CPU
@@ -132,19 +143,64 @@ static void emergency_disable(void)
 	cpu_disable(NULL);
 }
 
+/*
+ * There is one callback. Before 6.12 kvm_intel has it while it is loaded, and takes any CPU out of
+ * VMX operation, ours too: it has to stay then. It is not loaded while ours is registered, as it
+ * would find the callback taken.
+ */
+static struct module *kvm_intel;	/* host_lock: held */
+
+static int emergency_get(void)
+{
+	struct kobject *kobj = CLV_KVM_HAS_CALLBACK && clv_backend->blocks_init ?
+			       kset_find_obj(THIS_MODULE->mkobj.kobj.kset, "kvm_intel") : NULL;
+	int ret = 0;
+
+	kvm_intel = kobj ? container_of(kobj, struct module_kobject, kobj)->mod : NULL;
+	if (!try_module_get(kvm_intel))
+		ret = -EBUSY;
+	else if (!kvm_intel && clv_backend->blocks_init)
+		cpu_emergency_register_virt_callback(emergency_disable);
+	kobject_put(kobj);
+	return ret;
+}
+
+static void emergency_put(void)
+{
+	if (clv_backend->blocks_init && !kvm_intel)
+		cpu_emergency_unregister_virt_callback(emergency_disable);
+	module_put(kvm_intel);
+}
+
+static int module_notify(struct notifier_block *nb, unsigned long action, void *data)
+{
+	struct module *mod = data;
+	bool busy;
+
+	if (action != MODULE_STATE_COMING || strcmp(mod->name, "kvm_intel"))
+		return NOTIFY_DONE;
+	mutex_lock(&host_lock);
+	busy = users && clv_backend->blocks_init;
+	mutex_unlock(&host_lock);
+	if (busy)
+		pr_warn("cleave: kvm_intel can be loaded when no guest of cleave lives: stop them first\n");
+	return notifier_from_errno(busy ? -EBUSY : 0);
+}
+
+static struct notifier_block module_nb = { .notifier_call = module_notify };
+
+/* The crash callback is there before virtualization is on, and until it is off. */
 static int enable_all(void)
 {
-	atomic_t error = ATOMIC_INIT(0);
+	atomic_t error = ATOMIC_INIT(READ_ONCE(clv_rebooting) ? -EBUSY : emergency_get());
 
-	if (READ_ONCE(clv_rebooting))
-		return -EBUSY;
+	if (atomic_read(&error))
+		return atomic_read(&error);
 	on_each_cpu(cpu_enable, &error, 1);
-	if (!atomic_read(&error)) {
-		if (clv_backend->blocks_init)
-			cpu_emergency_register_virt_callback(emergency_disable);
+	if (!atomic_read(&error))
 		return 0;
-	}
 	on_each_cpu(cpu_disable, NULL, 1);
+	emergency_put();
 	if (atomic_read(&error) == -EBUSY)
 		pr_warn_ratelimited("cleave: virtualization is in use by another hypervisor, mostly KVM: stop its guests, or unload it (modprobe -r kvm_%s)\n",
 				    clv_backend->vendor == CLEAVE_VENDOR_SVM ? "amd" : "intel");
@@ -174,9 +230,8 @@ void clv_host_put(void)
 	cpus_read_lock();
 	mutex_lock(&host_lock);
 	if (!--users) {
-		if (clv_backend->blocks_init)
-			cpu_emergency_unregister_virt_callback(emergency_disable);
 		on_each_cpu(cpu_disable, NULL, 1);
+		emergency_put();
 	}
 	mutex_unlock(&host_lock);
 	cpus_read_unlock();
@@ -192,11 +247,15 @@ int clv_host_init(void)
 		return ret;
 	hp_state = ret;
 	register_syscore(&clv_syscore);
+	register_reboot_notifier(&reboot_nb);
+	register_module_notifier(&module_nb);
 	return 0;
 }
 
 void clv_host_exit(void)
 {
+	unregister_module_notifier(&module_nb);
+	unregister_reboot_notifier(&reboot_nb);
 	unregister_syscore(&clv_syscore);
 	cpuhp_remove_state_nocalls(hp_state);
 }

@@ -61,7 +61,7 @@ static struct clv_vm *vm_alloc(u64 flags)
 	vm->flags = flags;
 	atomic64_set(&vm->tlb_gen, 1);
 	/* The guest's TSC starts at 0, as after power-on. */
-	vm->tsc_offset = -rdtsc();
+	vm->tsc_offset = -rdtsc() - clv_tsc_lost;
 	if (!zalloc_cpumask_var(&vm->kick_mask, GFP_KERNEL_ACCOUNT))
 		goto free_vm;
 	vm->mm = current->mm;

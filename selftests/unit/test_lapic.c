@@ -7,6 +7,7 @@
 #include "unit.h"
 #include <asm/cpufeature.h>
 #include <asm/tsc.h>
+u64 clv_tsc_lost;
 #include "../../kmod/lapic.c"
 
 #define NVCPUS	20

@@ -6,6 +6,7 @@
  */
 #include "unit.h"
 #include <asm/cpufeature.h>
+u64 clv_tsc_lost;
 #include "../../kmod/msr.c"
 
 static struct clv_vm vm;
