@@ -144,10 +144,11 @@ TEST_F(kvm, loaded_while_a_guest_lives)
 	ASSERT_GE(ours, 0);
 	ret = load(self->vendor);
 	/* On VT-x cleave says so; on AMD-V KVM may be loaded, and finds out when it needs the CPU. */
-	if (self->vmx)
+	if (self->vmx) {
 		EXPECT_EQ(-EBUSY, ret);
-	else
+	} else {
 		EXPECT_EQ(self->at_load, ret < 0);
+	}
 	EXPECT_TRUE(works());
 	close(ours);
 	if (!ret)
