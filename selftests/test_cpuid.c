@@ -185,7 +185,8 @@ TEST_F(cpuid, as_offered)
 	expect_answers(self, _metadata, 0, 1, false);
 }
 
-static void add(struct cleave_cpuid *c, uint32_t leaf, uint32_t subleaf, uint32_t flags, uint32_t val)
+static void add(struct cleave_cpuid *c, uint32_t leaf, uint32_t subleaf, uint32_t flags,
+		uint32_t val)
 {
 	struct cleave_cpuid_entry *e = entry(c, leaf, subleaf);
 
@@ -289,7 +290,7 @@ static const struct word {
 	uint32_t hidden;	/* of what nobody is offered */
 } words[] = {
 	/* DTES64, MONITOR, DS-CPL, VMX, SMX, EST, TM2, CNXT, SDBG, xTPR, PDCM, DCA */
-	{ 0x1, 0, ECX, OSXSAVE, 0x0004cdfc & ~(1u << 13) },
+	{ 0x1, 0, ECX, OSXSAVE, 0x0004cdfc },
 	/* PSN, DS, ACPI, TM, PBE */
 	{ 0x1, 0, EDX, 1u << 28, 1u << 18 | 1u << 21 | 1u << 22 | 1u << 29 | 1u << 31 },
 	{ 0x6, 0, EAX, 0, ~4u }, { 0x6, 0, EBX, 0, ~0u }, { 0x6, 0, ECX, 0, ~0u },
@@ -302,7 +303,7 @@ static const struct word {
 	{ 0x7, 1, EAX, 0, 1u << 17 | 1u << 19 | 1u << 21 | 1u << 22 | 1u << 26 },
 	{ 0xd, 0, EAX, 0, ~0xe7u }, { 0xd, 0, EDX, 0, ~0u }, { 0xd, 1, EAX, 0, ~7u },
 	/* SVM, SKINIT, extended APIC space, OSVW, IBS, WDT, LWP, counters, MONITORX */
-	{ 0x80000001, 0, ECX, 2, 0x3f8bb60c & ~(1u << 21) },
+	{ 0x80000001, 0, ECX, 2, 0x3f8ab60c },
 	{ 0x80000001, 0, EDX, 0, 0 },
 	{ 0x80000007, 0, EBX, 0, ~0u }, { 0x80000007, 0, EDX, 0, ~(1u << 8) },
 	{ 0x80000008, 0, EBX, 0, 1u << 4 | 1u << 6 | 1u << 8 | 1u << 13 },
@@ -351,7 +352,9 @@ TEST_F_TIMEOUT(cpuid, not_offered, 120)
 /* Leaves that the module knows nothing of can be there, with nothing in them. */
 TEST_F(cpuid, unknown_leaves)
 {
-	static const uint32_t leaves[] = { 0x3, 0xa, 0x10, 0x12, 0x14, 0x8000000a, 0x8000001f, 0xc0000001 };
+	static const uint32_t leaves[] = {
+		0x3, 0xa, 0x10, 0x12, 0x14, 0x8000000a, 0x8000001f, 0xc0000001,
+	};
 
 	for (unsigned int i = 0; i < sizeof(leaves) / sizeof(leaves[0]); i++)
 		for (int r = 0; r < 4; r++) {
@@ -469,7 +472,8 @@ TEST_F(cpuid, ids)
 static const struct insn {
 	const char *name, *code;
 } insns[] = {
-	{ "VMXON", "\xf3\x0f\xc7\x30" }, { "VMPTRLD", "\x0f\xc7\x30" }, { "VMCLEAR", "\x66\x0f\xc7\x30" },
+	{ "VMXON", "\xf3\x0f\xc7\x30" }, { "VMPTRLD", "\x0f\xc7\x30" },
+	{ "VMCLEAR", "\x66\x0f\xc7\x30" },
 	{ "VMREAD", "\x0f\x78\xc8" }, { "VMWRITE", "\x0f\x79\xc8" }, { "VMLAUNCH", "\x0f\x01\xc2" },
 	{ "VMRESUME", "\x0f\x01\xc3" }, { "VMXOFF", "\x0f\x01\xc4" },
 	{ "INVEPT", "\x66\x0f\x38\x80\x08" }, { "INVVPID", "\x66\x0f\x38\x81\x08" },
@@ -513,7 +517,8 @@ TEST_F(cpuid, left_out)
 	entry(&self->table, 0x7, 0)->ebx &= ~(1u << 7);		/* SMEP */
 	entry(&self->table, 1, 0)->ecx &= ~XSAVE;
 	ASSERT_EQ(0, set(&self->v, &self->table));
-	memcpy(self->vm.ram + GPA_CODE, "\x0f\x01\xf9\xe6\xf0", 5);	/* rdtscp; out %al, $PORT_DONE */
+	/* rdtscp; out %al, $PORT_DONE */
+	memcpy(self->vm.ram + GPA_CODE, "\x0f\x01\xf9\xe6\xf0", 5);
 	vcpu_long(&self->v, GPA_CODE);
 	if (emulated_by_tcg())	/* which does not look at that intercept */
 		vcpu_run_done(&self->v);

@@ -391,7 +391,8 @@ TEST_F_TIMEOUT(msr, written_back, 300)
 /* It counts, or is made of one that does, or belongs to the local APIC. */
 static bool moves(uint32_t index)
 {
-	return index == 0x10 || index == 0x3b || index == 0x6e0 || (index >= 0x800 && index < 0x840);
+	return index == 0x10 || index == 0x3b || index == 0x6e0 ||
+	       (index >= 0x800 && index < 0x840);
 }
 
 static const uint64_t junk[] = {
