@@ -280,4 +280,40 @@ TEST_F(hotplug, against_creation)
 	EXPECT_TRUE(runs_on(CPU));
 }
 
+/* Its TSC never goes back: the last one at VM_DATA 0, rounds at 8, and how often it did at 16. */
+GUEST(monotonic, 64,
+	"1:\trdtsc\n\tshl $32, %rdx\n\tor %rdx, %rax\n\tcmp " S(GPA_DATA) ", %rax\n\tjae 2f\n\t"
+	"incq " S(GPA_DATA) "+16\n2:\tmov %rax, " S(GPA_DATA) "\n\tincq " S(GPA_DATA) "+8\n\tjmp 1b\n\t");
+
+/* The machine sleeps and wakes up with a guest that runs, twice. */
+TEST(suspend)
+{
+	volatile uint64_t *rounds, *back;
+	struct runner r;
+	struct vcpu v;
+	struct vm vm;
+
+	if (emulated_by_bochs() || access("/sys/class/rtc/rtc0/wakealarm", W_OK) ||
+	    file_write("/sys/power/mem_sleep", "deep"))
+		SKIP(return, "this machine does not sleep, or would not wake up");
+	GUEST_SIMPLE(&vm, &v, monotonic);
+	rounds = VM_DATA(&vm, uint64_t, 8);
+	back = VM_DATA(&vm, uint64_t, 16);
+	runner_start(&r, &v, NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		uint64_t before;
+
+		EXPECT_TRUE(WAIT_FOR(*rounds > 1000, 10000));
+		before = *rounds;
+		ASSERT_EQ(0, file_write("/sys/class/rtc/rtc0/wakealarm", "+3"));
+		ASSERT_EQ(0, file_write("/sys/power/state", "mem"));
+		EXPECT_TRUE(WAIT_FOR(*rounds > before + 1000, 10000));
+		EXPECT_EQ(0, *back);
+	}
+	runner_stop(&r);
+	EXPECT_EQ(0, r.error);
+	vcpu_destroy(&v);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN
