@@ -216,8 +216,6 @@ static bool value_ok(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 		return clv_canonical(vcpu, val);
 	case MSR_SYSCALL_MASK:
 		return !(val >> 32);
-	case MSR_IA32_DEBUGCTLMSR:
-		return !(val & ~(u64)DEBUGCTLMSR_BTF);
 	case MSR_IA32_CR_PAT:
 		return types_ok(val, PAT_TYPES);
 	case MSR_IA32_SPEC_CTRL:
