@@ -316,9 +316,13 @@ bool vmx_check(struct clv_vcpu *vcpu, struct cleave_refusal *out)
 	if ((u16)vmx->reason == EXIT_REASON_MSR_LOAD_FAIL)
 		return msr_load_failed(out, vmx);
 	preempt_disable();
-	vmx_vcpu_load(vcpu);
-	found = any_broken(out);
-	vmx_vcpu_put(vcpu);
+	/* A CPU that has just been switched off has no VMCS to look at. */
+	found = clv_host_cpu_enabled();
+	if (found) {
+		vmx_vcpu_load(vcpu);
+		found = any_broken(out);
+		vmx_vcpu_put(vcpu);
+	}
 	preempt_enable();
 	if (found || !vmx->failed)
 		return found;
