@@ -44,12 +44,18 @@ FIXTURE(timer) {
  */
 static uint64_t tsc_khz(void)
 {
-	uint64_t ns = now_ns(), tsc = __builtin_ia32_rdtsc(), khz = dev_info().tsc_khz;
+	uint64_t khz = dev_info().tsc_khz, best = 0;
 
-	nap_us(20000);
-	tsc = __builtin_ia32_rdtsc() - tsc;
-	ns = now_ns() - ns;
-	return tsc * 1000000 / ns < khz ? tsc * 1000000 / ns : khz;
+	/* The TSC is read within the other clock's interval: interruptions only make it less. */
+	for (int i = 0; i < 5; i++) {
+		uint64_t ns = now_ns(), tsc = __builtin_ia32_rdtsc(), found;
+
+		nap_us(4000);
+		tsc = __builtin_ia32_rdtsc() - tsc;
+		found = tsc * 1000000 / (now_ns() - ns);
+		best = found > best ? found : best;
+	}
+	return best < khz ? best : khz;
 }
 
 FIXTURE_SETUP(timer)
