@@ -17,7 +17,8 @@ UDEVDIR	 ?= /usr/lib/udev/rules.d
 HOST	 ?= both
 
 .DEFAULT_GOAL := all
-.PHONY: all module tool install uninstall clean distclean help run check lint unit setup
+.PHONY: all module tool install uninstall clean distclean help run setup
+.PHONY: check check-debug check-matrix lint unit
 
 all: module tool
 
@@ -61,6 +62,12 @@ run:
 check:
 	@HOST=$(HOST) selftests/check.sh
 
+check-debug:
+	@selftests/check.sh debug
+
+check-matrix:
+	@selftests/check.sh matrix
+
 lint:
 	@HOST=$(HOST) selftests/check.sh lint
 
@@ -84,6 +91,9 @@ help:
 	@echo '                  HOST=local on this machine'
 	@echo 'make check        every test, on AMD-V and VT-x side by side; installs what is missing'
 	@echo '                  HOST=svm|vmx|local on one of them'
+	@echo 'make check-debug  every test on AMD-V in kernels with KASAN, lockdep, ... and with KCSAN,'
+	@echo '                  which it builds first (once, about half an hour)'
+	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'

@@ -3,9 +3,17 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|host]...      default: all three
+#   check.sh [lint|unit|host|debug|matrix]...      default: the first three
+# debug:  every program on AMD-V in a kernel that looks for misuse of memory and
+#         locks (KASAN, lockdep, ...), those of several threads in one that looks
+#         for data races (KCSAN); builds both from Debian's source if need be.
+# matrix: the module for each of Debian's kernels of 6.1 and 6.12, and every
+#         program on 6.1, 6.12, 6.1-rt with AMD-V and on 6.1 with VT-x.
 # HOST=both|svm|vmx|local (default both: AMD-V and VT-x side by side), RELEASES:
-# the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too).
+# the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too);
+# CHECK_PROGRAMS: the ones to run in them, by name (default: all);
+# CHECK_ENV: variables for these, as "A=1 B=2"; HOST_WORDS: more words for the
+# hosts' kernels; HOST_LIMIT, PROGRAM_LIMIT: the seconds that a host, a program may take.
 #
 # Programs' output is taken between the lines `##begin NAME` and `##end NAME
 # STATUS`. A program that does not end, ends with a status that its results do
@@ -133,13 +141,39 @@ run_unit()
 	done
 }
 
+# What has several threads or processes at work on one VM, or one vCPU.
+threads="test_fork_kill test_hostile test_hotplug test_interrupts test_kick test_lifecycle test_module
+	 test_recorder test_slots test_smp_load test_stage2 test_timer test_fuzz_ioctl"
+
+# programs_of RELEASE: the ones to run there; nothing: all.
+programs_of()
+{
+	case $1 in
+	*-kcsan) echo ${CHECK_PROGRAMS:-$threads} ;;
+	*)	 echo ${CHECK_PROGRAMS-} ;;
+	esac
+}
+
+# words_of RELEASE: for the command line of that kernel. Its own data races are
+# not ours to end a host for.
+words_of()
+{
+	case $1 in
+	*-kasan) echo panic_on_warn=1 ;;
+	esac
+}
+
 # The tree that the test host runs: the programs, what they use, and the seconds
 # that one may take.
 make_overlay()
 {
 	local kver=$2 overlay=$build/check/$1-$2 limit=300 guest
 
-	[ "$1" != vmx ] || limit=900
+	case $1-$2 in
+	vmx-*)	 limit=900 ;;
+	*-kasan|*-kcsan) limit=1800 ;;
+	esac
+	limit=${PROGRAM_LIMIT:-$limit}
 	rm -rf "$overlay"
 	mkdir -p "$overlay"/{bin,guest,modules,tests} || return
 	cp "$tests/hosts/run-tests" "$overlay/test" &&
@@ -151,7 +185,8 @@ make_overlay()
 			-exec cp -t "$overlay/tests" {} + &&
 		strip -g "$overlay/cleave.ko" "$overlay"/tests/* &&
 		cp "$tests"/test_*.sh "$overlay/tests/" &&
-		echo "${CHECK_PROGRAMS-}" >"$overlay/programs" && echo "$limit" >"$overlay/limit" || return
+		programs_of "$kver" >"$overlay/programs" && echo "$limit" >"$overlay/limit" &&
+		tr ' ' '\n' <<<"${CHECK_ENV-}" >"$overlay/environment" || return
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done
@@ -159,12 +194,21 @@ make_overlay()
 	[ ! -d "$kernels/$kver/modules" ] || cp "$kernels/$kver"/modules/* "$overlay/modules/"
 }
 
+# A data race is the kernel's own if no function of the module is in its report.
+without_foreign_races()
+{
+	awk '/={20,}$/ { if (report ~ /KCSAN/ && report !~ /\[cleave\]/) report = ""
+			 printf "%s", report; report = ""; print; next }
+	     { report = report $0 "\n" }
+	     END { printf "%s", report }'
+}
+
 # What a host's kernel must not have said. Before our init it speaks of the
 # machine's own bugs.
 complaints()
 {
-	tr -d '\r' <"$1" | sed '1,/test host: up/d' |
-		grep -nE 'WARNING:|BUG|Oops|\[#[0-9]+\]|Call Trace|Kernel panic|INFO: (rcu|task|possible|trying)|lockup|UBSAN|KASAN|refcount_t|stall' |
+	tr -d '\r' <"$1" | sed '1,/test host: up/d' | without_foreign_races |
+		grep -nE 'WARNING:|BUG|Oops|\[#[0-9]+\]|Call Trace|Kernel panic|INFO: (rcu|task|possible|trying)|lockup|UBSAN|KASAN|unreferenced object|refcount_t|stall' |
 		head -n 20
 }
 
@@ -175,12 +219,15 @@ start_host()
 {
 	local id=$1-$2 mem=3072
 
+	case $id in
 	# A gigabyte that no boot loader or early allocation has touched.
-	[ "$1" != vmx ] || mem=5120
+	vmx-*)		mem=5120 ;;
+	*-kasan|*-kcsan) mem=6144 ;;
+	esac
 	# Here, as the one that follows must not find what an earlier run left.
 	: >"$build/check-$id.out"
-	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m "$mem" -t "${HOST_LIMIT:-3600}" \
-		-a "hugepagesz=1G hugepages=1" -l "$build/check-$id.log" "$build/check/$id" \
+	setpriv --pdeathsig TERM "$hosts/host.sh" "$1" -k "$2" -s 2 -m "$mem" -t "${HOST_LIMIT:-7200}" \
+		-a "hugepagesz=1G hugepages=1 $(words_of "$2") ${HOST_WORDS-}" -l "$build/check-$id.log" "$build/check/$id" \
 		>>"$build/check-$id.out" 2>&1 </dev/null &
 	host_pid[$id]=$!
 }
@@ -188,12 +235,13 @@ start_host()
 # follow_host KIND RELEASE: its output as it comes, to the end.
 follow_host()
 {
-	local id=$1-$2 klog=$build/check-$1-$2.log said t
+	local id=$1-$2 klog=$build/check-$1-$2.log only said t
 
+	only=$(programs_of "$2")
 	seen='' vendor="$1 "
 	consume < <(tail -q -f -n +1 -s 0.2 --pid="${host_pid[$id]}" "$build/check-$id.out")
 	for t in $(cd "$build/check/$id/tests" && ls) unload; do
-		[ -n "${CHECK_PROGRAMS-}" ] && [[ " $CHECK_PROGRAMS unload " != *" ${t%.sh} "* ]] && continue
+		[ -n "$only" ] && [[ " $only unload " != *" ${t%.sh} "* ]] && continue
 		[[ "$seen " == *" $2/${t%.sh} "* ]] || result "not ok" "$1 $2/${t%.sh}" "did not run"
 	done
 	vendor=''
@@ -209,28 +257,66 @@ follow_host()
 	fi
 }
 
+# run_hosts 'KIND RELEASE'...: all their programs. Two hosts at a time: one that
+# is slow, which is read last, runs beside the others.
 run_hosts()
 {
-	local host ready=()
+	local host ready=() slow='^vmx|-kcsan$'
 
 	building "userspace-tool" make -C "$top/userspace-tool" || return
 	building "selftests" make -C "$tests" O="$build/selftests" CFLAGS= || return
-	for host in "${plan_hosts[@]}"; do
+	for host; do
 		building "module for ${host#* }" module_build module "${host#* }" &&
 			building "overlay for $host" make_overlay $host &&
 			ready+=("$host")
 	done
-	# Bochs is one thread and slow: it runs beside the others, and is read last.
 	for host in "${ready[@]}"; do
-		[[ $host != vmx* ]] || start_host $host
+		[[ ! $host =~ $slow ]] || start_host $host
 	done
 	for host in "${ready[@]}"; do
-		[[ $host == vmx* ]] || start_host $host
-		[[ $host == vmx* ]] || follow_host $host
+		[[ $host =~ $slow ]] || start_host $host
+		[[ $host =~ $slow ]] || follow_host $host
 	done
 	for host in "${ready[@]}"; do
-		[[ $host != vmx* ]] || follow_host $host
+		[[ ! $host =~ $slow ]] || follow_host $host
 	done
+}
+
+run_debug()
+{
+	local kind release plan=()
+
+	for kind in ${DEBUG_KERNELS:-kasan kcsan}; do
+		if release=$("$tests/debug/kernel.sh" $kind); then
+			result ok "the $kind kernel"
+			plan+=("svm $release")
+		else
+			result "not ok" "the $kind kernel" "it cannot be built"
+		fi
+	done
+	run_hosts "${plan[@]}"
+}
+
+# module_build, and not a word of warning.
+clean_build()
+{
+	local said
+
+	said=$(module_build matrix "$1" W=1) || { echo "$said"; return 1; }
+	! grep -iE 'warning' -A 4 <<<"$said"
+}
+
+run_matrix()
+{
+	local series release
+
+	for series in 6.1 6.1-amd64 6.1-rt 6.12 6.12-amd64 6.12-rt; do
+		release=$(release_of $series)
+		rm -rf "$build/matrix/$release"
+		building "module for $release: no warning" clean_build "$release"
+	done
+	run_hosts "svm $(release_of 6.1)" "svm $(release_of 6.12)" "svm $(release_of 6.1-rt)" \
+		"vmx $(release_of 6.1)"
 }
 
 summary()
@@ -245,7 +331,13 @@ echo "TAP version 13"
 mkdir -p "$build"
 [ $# != 0 ] || set -- lint unit host
 needs=(check)
-[[ " $* " != *" host "* ]] || needs+=("$kind")
+for stage; do
+	case $stage in
+	host)	needs+=("$kind") ;;
+	debug)	needs+=(svm debug) ;;
+	matrix)	needs+=(both matrix) ;;
+	esac
+done
 if "$hosts/setup.sh" "${needs[@]}" >"$log" 2>&1; then
 	sed 's/^/# /' "$log"
 	result ok "setup"
@@ -276,8 +368,10 @@ for stage; do
 	case $stage in
 	lint)	program lint "$tests/lint.sh" ;;
 	unit)	run_unit ;;
-	host)	run_hosts ;;
-	*)	die "no stage $stage: lint, unit, host" ;;
+	host)	run_hosts "${plan_hosts[@]}" ;;
+	debug)	run_debug ;;
+	matrix)	run_matrix ;;
+	*)	die "no stage $stage: lint, unit, host, debug, matrix" ;;
 	esac
 done
 summary

@@ -13,12 +13,19 @@ die()
 	exit 1
 }
 
-# headers_of SERIES: the Debian package that brings its newest kernel's headers.
+# headers_of SERIES: the Debian package that brings the headers of its newest
+# kernel. SERIES: 6.1 (Debian's "cloud" flavour), 6.1-rt, 6.1-amd64; 6.12 alike.
 headers_of()
 {
+	local flavour=cloud-amd64
+
 	case $1 in
-	6.1)	echo linux-headers-cloud-amd64 ;;
-	*)	echo "linux-headers-$1-cloud-amd64" ;;
+	*-rt)		flavour=rt-amd64 ;;
+	*-amd64)	flavour=amd64 ;;
+	esac
+	case ${1%%-*} in
+	6.1)	echo "linux-headers-$flavour" ;;
+	*)	echo "linux-headers-${1%%-*}-$flavour" ;;
 	esac
 }
 
@@ -50,17 +57,29 @@ seconds_since()
 	echo "$((d / 1000)).$((d % 1000 / 100)) s"
 }
 
+# headers_dir RELEASE: what modules for that kernel are built against; a debug
+# kernel is its own.
+headers_dir()
+{
+	local dir
+
+	for dir in "/usr/src/linux-headers-$1" "$kernels/$1" "/lib/modules/$1/build"; do
+		[ ! -e "$dir/Makefile" ] || break
+	done
+	echo "$dir"
+}
+
 # module_build KIND RELEASE [MAKE-ARGUMENT...]: the module for that kernel in
 # build/KIND/RELEASE, from links to the sources, so that builds for two kernels
 # do not undo each other. What make says is the output.
 module_build()
 {
-	local dir=$build/$1/$2 headers=/usr/src/linux-headers-$2 src lock rc
+	local dir=$build/$1/$2 headers src lock rc
 
+	headers=$(headers_dir "$2")
 	shift 2
 	mkdir -p "$build"
 	exec {lock}>"$build/.lock" && flock "$lock"	# two builds in one clone
-	[ -d "$headers" ] || headers=/lib/modules/${dir##*/}/build
 	mkdir -p "$dir"
 	find "$dir" -xtype l -delete
 	for src in Kbuild uapi kmod/Kbuild $(cd "$top" && find kmod -name '*.[chS]' ! -name '*.mod.c'); do
@@ -76,11 +95,10 @@ module_build()
 # poke_build RELEASE: selftests/poke for that kernel, in build/poke/RELEASE.
 poke_build()
 {
-	local dir=$build/poke/$1 headers=/usr/src/linux-headers-$1
+	local dir=$build/poke/$1
 
-	[ -d "$headers" ] || headers=/lib/modules/$1/build
 	mkdir -p "$dir" && ln -sf "$top"/selftests/poke/* "$dir/" &&
-		make --no-print-directory -C "$headers" M="$dir" KMOD="$top/kmod" modules 2>&1
+		make --no-print-directory -C "$(headers_dir "$1")" M="$dir" KMOD="$top/kmod" modules 2>&1
 }
 
 # copy_libs TREE PROGRAM: the shared libraries of PROGRAM, at the same paths.

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh svm|vmx|both|local|check...
+#   setup.sh svm|vmx|both|local|check|debug|matrix...
 # svm, vmx, both, local: what that test host needs, and to build and boot a guest.
-# check: what the tests need beside it.
+# check: what the tests need beside it; debug: what builds a kernel;
+# matrix: each of Debian's kernels that the module is built for.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
 # their packages are downloaded and unpacked to build/cache/, so that nothing
@@ -17,6 +18,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev
 	  linux-headers-cloud-amd64 kmod cpio busybox-static)
 series=(6.1)
+matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
 tests=
 for word; do
 	case $word in
@@ -26,7 +28,12 @@ for word; do
 	check)	packages+=(g++ sparse perl xz-utils linux-headers-6.12-cloud-amd64)
 		series+=(6.12)
 		tests=1 ;;
-	*)	die "$word: there are svm, vmx, both, local and check" ;;
+	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
+	matrix)	for s in "${matrix[@]}"; do
+			packages+=("$(headers_of "$s")")
+		done
+		series+=(6.1-rt) ;;
+	*)	die "$word: there are svm, vmx, both, local, check, debug and matrix" ;;
 	esac
 done
 
