@@ -18,7 +18,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install uninstall clean distclean help run setup
-.PHONY: check check-debug check-matrix lint unit
+.PHONY: check check-debug check-matrix coverage lint unit
 
 all: module tool
 
@@ -68,6 +68,9 @@ check-debug:
 check-matrix:
 	@selftests/check.sh matrix
 
+coverage:
+	@selftests/check.sh coverage
+
 lint:
 	@HOST=$(HOST) selftests/check.sh lint
 
@@ -94,6 +97,7 @@ help:
 	@echo 'make check-debug  every test on AMD-V in kernels with KASAN, lockdep, ... and with KCSAN,'
 	@echo '                  which it builds first (once, about half an hour)'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
+	@echo 'make coverage     which lines of the module all tests together execute'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'

@@ -3,12 +3,14 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|host|debug|matrix]...      default: the first three
+#   check.sh [lint|unit|host|debug|matrix|coverage]...      default: the first three
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
 #         for data races (KCSAN); builds both from Debian's source if need be.
 # matrix: the module for each of Debian's kernels of 6.1 and 6.12, and every
 #         program on 6.1, 6.12, 6.1-rt with AMD-V and on 6.1 with VT-x.
+# coverage: every program on both vendors and in the first debug kernel; the
+#         lines of the module that they execute, of which 85 in 100 are demanded.
 # HOST=both|svm|vmx|local (default both: AMD-V and VT-x side by side), RELEASES:
 # the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too);
 # CHECK_PROGRAMS: the ones to run in them, by name (default: all);
@@ -93,6 +95,7 @@ consume()
 		line=${line%$'\r'}
 		case $line in
 		'##begin '*)	begin "${line#* }" ;;
+		'##coverage '*)	;;
 		'##end '*)	[ -z "$current" ] || finish "${line##* }" ;;
 		'ok '[0-9]*)	outcome ok "${line#ok }" ;;
 		'not ok '*)	outcome 'not ok' "${line#not ok }" ;;
@@ -177,7 +180,7 @@ make_overlay()
 	rm -rf "$overlay"
 	mkdir -p "$overlay"/{bin,guest,modules,tests} || return
 	cp "$tests/hosts/run-tests" "$overlay/test" &&
-		cp "$build/module/$kver/kmod/cleave.ko" "$overlay/" &&
+		cp "$build/$module/$kver/kmod/cleave.ko" "$overlay/" &&
 		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
 		copy_libs "$overlay" "$top/userspace-tool/cleave" &&
 		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" &&
@@ -190,7 +193,11 @@ make_overlay()
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done
-	poke_build "$kver" && cp "$build/poke/$kver/poke.ko" "$overlay/modules/" || return
+	if [ $module = coverage ]; then
+		test_module_build coverage "$kver" &&
+			cp "$build/coverage-module/$kver/coverage_store.ko" "$overlay/modules/" || return
+	fi
+	test_module_build poke "$kver" && cp "$build/poke-module/$kver/poke.ko" "$overlay/modules/" || return
 	[ ! -d "$kernels/$kver/modules" ] || cp "$kernels/$kver"/modules/* "$overlay/modules/"
 }
 
@@ -257,6 +264,9 @@ follow_host()
 	fi
 }
 
+# Which build of the module: see module_build.
+module=module
+
 # run_hosts 'KIND RELEASE'...: all their programs. Two hosts at a time: one that
 # is slow, which is read last, runs beside the others.
 run_hosts()
@@ -266,7 +276,7 @@ run_hosts()
 	building "userspace-tool" make -C "$top/userspace-tool" || return
 	building "selftests" make -C "$tests" O="$build/selftests" CFLAGS= || return
 	for host; do
-		building "module for ${host#* }" module_build module "${host#* }" &&
+		building "module for ${host#* }" module_build $module "${host#* }" &&
 			building "overlay for $host" make_overlay $host &&
 			ready+=("$host")
 	done
@@ -319,6 +329,23 @@ run_matrix()
 		"vmx $(release_of 6.1)"
 }
 
+# What is counted for two vendors, and where allocations fail.
+run_coverage()
+{
+	local release hosts said percent
+
+	release=$("$tests/debug/kernel.sh" kasan) || { result "not ok" "the kasan kernel"; return; }
+	module=coverage
+	hosts=("svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)")
+	run_hosts "${hosts[@]}"
+	module=module
+	said=$("$tests/coverage/report.sh" "${hosts[@]/ /-}")
+	sed 's/^/# /' <<<"$said"
+	percent=$(sed -n 's/^kmod .* \([0-9]*\)\.[0-9] %$/\1/p' <<<"$said")
+	[ "${percent:-0}" -ge 85 ] && result ok "coverage of the module" ||
+		result "not ok" "coverage of the module" "less than 85 % of its lines"
+}
+
 summary()
 {
 	echo "1..$((passed + failed + skipped))"
@@ -335,6 +362,7 @@ for stage; do
 	case $stage in
 	host)	needs+=("$kind") ;;
 	debug)	needs+=(svm debug) ;;
+	coverage) needs+=(both debug) ;;
 	matrix)	needs+=(both matrix) ;;
 	esac
 done
@@ -371,7 +399,8 @@ for stage; do
 	host)	run_hosts "${plan_hosts[@]}" ;;
 	debug)	run_debug ;;
 	matrix)	run_matrix ;;
-	*)	die "no stage $stage: lint, unit, host, debug, matrix" ;;
+	coverage) run_coverage ;;
+	*)	die "no stage $stage: lint, unit, host, debug, matrix, coverage" ;;
 	esac
 done
 summary

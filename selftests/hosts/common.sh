@@ -71,10 +71,11 @@ headers_dir()
 
 # module_build KIND RELEASE [MAKE-ARGUMENT...]: the module for that kernel in
 # build/KIND/RELEASE, from links to the sources, so that builds for two kernels
-# do not undo each other. What make says is the output.
+# do not undo each other. What make says is the output. KIND coverage: with its
+# lines counted.
 module_build()
 {
-	local dir=$build/$1/$2 headers src lock rc
+	local dir=$build/$1/$2 kind=$1 headers src lock rc
 
 	headers=$(headers_dir "$2")
 	shift 2
@@ -86,19 +87,25 @@ module_build()
 		mkdir -p "$dir/$(dirname "$src")"
 		[ -e "$dir/$src" ] || ln -s "$top/$src" "$dir/$src" || return
 	done
+	if [ "$kind" = coverage ]; then
+		rm -f "$dir/kmod/Kbuild"
+		cat "$top/kmod/Kbuild" "$top/selftests/coverage/module.kbuild" >"$dir/kmod/Kbuild"
+		ln -sf "$top"/selftests/coverage/{gcov.h,coverage_first.c,coverage_last.c} "$dir/kmod/"
+	fi
 	make --no-print-directory -C "$headers" M="$dir" "$@" modules 2>&1
 	rc=$?
 	exec {lock}>&-
 	return $rc
 }
 
-# poke_build RELEASE: selftests/poke for that kernel, in build/poke/RELEASE.
-poke_build()
+# test_module_build NAME RELEASE: the module of selftests/NAME for that kernel, in
+# build/NAME-module/RELEASE.
+test_module_build()
 {
-	local dir=$build/poke/$1
+	local dir=$build/$1-module/$2
 
-	mkdir -p "$dir" && ln -sf "$top"/selftests/poke/* "$dir/" &&
-		make --no-print-directory -C "$(headers_dir "$1")" M="$dir" KMOD="$top/kmod" modules 2>&1
+	mkdir -p "$dir" && ln -sf "$top/selftests/$1"/* "$dir/" &&
+		make --no-print-directory -C "$(headers_dir "$2")" M="$dir" KMOD="$top/kmod" modules 2>&1
 }
 
 # copy_libs TREE PROGRAM: the shared libraries of PROGRAM, at the same paths.
