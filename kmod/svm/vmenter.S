@@ -82,6 +82,12 @@ SYM_FUNC_START(svm_vmenter)
 	/* RAX and RSP are the host's again, all else is the guest's. */
 	mov	S_REGS(%rsp), %rax
 	GPRS store
+
+	/* Nothing of the guest stays in a register that code may speculate with. */
+.irp r, ecx, edx, ebx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
+	xor	%\r, %\r
+.endr
+
 	mov	S_VMCB(%rsp), %rax
 	vmsave	%rax
 	mov	S_HOST(%rsp), %rax
@@ -92,12 +98,6 @@ SYM_FUNC_START(svm_vmenter)
 
 	SWITCH_SPEC_CTRL S_GUEST_SPEC(%rsp), S_HOST_SPEC(%rsp)
 	CLV_UNTRAIN_RET_VM
-
-	/* Nothing of the guest stays in a register that code may speculate with. */
-.irp r, ecx, edx, ebx, ebp, esi, edi, r8d, r9d, r10d, r11d, r12d, r13d, r14d, r15d
-	xor	%\r, %\r
-.endr
-
 	cli
 	stgi
 	xor	%eax, %eax
