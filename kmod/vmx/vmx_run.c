@@ -192,6 +192,9 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	guest_state_enter_irqoff();
 	if (native_read_cr2() != vcpu->sregs.cr2)
 		native_write_cr2(vcpu->sregs.cr2);
+	/* At every entry: which exits put secrets into the cache is not tracked. */
+	if (vmx_caps.l1d_flush)
+		native_wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 	ret = vmx_vmenter(&vcpu->regs, vmx->launched, guest_spec, host_spec);
 	vcpu->sregs.cr2 = native_read_cr2();
 	vmx->intr_info = 0;
@@ -232,8 +235,6 @@ static void after_guest(struct vmx_vcpu *vmx)
 	struct cleave_events *ev = &vmx->vcpu.events;
 	u32 state;
 
-	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
-		this_cpu_write(x86_ibpb_exit_to_user, true);
 	read_exit(vmx);
 	if ((u16)vmx->reason == EXIT_REASON_MCE_DURING_VMENTRY ||
 	    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
@@ -267,16 +268,14 @@ void vmx_enter(struct clv_vcpu *vcpu)
 		host_spec = this_cpu_read(x86_spec_ctrl_current);
 		guest_spec = vcpu->spec_ctrl;
 	}
-	/* At every entry: which exits put secrets into the cache is not tracked. */
-	if (vmx_caps.l1d_flush)
-		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
-
 	ret = enter_guest(vmx, guest_spec, host_spec);
 
 	/* An exit leaves DEBUGCTL 0 (SDM vol. 3C 28.5.1). */
 	if (debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
 	dr_leave(vmx, dr);
+	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
 	vmx->failed = ret > 0;
 	if (!ret) {
 		after_guest(vmx);
