@@ -144,6 +144,20 @@ run_unit()
 	done
 }
 
+# run_statics BUILD RELEASE...: what the code of the modules in build/BUILD does at an entry.
+run_statics()
+{
+	local kind=$1 kver common args=()
+
+	building "statics" make -C "$tests/statics" O="$build/statics" || return
+	for kver in "${@:2}"; do
+		building "module for $kver" module_build "$kind" "$kver" || return
+		common=$(sed -n 's|^include \(.*\)/Makefile$|\1|p' "/usr/src/linux-headers-$kver/Makefile")
+		args+=("$kver" "$build/$kind/$kver/kmod/cleave.ko" "$common/arch/x86/include/asm/cpufeatures.h")
+	done
+	program statics timeout -k 5 600 "$build/statics/statics" "${args[@]}"
+}
+
 # What has several threads or processes at work on one VM, or one vCPU.
 threads="test_fork_kill test_hostile test_hotplug test_interrupts test_kick test_lifecycle test_module
 	 test_recorder test_slots test_smp_load test_stage2 test_timer test_fuzz_ioctl"
@@ -394,7 +408,8 @@ done
 
 for stage; do
 	case $stage in
-	lint)	program lint "$tests/lint.sh" ;;
+	lint)	program lint "$tests/lint.sh"
+		run_statics lint/module $guests ;;
 	unit)	run_unit ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
 	debug)	run_debug ;;
