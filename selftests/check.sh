@@ -3,7 +3,8 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|host|debug|matrix|coverage]...      default: the first three
+#   check.sh [lint|unit|host|ends|debug|matrix|coverage]...      default: the first four
+# ends:   hosts that end while guests live, by reboot, kexec, crash and the like.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
 #         for data races (KCSAN); builds both from Debian's source if need be.
@@ -370,11 +371,11 @@ summary()
 start=$(now)
 echo "TAP version 13"
 mkdir -p "$build"
-[ $# != 0 ] || set -- lint unit host
+[ $# != 0 ] || set -- lint unit host ends
 needs=(check)
 for stage; do
 	case $stage in
-	host)	needs+=("$kind") ;;
+	host|ends) needs+=("$kind") ;;
 	debug)	needs+=(svm debug) ;;
 	coverage) needs+=(both debug) ;;
 	matrix)	needs+=(both matrix) ;;
@@ -412,10 +413,11 @@ for stage; do
 		run_statics lint/module $guests ;;
 	unit)	run_unit ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
+	ends)	program ends "$tests/ends.sh" short ;;
 	debug)	run_debug ;;
 	matrix)	run_matrix ;;
 	coverage) run_coverage ;;
-	*)	die "no stage $stage: lint, unit, host, debug, matrix, coverage" ;;
+	*)	die "no stage $stage: lint, unit, host, ends, debug, matrix, coverage" ;;
 	esac
 done
 summary

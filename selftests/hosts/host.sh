@@ -3,7 +3,7 @@
 #
 # Boots a test host and runs /test of an overlay tree in it, as root.
 #   host.sh svm|vmx|local [-k RELEASE] [-s CPUS] [-m MIB] [-t SECONDS] [-a WORDS]
-#           [-l LOG] [-i] [-c] OVERLAY
+#           [-l LOG] [-i] [-c] [-e FILE [-n RESETS]] OVERLAY
 #   host.sh svm|vmx -d
 # -k  the kernel, of those that setup.sh fetched (default: Debian 12's own)
 # -t  give up after that time (default 300; 0: never)
@@ -11,6 +11,8 @@
 # -l  where to put the kernel's messages
 # -i  (svm) count instructions, one TSC tick each; Bochs always does
 # -c  the terminal is the test host's: keys reach /test. Ctrl-] x ends it (QEMU)
+# -e  it is to end by a reset, or by the RESETS-th of them (QEMU), with status 3. FILE says
+#     of each and of INITs, `CPU n on` or `off`: had it virtualization on then?
 # -d  say in a line what it would be, and do nothing
 # local runs OVERLAY/test on this machine; the tree's path is in $ROOT, which
 # is empty elsewhere.
@@ -21,12 +23,12 @@
 set -u
 . "$(dirname "$0")/common.sh"
 
-usage() { sed -n '4,21s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,23s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
-kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow='' describe=''
+kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow='' describe='' ends='' count=1
 kind=${1-}
 case $kind in svm|vmx|local) shift ;; *) usage ;; esac
-while getopts k:s:m:t:a:l:icd o; do
+while getopts k:s:m:t:a:l:e:n:icd o; do
 	case $o in
 	k) kver=$OPTARG ;;
 	s) cpus=$OPTARG ;;
@@ -34,6 +36,8 @@ while getopts k:s:m:t:a:l:icd o; do
 	t) limit=$OPTARG ;;
 	a) words=$OPTARG ;;
 	l) klog=$OPTARG ;;
+	e) ends=$OPTARG ;;
+	n) count=$OPTARG ;;
 	i) icount=1 ;;
 	c) interactive=1 ;;
 	d) describe=1 ;;
@@ -81,15 +85,47 @@ make_initrd()
 qemu_command()
 {
 	local console=stdio,id=console,signal=off
-	local monitor=(-monitor none)
+	local monitor=(-monitor none) reset=(-no-reboot)
 
 	if [ -n "$interactive" ]; then
 		console+=,mux=on
 		monitor=(-mon chardev=console,mode=readline -echr 29)
 	fi
+	[ -z "$ends" ] || reset=(-d cpu_reset -D "$work/resets")
 	machine=(qemu-system-x86_64 "$@" -smp "$cpus" -m "$mem" -nodefaults -no-user-config
-		 -display none -no-reboot "${monitor[@]}" -chardev "$console" -serial chardev:console
+		 -display none "${reset[@]}" "${monitor[@]}" -chardev "$console" -serial chardev:console
 		 -serial "file:$klog" -kernel "$vmlinuz" -initrd "$work/initrd" -append "$cmdline")
+}
+
+# What QEMU says of CPUs that are reset, as -e has it. A kernel runs in long mode (EFER.LMA).
+qemu_resets()
+{
+	local line cpu=0 cr4=0 efer fault=
+
+	while read -r line; do
+		case $line in
+		"Triple fault"*) fault=" by a triple fault" ;;
+		"CPU Reset"*)	cpu=${line##* } ;;
+		CR0=*CR4=*)	cr4=0x${line##*CR4=} ;;
+		EFER=*)
+			efer=0x${line#EFER=}
+			((efer & 0x400)) || { fault=; continue; }
+			((efer & 0x1000 || cr4 & 0x2000)) && line=on || line=off
+			echo "CPU ${cpu%)} $line"
+			[ "$cpu" != "0)" ] || echo "reset$fault"
+			fault= ;;
+		esac
+	done <"$work/resets"
+}
+
+# QEMU would go on.
+until_reset()
+{
+	until [ "$(qemu_resets 2>/dev/null | grep -c ^reset)" -ge "$count" ]; do
+		sleep 0.3
+	done
+	sleep 0.3
+	kill "$1"
 }
 
 # Whatever ends this script ends the machine.
@@ -104,7 +140,7 @@ cleanup()
 # the machine is too.
 run_machine()
 {
-	local tail=
+	local tail= until=
 
 	# Bochs' own terminal is a file; its console comes from another.
 	if [ -n "$follow" ]; then
@@ -117,10 +153,12 @@ run_machine()
 		setpriv --pdeathsig TERM timeout --foreground -k 5 "$limit" "${machine[@]}" \
 			<&0 2>"$work/machine.log" &
 		pid=$!
+		[ -z "$ends" ] || { until_reset $pid & until=$!; }
 	fi
 	wait "$pid"
 	machine_rc=$?
 	pid=
+	[ -z "$until" ] || kill "$until" 2>/dev/null
 	[ -z "$tail" ] || wait "$tail"
 }
 
@@ -156,6 +194,10 @@ make_initrd
 host_command || die "the test host cannot be started: $(cat "$work/machine.log" 2>/dev/null)"
 run_machine
 rc=$(tr -d '\r' <"$klog" | sed -n 's/.*test host: exit \([0-9][0-9]*\)$/\1/p' | tail -n 1)
+if [ -n "$ends" ]; then
+	"${machine[0]%%-*}_resets" >"$ends"
+	[ "$(grep -c ^reset "$ends")" -lt "$count" ] || exit 3
+fi
 if [ -z "$rc" ]; then
 	[ "$machine_rc" = 124 ] && why="did not end within $limit s" || why="ended by itself (status $machine_rc)"
 	{ echo "host.sh: the test host ($(host_describe), $kver) $why; its last words:"; last_words; } >&2

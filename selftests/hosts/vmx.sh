@@ -44,6 +44,29 @@ bochs_iso()
 		-no-emul-boot -boot-load-size 4 -boot-info-table "$work/iso" >"$work/machine.log" 2>&1
 }
 
+# What the debugger is told. For -e: kernel and BIOS both write the word at 472h, that
+# says how to start again; how are the CPUs then? Behind a reset the BIOS is the last to
+# write it, as Bochs leaves IA32_FEATURE_CONTROL locked, which this BIOS does not survive.
+bochs_rc()
+{
+	local n=60
+
+	[ -n "$ends" ] && echo "watch w 0x472 2" || n=0
+	while [ $((n--)) -gt 0 ]; do
+		printf 'c\ncreg\nset $cpu=1\ncreg\nset $cpu=0\n'
+	done
+	echo c
+}
+
+bochs_resets()
+{
+	awk '
+		/Caught write watch/ { cpu = 0 }
+		/^CR4=/ { on = / VMX / ? "on" : "off" }
+		/^EFER=.* LMA / { print "CPU", cpu++, on; kernel = 1 }
+		/^EFER=.* lma / && kernel { print "reset"; kernel = 0 }' "$work/machine.log"
+}
+
 # A debugger build: the file given by -rc tells it to go on. It allots 2 GiB at
 # most, and keeps what of a larger memory does not fit in a file.
 bochs_command()
@@ -71,7 +94,7 @@ bochs_command()
 		error: action=ignore
 		info: action=ignore
 	END
-	echo c >"$work/rc"
+	bochs_rc >"$work/rc"
 	: >"$work/console"
 	machine=(bochs -q -f "$work/bochsrc" -rc "$work/rc")
 	[ -n "$interactive" ] || follow=$work/console
