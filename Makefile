@@ -18,7 +18,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install uninstall clean distclean help run setup
-.PHONY: check check-debug check-matrix coverage lint unit
+.PHONY: check check-debug check-matrix coverage fuzz lint unit
 
 all: module tool
 
@@ -71,6 +71,9 @@ check-matrix:
 coverage:
 	@selftests/check.sh coverage
 
+fuzz:
+	@FUZZ_SECONDS=$${FUZZ_SECONDS:-300} selftests/check.sh fuzz hostile
+
 lint:
 	@HOST=$(HOST) selftests/check.sh lint
 
@@ -98,6 +101,7 @@ help:
 	@echo '                  which it builds first (once, about half an hour)'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
 	@echo 'make coverage     which lines of the module all tests together execute'
+	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'

@@ -10,8 +10,10 @@
 #         for data races (KCSAN); builds both from Debian's source if need be.
 # matrix: the module for each of Debian's kernels of 6.1 and 6.12, and every
 #         program on 6.1, 6.12, 6.1-rt with AMD-V and on 6.1 with VT-x.
-# coverage: every program on both vendors and in the first debug kernel; the
-#         lines of the module that they execute, of which 85 in 100 are demanded.
+# coverage: the lines of the module that all programs execute, on both vendors, and
+#         in the first debug kernel those that it is there for; 85 in 100 are demanded.
+# hostile: hostile guests and hostile users of the ABI for FUZZ_SECONDS each, on
+#         both vendors and in the first debug kernel, by FUZZ_SEED.
 # HOST=both|svm|vmx|local (default both: AMD-V and VT-x side by side), RELEASES:
 # the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too);
 # CHECK_PROGRAMS: the ones to run in them, by name (default: all);
@@ -166,8 +168,10 @@ threads="test_fork_kill test_hostile test_hotplug test_interrupts test_kick test
 # programs_of RELEASE: the ones to run there; nothing: all.
 programs_of()
 {
-	case $1 in
+	case $module-$1 in
 	*-kcsan) echo ${CHECK_PROGRAMS:-$threads} ;;
+	# All others run as well on Debian's kernels, and far quicker.
+	coverage-*-kasan) echo ${CHECK_PROGRAMS:-test_failnth test_fuzz_ioctl} ;;
 	*)	 echo ${CHECK_PROGRAMS-} ;;
 	esac
 }
@@ -344,6 +348,17 @@ run_matrix()
 		"vmx $(release_of 6.1)"
 }
 
+run_hostile()
+{
+	local release seed=${FUZZ_SEED:-$RANDOM} seconds=${FUZZ_SECONDS:-300}
+
+	release=$("$tests/debug/kernel.sh" kasan) || { result "not ok" "the kasan kernel"; return; }
+	echo "# FUZZ_SEED=$seed, $seconds s each"
+	CHECK_PROGRAMS="test_fuzz_ioctl test_fuzz_guest" PROGRAM_LIMIT=$((seconds * 4 + 1200)) \
+		CHECK_ENV="FUZZ_SEED=$seed FUZZ_SECONDS=$seconds" \
+		run_hosts "svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)"
+}
+
 # What is counted for two vendors, and where allocations fail.
 run_coverage()
 {
@@ -377,7 +392,7 @@ for stage; do
 	case $stage in
 	host|ends) needs+=("$kind") ;;
 	debug)	needs+=(svm debug) ;;
-	coverage) needs+=(both debug) ;;
+	coverage|hostile) needs+=(both debug) ;;
 	matrix)	needs+=(both matrix) ;;
 	esac
 done
