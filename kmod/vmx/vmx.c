@@ -5,6 +5,7 @@
  */
 #include <linux/gfp.h>
 #include <linux/mm.h>
+#include <linux/sched/smt.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
 #include <asm/cpufeature.h>
@@ -161,6 +162,9 @@ static const char *no_vmx(void)
 	vmx_caps.l1d_flush = must_flush_l1d();
 	if (vmx_caps.l1d_flush && !boot_cpu_has(X86_FEATURE_FLUSH_L1D))
 		return "this CPU leaks to guests (L1TF): update microcode, or boot with l1tf=off";
+	if (vmx_caps.l1d_flush && sched_smt_active() &&
+	    l1tf_mitigation != L1TF_MITIGATION_FLUSH_NOWARN)
+		pr_warn("cleave: a guest can read what its core's other thread uses (L1TF): boot with nosmt\n");
 	/* With unrestricted guest these two are free (SDM vol. 3D A.7). */
 	vmx_caps.cr0_fixed0 &= ~(u64)(X86_CR0_PE | X86_CR0_PG);
 	return NULL;
