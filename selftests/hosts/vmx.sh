@@ -38,7 +38,7 @@ bochs_iso()
 		LABEL host
 		 KERNEL /vmlinuz
 		 INITRD /initrd
-		 APPEND $cmdline ${quick[*]} tsc_early_khz=${bochs_mips}000 clearcpuid=xsavec,xsaves idle=halt
+		 APPEND ${quick[*]} tsc_early_khz=${bochs_mips}000 clearcpuid=xsavec,xsaves idle=halt $cmdline
 	END
 	xorriso -as mkisofs -quiet -o "$work/host.iso" -b isolinux/isolinux.bin -c isolinux/boot.cat \
 		-no-emul-boot -boot-load-size 4 -boot-info-table "$work/iso" >"$work/machine.log" 2>&1
