@@ -37,6 +37,7 @@ static const struct {
 	[F_CLEAR_CPU_BUF_VM] = { "X86_FEATURE_CLEAR_CPU_BUF_VM" },
 	[F_UNRET] = { "X86_FEATURE_UNRET" },
 	[F_SRSO_ALIAS] = { "X86_FEATURE_SRSO_ALIAS" },
+	[F_ENTRY_IBPB] = { "X86_FEATURE_ENTRY_IBPB" },
 	[F_IBPB_ON_VMEXIT] = { "X86_FEATURE_IBPB_ON_VMEXIT" },
 	[F_V_SPEC_CTRL] = { "X86_FEATURE_V_SPEC_CTRL" },
 	[F_USE_IBPB] = { "X86_FEATURE_USE_IBPB" },
@@ -229,6 +230,24 @@ static bool wanted(const struct code *c, const struct alt *a)
 		if (c->ko->ids[f] == a->id && (c->flags & 1U << f))
 			have = true;
 	return have != a->invert && !a->direct_call;
+}
+
+bool code_is_unknown(const struct code *c)
+{
+	const struct insn *first = &c->insns[c->start], *last = &c->insns[c->start + c->nr_own - 1];
+	int i, f;
+
+	for (i = 0; i < c->ko->nr_alts; i++) {
+		const struct alt *a = &c->ko->alts[i];
+
+		if (a->sec != c->sec || a->at < first->at || a->at > last->at)
+			continue;
+		for (f = 0; f < FLAGS && c->ko->ids[f] != a->id; f++)
+			;
+		if (f == FLAGS)
+			return true;
+	}
+	return false;
 }
 
 /* As apply_alternatives() does, but that references stay symbolic, and move with the bytes. */

@@ -17,7 +17,8 @@
 
 const struct vendor vendors[2] = {
 	{ "svm", true, RCX, R8, FLAG(RSB_VMEXIT) | FLAG(UNRET) | FLAG(SRSO_ALIAS) |
-	  FLAG(IBPB_ON_VMEXIT) | FLAG(CLEAR_CPU_BUF_VM) | FLAG(MSR_SPEC_CTRL) | FLAG(V_SPEC_CTRL) },
+	  FLAG(ENTRY_IBPB) | FLAG(IBPB_ON_VMEXIT) | FLAG(CLEAR_CPU_BUF_VM) | FLAG(MSR_SPEC_CTRL) |
+	  FLAG(V_SPEC_CTRL) },
 	{ "vmx", false, RDX, RCX, FLAG(RSB_VMEXIT) | FLAG(RSB_VMEXIT_LITE) | FLAG(KERNEL_IBRS) |
 	  FLAG(MSR_SPEC_CTRL) | FLAG(CLEAR_BHB) | FLAG(CLEAR_CPU_BUF) | FLAG(CALL_DEPTH) },
 };
@@ -41,8 +42,9 @@ static bool possible(const struct ko *ko, uint32_t flags)
 	/* spectre_v2_determine_rsb_fill_type_at_vmexit(): one of the two. */
 	if ((flags & FLAG(RSB_VMEXIT)) && (flags & FLAG(RSB_VMEXIT_LITE)))
 		return false;
-	/* IBRS is a bit of that MSR; SRSO's is one way to untrain. */
-	return !(flags & FLAG(KERNEL_IBRS) && !(flags & FLAG(MSR_SPEC_CTRL))) &&
+	/* IBRS is a bit of that MSR; SRSO's is one way to untrain; IBPB at all entries is at exits, too. */
+	return !(flags & FLAG(ENTRY_IBPB) && !(flags & FLAG(IBPB_ON_VMEXIT))) &&
+	       !(flags & FLAG(KERNEL_IBRS) && !(flags & FLAG(MSR_SPEC_CTRL))) &&
 	       !(flags & FLAG(SRSO_ALIAS) && !(flags & FLAG(UNRET)));
 }
 
@@ -67,6 +69,8 @@ static const char *complete(const struct paths *ps, const struct code *c)
 	bool entered = false;
 	int i, k;
 
+	if (code_is_unknown(c))
+		return "a flag that is not known here decides on a part of it";
 	for (k = 0; k < ps->nr; k++)
 		entered |= ps->p[k].exit >= 0;
 	for (i = 0; i < c->nr; i++) {
@@ -333,6 +337,17 @@ static void check_flows(const struct ko *ko, const char *module)
 	}
 }
 
+static void check_sites(const struct ko *ko, const char *module)
+{
+	const char *what = "returns and indirect branches are the kernel's to patch", *why;
+	struct sites n;
+
+	why = sites_check(ko, false, &n);
+	printf("# %d returns, %d indirect branches%s%s\n", n.returns, n.indirect, why ? ": " : "", why ?: "");
+	result(!why, module, "all", "", what);
+	result(sites_check(ko, true, &n), module, "all", " [can fail]", what);
+}
+
 int main(int argc, char **argv)
 {
 	int i, v;
@@ -347,6 +362,7 @@ int main(int argc, char **argv)
 			check_mutants(&ko, argv[i], &vendors[v]);
 		}
 		check_flows(&ko, argv[i]);
+		check_sites(&ko, argv[i]);
 	}
 	printf("1..%d\n", tests);
 	return 0;

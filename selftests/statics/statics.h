@@ -24,7 +24,7 @@ enum { RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, 
 enum flag {
 	F_MSR_SPEC_CTRL, F_KERNEL_IBRS, F_RSB_VMEXIT, F_RSB_VMEXIT_LITE, F_CALL_DEPTH,
 	F_CLEAR_BHB, F_CLEAR_CPU_BUF, F_CLEAR_CPU_BUF_VM, F_UNRET, F_SRSO_ALIAS,
-	F_IBPB_ON_VMEXIT, F_V_SPEC_CTRL, F_USE_IBPB, F_IBPB_EXIT_TO_USER, F_DIV0,
+	F_ENTRY_IBPB, F_IBPB_ON_VMEXIT, F_V_SPEC_CTRL, F_USE_IBPB, F_IBPB_EXIT_TO_USER, F_DIV0,
 	F_BP_SPEC_REDUCE, F_ALWAYS, FLAGS
 };
 
@@ -95,6 +95,8 @@ const char *flag_name(enum flag f);
 /* A function named NAME; with CALLS, the one that calls that. Dies if it is not there. */
 void code_read(struct code *c, const struct ko *ko, uint32_t flags, const char *name,
 	       const char *calls);
+/* Is a part of it an alternative by a flag that is none of ours? */
+bool code_is_unknown(const struct code *c);
 void code_free(struct code *c);
 const char *code_text(const struct code *c, int i);	/* one instruction, for people */
 /* Does section NAME (of references) name this place? With no section: any. */
@@ -204,6 +206,13 @@ struct flow_rule {
 
 extern const struct flow_rule flow_rules[];
 extern const int nr_flow_rules;
+
+struct sites {
+	int returns, indirect;
+};
+
+/* NULL if all is well with the module's returns and indirect branches; UNLISTED breaks it. */
+const char *sites_check(const struct ko *ko, bool unlisted, struct sites *n);
 
 /* NULL if it holds, or what does not. */
 const char *flow_check(const struct flow_rule *r, const struct code *c);
