@@ -337,13 +337,15 @@ clean_build()
 
 run_matrix()
 {
-	local series release
+	local series release releases=()
 
 	for series in 6.1 6.1-amd64 6.1-rt 6.12 6.12-amd64 6.12-rt; do
 		release=$(release_of $series)
+		releases+=("$release")
 		rm -rf "$build/matrix/$release"
 		building "module for $release: no warning" clean_build "$release"
 	done
+	run_statics matrix "${releases[@]}"
 	run_hosts "svm $(release_of 6.1)" "svm $(release_of 6.12)" "svm $(release_of 6.1-rt)" \
 		"vmx $(release_of 6.1)"
 }
