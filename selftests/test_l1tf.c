@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Where the CPU leaks what its L1 cache holds to guests (L1TF), and cannot flush
+ * it, the module is not loaded; unless the host's owner does not care. KVM's
+ * parameter is a way to say so while the host runs.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include "kselftest_harness.h"
+#include "host.h"
+
+#define PARAMETER	"/sys/module/kvm_intel/parameters/vmentry_l1d_flush"
+
+/* A word of that line of /proc/cpuinfo. */
+static bool cpuinfo(const char *key, const char *word)
+{
+	char *line = NULL, *at;
+	bool found = false;
+	size_t size = 0;
+	FILE *f = fopen("/proc/cpuinfo", "re");
+
+	while (f && !found && getline(&line, &size, f) > 0) {
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		for (at = strtok(line, " \t\n"); at && !found; at = strtok(NULL, " \t\n"))
+			found = !strcmp(at, word);
+	}
+	free(line);
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int kvm_load(const char *name)
+{
+	const char *dir = getenv("CLEAVE_MODULES");
+	char path[256];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s.ko", dir ?: "/modules", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	close(fd);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+static int reload(void)
+{
+	if (module_there() && module_unload())
+		return -EBUSY;
+	return module_load();
+}
+
+FIXTURE(l1tf) {
+	int refused;	/* what a CPU is told that must flush */
+};
+
+FIXTURE_SETUP(l1tf)
+{
+	if (dev_info().vendor != CLEAVE_VENDOR_VMX || !cpuinfo("bugs", "l1tf"))
+		SKIP(return, "a CPU without L1TF");
+	if (kvm_load("irqbypass") || kvm_load("kvm") || kvm_load("kvm-intel"))
+		SKIP(return, "KVM cannot be loaded");
+	self->refused = cpuinfo("flags", "flush_l1d") ? 0 : -EOPNOTSUPP;
+}
+
+/* With KVM goes what its parameter said. */
+FIXTURE_TEARDOWN(l1tf)
+{
+	syscall(SYS_delete_module, "kvm_intel", O_NONBLOCK);
+	syscall(SYS_delete_module, "kvm", O_NONBLOCK);
+	syscall(SYS_delete_module, "irqbypass", O_NONBLOCK);
+	if (!module_there())
+		ASSERT_EQ(0, module_load());
+}
+
+TEST_F(l1tf, flushed_or_refused)
+{
+	ASSERT_EQ(0, file_write(PARAMETER, "never"));
+	EXPECT_EQ(0, reload());
+	/* What exits leave in the cache is not looked at, so this is the same as "always". */
+	ASSERT_EQ(0, file_write(PARAMETER, "cond"));
+	EXPECT_EQ(self->refused, reload());
+	ASSERT_EQ(0, file_write(PARAMETER, "always"));
+	EXPECT_EQ(self->refused, reload());
+	ASSERT_EQ(0, file_write(PARAMETER, "never"));
+	EXPECT_EQ(0, reload());
+}
+
+TEST_HARNESS_MAIN
