@@ -58,30 +58,34 @@ static int reload(void)
 }
 
 FIXTURE(l1tf) {
+	const char *skip;
 	int refused;	/* what a CPU is told that must flush */
 };
 
 FIXTURE_SETUP(l1tf)
 {
-	if (dev_info().vendor != CLEAVE_VENDOR_VMX || !cpuinfo("bugs", "l1tf"))
-		SKIP(return, "a CPU without L1TF");
-	if (kvm_load("irqbypass") || kvm_load("kvm") || kvm_load("kvm-intel"))
-		SKIP(return, "KVM cannot be loaded");
 	self->refused = cpuinfo("flags", "flush_l1d") ? 0 : -EOPNOTSUPP;
+	if (dev_info().vendor != CLEAVE_VENDOR_VMX || !cpuinfo("bugs", "l1tf"))
+		self->skip = "a CPU without L1TF";
+	else if (kvm_load("irqbypass") || kvm_load("kvm") || kvm_load("kvm-intel"))
+		self->skip = "KVM cannot be loaded";
 }
 
 /* With KVM goes what its parameter said. */
 FIXTURE_TEARDOWN(l1tf)
 {
+	if (self->skip)
+		return;
 	syscall(SYS_delete_module, "kvm_intel", O_NONBLOCK);
 	syscall(SYS_delete_module, "kvm", O_NONBLOCK);
 	syscall(SYS_delete_module, "irqbypass", O_NONBLOCK);
-	if (!module_there())
-		ASSERT_EQ(0, module_load());
+	EXPECT_TRUE(module_there() || !module_load());
 }
 
-TEST_F(l1tf, flushed_or_refused)
+TEST_F_TIMEOUT(l1tf, flushed_or_refused, 300)
 {
+	if (self->skip)
+		SKIP(return, "%s", self->skip);
 	ASSERT_EQ(0, file_write(PARAMETER, "never"));
 	EXPECT_EQ(0, reload());
 	/* What exits leave in the cache is not looked at, so this is the same as "always". */
