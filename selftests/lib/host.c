@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,6 +59,34 @@ long mem_free_kib(void)
 	if (f)
 		fclose(f);
 	return pages * (getpagesize() / 1024);
+}
+
+#define CGROUPS	"/tmp/cgroups"
+
+int own_cgroup(void)
+{
+	mkdir(CGROUPS, 0755);
+	if (mount("none", CGROUPS, "cgroup2", 0, NULL) && errno != EBUSY)
+		return -errno;
+	mkdir(CGROUPS "/test", 0755);
+	return file_write(CGROUPS "/cgroup.subtree_control", "+memory") ?:
+	       file_write(CGROUPS "/test/cgroup.procs", "0");
+}
+
+long kernel_bytes(void)
+{
+	char line[128];
+	long n = -1;
+	FILE *f;
+
+	nap_us(2500000);
+	f = fopen(CGROUPS "/test/memory.stat", "re");
+	while (f && n < 0 && fgets(line, sizeof(line), f))
+		if (sscanf(line, "kernel %ld", &n) != 1)
+			n = -1;
+	if (f)
+		fclose(f);
+	return n;
 }
 
 bool module_there(void)

@@ -36,6 +36,13 @@ void nap_us(unsigned int us);
 int file_write(const char *path, const char *text);	/* 0 or -errno */
 long file_number(const char *path);			/* -1: none there */
 long mem_free_kib(void);				/* with what CPUs keep at hand */
+/*
+ * Puts the calling process in a cgroup of its own, where what the kernel allocates for it and its
+ * children is counted: pages and slabs, to the byte, whenever they are given back. The counters of
+ * each CPU are added up every other second, which kernel_bytes() waits for.
+ */
+int own_cgroup(void);			/* 0 or -errno */
+long kernel_bytes(void);
 
 /* The module; -errno as the kernel says. */
 bool module_there(void);

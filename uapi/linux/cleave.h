@@ -119,8 +119,8 @@ struct cleave_cpuid {
  * Returns a VM fd (O_CLOEXEC). The VM belongs to the calling process: its
  * memory is the guest's memory, and only it may use the fd.
  * Errors: -EBUSY virtualization is in use by another hypervisor, or the host
- * goes down; -EIO a CPU refused to be enabled (the kernel log says so); -EINVAL;
- * -ENOMEM; -EMFILE.
+ * goes down; -EIO a CPU refused to be enabled (the kernel log says so); -EINTR a
+ * signal came first; -EINVAL; -ENOMEM; -EMFILE.
  */
 struct cleave_create_vm {
 	__u64 flags;
