@@ -4,7 +4,7 @@
  * that its files offer one another.
  *
  * Locks, outermost first: cpus_read_lock -> host lock -> vm->lock ->
- * vcpu->mutex -> mm->lock -> vm->s2.lock. Legend of the fields:
+ * vcpu->mutex -> vm->s2.lock -> clv_mm's lock. Legend of the fields:
  *   c  constant once the object can be reached
  *   h  host lock (host.c)
  *   l  vm->lock
@@ -55,7 +55,7 @@ struct clv_vm {
 	struct clv_slot slots[CLEAVE_MAX_SLOTS];	/* s, by number */
 	u32 nr_slots;			/* s: highest number ever set + 1 */
 	struct clv_mm *cmm;		/* c */
-	struct list_head cmm_node;	/* clv_mm's lock */
+	struct list_head cmm_node;	/* clv_mm's lock, SRCU to look */
 	bool dead;			/* a: the mm is gone */
 
 	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */

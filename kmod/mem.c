@@ -8,8 +8,8 @@
  * over its walk of the host's page table to its clv_s2_map(). Why that needs no sequence count:
  * Documentation/locking.rst.
  *
- * Locks: cmm->lock -> vm->s2.lock -> cmm->range_lock. Notifiers may not sleep and run below
- * reclaim, so nothing is allocated under these.
+ * Locks: vms_srcu -> vm->s2.lock -> cmm->lock. Notifiers run below reclaim, so nothing is
+ * allocated under these.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -21,16 +21,18 @@
 #include "trace.h"
 
 #define FAULT_AROUND	16U		/* pages, a power of two */
+#define STEP		0x4000UL	/* pages between two looks at who else wants the CPU */
 
 /* The one notifier of a process, for all its VMs. */
 struct clv_mm {
 	struct mmu_notifier mn;
-	rwlock_t lock;
-	struct list_head vms;		/* lock */
-	spinlock_t range_lock;
-	unsigned int in_progress;	/* range_lock to change, acquire to look */
-	unsigned long start, end;	/* range_lock: of all in progress */
+	spinlock_t lock;		/* spins below vm->s2.lock, and alone */
+	struct list_head vms;		/* lock to change, vms_srcu to look */
+	unsigned int in_progress;	/* lock to change, acquire to look */
+	unsigned long start, end;	/* lock: of all in progress */
 };
+
+DEFINE_STATIC_SRCU(vms_srcu);
 
 /*
  * Without a word from the backend's init() the tables look like the host's
@@ -73,10 +75,58 @@ static bool s2_range(struct clv_vm *vm, enum clv_s2_op op, u64 gfn, u64 n, void 
 	return hit;
 }
 
+static void s2_unlock(struct clv_vm *vm, bool flush, void **free) __releases(&vm->s2.lock)
+{
+	if (flush)
+		clv_vm_flush_tlb(vm);
+	write_unlock(&vm->s2.lock);
+	clv_s2_free_tables(&vm->s2, free);
+}
+
+enum how { AT_ONCE, IN_STEPS, FOR_GOOD };
+
+/*
+ * The operation on what [start, end) of the owner's memory backs; flushes. But for AT_ONCE it gives
+ * CPU and lock to others in between, and its result says nothing. No fault brings back what it has
+ * unmapped already: an invalidation in progress, or vm->dead, keep those away.
+ */
+static bool vm_range(struct clv_vm *vm, enum clv_s2_op op, unsigned long start, unsigned long end,
+		     enum how how)
+{
+	bool hit = false, flushes = op == CLV_S2_UNMAP || op == CLV_S2_PROTECT;
+	rwlock_t *lock = &vm->s2.lock;
+	unsigned long from, to;
+	struct clv_slot *s;
+	void *free = NULL;
+	u64 gfn, n;
+
+	write_lock(lock);
+	for (s = vm->slots; s < vm->slots + vm->nr_slots; s++) {
+		for (from = start & PAGE_MASK; ; from += n << PAGE_SHIFT) {
+			from = max(from, s->hva);	/* of another slot, maybe, by now */
+			to = min(end, s->hva + (s->npages << PAGE_SHIFT));
+			if (from >= to)
+				break;
+			gfn = s->gfn + ((from - s->hva) >> PAGE_SHIFT);
+			n = min(DIV_ROUND_UP(to - from, PAGE_SIZE), STEP - gfn % STEP);
+			hit |= s2_range(vm, op, gfn, n, &free);
+			if (how == AT_ONCE || !(need_resched() || rwlock_is_contended(lock)))
+				continue;
+			s2_unlock(vm, hit && flushes, &free);
+			hit = false;
+			cond_resched();
+			write_lock(lock);
+		}
+	}
+	s2_unlock(vm, hit && flushes, &free);
+	return hit;
+}
+
 int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 {
 	struct clv_slot new = { 0 }, *slot;
 	void *free = NULL;
+	bool hit;
 
 	lockdep_assert_held(&vm->lock);
 	if (!slot_ok(args))
@@ -96,37 +146,14 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 	if (!new.npages && !slot->npages)
 		return -ENOENT;
 
+	/* Most of it so: the rest, under one lock, is what vCPUs bring back meanwhile. */
+	vm_range(vm, CLV_S2_UNMAP, slot->hva, slot->hva + (slot->npages << PAGE_SHIFT), IN_STEPS);
 	write_lock(&vm->s2.lock);
-	if (s2_range(vm, CLV_S2_UNMAP, slot->gfn, slot->npages, &free))
-		clv_vm_flush_tlb(vm);
+	hit = s2_range(vm, CLV_S2_UNMAP, slot->gfn, slot->npages, &free);
 	*slot = new;
 	vm->nr_slots = max(vm->nr_slots, args->slot + 1);
-	write_unlock(&vm->s2.lock);
-	clv_s2_free_tables(&vm->s2, &free);
+	s2_unlock(vm, hit, &free);
 	return 0;
-}
-
-/* The operation on what [start, end) of the owner's memory backs; flushes. */
-static bool vm_range(struct clv_vm *vm, enum clv_s2_op op, unsigned long start, unsigned long end)
-{
-	const struct clv_slot *s;
-	void *free = NULL;
-	bool hit = false;
-
-	write_lock(&vm->s2.lock);
-	for (s = vm->slots; s < vm->slots + vm->nr_slots; s++) {
-		unsigned long from = max(start & PAGE_MASK, s->hva);
-		unsigned long to = min(end, s->hva + (s->npages << PAGE_SHIFT));
-
-		if (from < to)
-			hit |= s2_range(vm, op, s->gfn + ((from - s->hva) >> PAGE_SHIFT),
-					DIV_ROUND_UP(to - from, PAGE_SIZE), &free);
-	}
-	if (hit && (op == CLV_S2_UNMAP || op == CLV_S2_PROTECT))
-		clv_vm_flush_tlb(vm);
-	write_unlock(&vm->s2.lock);
-	clv_s2_free_tables(&vm->s2, &free);
-	return hit;
 }
 
 static struct clv_mm *to_cmm(struct mmu_notifier *mn)
@@ -134,15 +161,24 @@ static struct clv_mm *to_cmm(struct mmu_notifier *mn)
 	return container_of(mn, struct clv_mm, mn);
 }
 
-static bool cmm_range(struct clv_mm *cmm, enum clv_s2_op op, unsigned long start, unsigned long end)
+static bool cmm_range(struct clv_mm *cmm, enum clv_s2_op op, unsigned long start, unsigned long end,
+		      enum how how)
 {
+	int idx = srcu_read_lock(&vms_srcu);
+	struct clv_vcpu *vcpu;
 	struct clv_vm *vm;
 	bool hit = false;
+	u32 i;
 
-	read_lock(&cmm->lock);
-	list_for_each_entry(vm, &cmm->vms, cmm_node)
-		hit |= vm_range(vm, op, start, end);
-	read_unlock(&cmm->lock);
+	list_for_each_entry_srcu(vm, &cmm->vms, cmm_node, srcu_read_lock_held(&vms_srcu)) {
+		if (how == FOR_GOOD)
+			WRITE_ONCE(vm->dead, true);
+		hit |= vm_range(vm, op, start, end, how);
+		if (how == FOR_GOOD)
+			clv_for_each_vcpu(i, vcpu, vm)
+				clv_vcpu_kick(vcpu);
+	}
+	srcu_read_unlock(&vms_srcu, idx);
 	return hit;
 }
 
@@ -152,16 +188,13 @@ static int mn_range_start(struct mmu_notifier *mn, const struct mmu_notifier_ran
 	bool protect = range->event == MMU_NOTIFY_PROTECTION_PAGE;
 	struct clv_mm *cmm = to_cmm(mn);
 
-	spin_lock(&cmm->range_lock);
-	if (!cmm->in_progress) {
-		cmm->start = range->start;
-		cmm->end = range->end;
-	}
-	cmm->start = min(cmm->start, range->start);
-	cmm->end = max(cmm->end, range->end);
+	spin_lock(&cmm->lock);
+	cmm->start = cmm->in_progress ? min(cmm->start, range->start) : range->start;
+	cmm->end = cmm->in_progress ? max(cmm->end, range->end) : range->end;
 	WRITE_ONCE(cmm->in_progress, cmm->in_progress + 1);
-	spin_unlock(&cmm->range_lock);
-	cmm_range(cmm, protect ? CLV_S2_PROTECT : CLV_S2_UNMAP, range->start, range->end);
+	spin_unlock(&cmm->lock);
+	cmm_range(cmm, protect ? CLV_S2_PROTECT : CLV_S2_UNMAP, range->start, range->end,
+		  mmu_notifier_range_blockable(range) ? IN_STEPS : AT_ONCE);
 	return 0;
 }
 
@@ -169,11 +202,11 @@ static void mn_range_end(struct mmu_notifier *mn, const struct mmu_notifier_rang
 {
 	struct clv_mm *cmm = to_cmm(mn);
 
-	spin_lock(&cmm->range_lock);
+	spin_lock(&cmm->lock);
 	WARN_ON_ONCE(!cmm->in_progress);
 	/* Release: who sees it lowered sees what the host wrote before. */
 	smp_store_release(&cmm->in_progress, cmm->in_progress - 1);
-	spin_unlock(&cmm->range_lock);
+	spin_unlock(&cmm->lock);
 }
 
 /*
@@ -184,30 +217,18 @@ static int mn_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
 			  unsigned long start, unsigned long end)
 {
 	return cmm_range(to_cmm(mn), clv_s2_caps.ad ? CLV_S2_CLEAR_YOUNG : CLV_S2_UNMAP,
-			 start, end);
+			 start, end, AT_ONCE);
 }
 
 static int mn_test_young(struct mmu_notifier *mn, struct mm_struct *mm, unsigned long address)
 {
-	return cmm_range(to_cmm(mn), CLV_S2_TEST_YOUNG, address, address + 1);
+	return cmm_range(to_cmm(mn), CLV_S2_TEST_YOUNG, address, address + 1, AT_ONCE);
 }
 
 /* The owner is gone, or executes another program: its pages are freed next. */
 static void mn_release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
-	struct clv_mm *cmm = to_cmm(mn);
-	struct clv_vcpu *vcpu;
-	struct clv_vm *vm;
-	u32 i;
-
-	read_lock(&cmm->lock);
-	list_for_each_entry(vm, &cmm->vms, cmm_node) {
-		WRITE_ONCE(vm->dead, true);
-		vm_range(vm, CLV_S2_UNMAP, 0, ULONG_MAX);
-		clv_for_each_vcpu(i, vcpu, vm)
-			clv_vcpu_kick(vcpu);
-	}
-	read_unlock(&cmm->lock);
+	cmm_range(to_cmm(mn), CLV_S2_UNMAP, 0, ULONG_MAX, FOR_GOOD);
 }
 
 static struct mmu_notifier *mn_alloc(struct mm_struct *mm)
@@ -216,9 +237,8 @@ static struct mmu_notifier *mn_alloc(struct mm_struct *mm)
 
 	if (!cmm)
 		return ERR_PTR(-ENOMEM);
-	rwlock_init(&cmm->lock);
 	INIT_LIST_HEAD(&cmm->vms);
-	spin_lock_init(&cmm->range_lock);
+	spin_lock_init(&cmm->lock);
 	return &cmm->mn;
 }
 
@@ -248,10 +268,10 @@ static int fault_level(struct clv_vm *vm, const struct clv_slot *slot, u64 gfn, 
 	int level;
 
 	if (busy) {
-		spin_lock(&vm->cmm->range_lock);
+		spin_lock(&vm->cmm->lock);
 		start = vm->cmm->start >> PAGE_SHIFT;
 		end = ((vm->cmm->end - 1) >> PAGE_SHIFT) + 1;
-		spin_unlock(&vm->cmm->range_lock);
+		spin_unlock(&vm->cmm->lock);
 	}
 	for (level = clv_s2_caps.max_leaf; level > 0; level--) {
 		u64 n = clv_s2_pages(level), first = gfn & ~(n - 1), host = host_gfn & ~(n - 1);
@@ -409,7 +429,7 @@ unlock:
 	 * Another page, or a larger leaf with less permission: a notifier should
 	 * have removed it. Done here, the guest goes on whatever happened.
 	 */
-	vm_range(vm, CLV_S2_UNMAP, *hva, *hva + PAGE_SIZE);
+	vm_range(vm, CLV_S2_UNMAP, *hva, *hva + PAGE_SIZE, AT_ONCE);
 	return -EAGAIN;
 }
 
@@ -468,9 +488,9 @@ int clv_mem_vm_create(struct clv_vm *vm)
 		return PTR_ERR(mn);
 	}
 	vm->cmm = to_cmm(mn);
-	write_lock(&vm->cmm->lock);
-	list_add(&vm->cmm_node, &vm->cmm->vms);
-	write_unlock(&vm->cmm->lock);
+	spin_lock(&vm->cmm->lock);
+	list_add_rcu(&vm->cmm_node, &vm->cmm->vms);
+	spin_unlock(&vm->cmm->lock);
 	return 0;
 }
 
@@ -479,10 +499,12 @@ int clv_mem_vm_create(struct clv_vm *vm)
  */
 void clv_mem_vm_destroy(struct clv_vm *vm)
 {
-	write_lock(&vm->cmm->lock);
-	list_del(&vm->cmm_node);
-	write_unlock(&vm->cmm->lock);
+	spin_lock(&vm->cmm->lock);
+	list_del_rcu(&vm->cmm_node);
+	spin_unlock(&vm->cmm->lock);
+	synchronize_srcu_expedited(&vms_srcu);
 	mmu_notifier_put(&vm->cmm->mn);
+	vm_range(vm, CLV_S2_UNMAP, 0, ULONG_MAX, IN_STEPS);	/* slots have all that is mapped */
 	clv_s2_destroy(&vm->s2);
 }
 

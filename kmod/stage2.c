@@ -15,7 +15,6 @@
 #include <linux/lockdep.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
-#include <linux/sched.h>
 #include "stage2.h"
 
 #define S2_ENTRIES	512
@@ -119,26 +118,10 @@ int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt,
 	return 0;
 }
 
-static void s2_destroy_table(struct clv_s2 *s2, u64 *table, int level)
-{
-	int i;
-
-	for (i = 0; level > CLV_S2_4K && i < S2_ENTRIES; i++)
-		if (s2_present(s2, table[i]) && !s2_is_leaf(s2, table[i], level))
-			s2_destroy_table(s2, s2_table(table[i]), level - 1);
-	free_page((unsigned long)table);
-	atomic_long_dec(&s2->tables);
-	if (level > CLV_S2_4K)
-		cond_resched();
-}
-
 void clv_s2_destroy(struct clv_s2 *s2)
 {
-	if (!s2->root)
-		return;
-	s2_destroy_table(s2, s2->root, s2->caps.levels);
-	s2->root = NULL;
-	WARN_ON_ONCE(atomic_long_read(&s2->tables));
+	free_page((unsigned long)s2->root);
+	WARN_ON_ONCE(!atomic_long_dec_and_test(&s2->tables));
 }
 
 int clv_s2_cache_fill(struct clv_s2_cache *c)
@@ -242,10 +225,9 @@ static bool s2_do_leaf(struct s2_walk *w, u64 *p, u64 e)
 		return s2_clear_bits(p, e, fmt->bits_w);
 	case CLV_S2_TEST_YOUNG:
 		return !w->s2->caps.ad || (e & fmt->accessed);
-	case CLV_S2_CLEAR_YOUNG:
+	default:			/* CLV_S2_CLEAR_YOUNG */
 		return s2_clear_bits(p, e, fmt->accessed);
 	}
-	return false;
 }
 
 static bool s2_empty(const struct clv_s2 *s2, const u64 *table)

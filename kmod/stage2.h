@@ -64,7 +64,7 @@ struct clv_s2 {
 
 int clv_s2_create(struct clv_s2 *s2, const struct clv_s2_format *fmt,
 		  const struct clv_s2_caps *caps);
-void clv_s2_destroy(struct clv_s2 *s2);		/* no vCPU can use it any more */
+void clv_s2_destroy(struct clv_s2 *s2);		/* all is unmapped, no CPU walks it */
 int clv_s2_cache_fill(struct clv_s2_cache *c);	/* -ENOMEM; may sleep */
 void clv_s2_cache_free(struct clv_s2_cache *c);
 

@@ -45,12 +45,11 @@
  * int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
  *		   u32 guest_spec_ctrl, u32 host_spec_ctrl)
  *
- * IRQs off before and after. GIF is clear from CLGI to STGI, so that nothing
- * of the host, NMIs included, meets the guest's GS base, SPEC_CTRL or branch
- * predictor. RFLAGS.IF is set in between: with V_INTR_MASKING its value at
- * VMRUN is what masks physical interrupts in the guest (APM vol. 2 15.21.1).
- * STI stands well before VMRUN, as the guest must not inherit its shadow. A
- * pending NMI comes in at STGI.
+ * IRQs off before and after. GIF is clear from CLGI to STGI, so that nothing of the host, NMIs
+ * included, meets the guest's GS base, SPEC_CTRL or branch predictor. RFLAGS.IF is set in between:
+ * with V_INTR_MASKING its value at VMRUN is what masks physical interrupts in the guest (APM vol. 2
+ * 15.21.1). STI stands well before VMRUN, as the guest must not inherit its shadow. A pending NMI
+ * comes in at STGI.
  */
 SYM_FUNC_START(svm_vmenter)
 	push	%rbp
@@ -109,9 +108,8 @@ SYM_FUNC_START(svm_vmenter)
 	RET
 
 	/*
-	 * SVM may have been switched off on this CPU by a host that goes down,
-	 * but not any more once GIF is clear: no other instruction here can
-	 * fault but by a bug.
+	 * SVM may have been switched off on this CPU by a host that goes down, but not any more
+	 * once GIF is clear: no other instruction here can fault but by a bug.
 	 */
 .Lclgi_fault:
 	cmpb	$0, clv_rebooting(%rip)

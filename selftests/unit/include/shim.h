@@ -139,6 +139,7 @@ typedef atomic64_t atomic_long_t;
 #define atomic_long_set		atomic_set
 #define atomic_long_inc		atomic_inc
 #define atomic_long_dec		atomic_dec
+#define atomic_long_dec_and_test	atomic_dec_and_test
 #define atomic_long_add		atomic_add
 #define atomic_long_sub(n, v)	atomic_add(-(n), v)
 
