@@ -251,9 +251,9 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	clv_fpu_leave(vcpu);
 	/* Release: who sees it outside sees what the guest wrote. */
 	smp_store_release(&vcpu->cpu, -1);
-	vcpu->has_run = true;
-	/* The tick that ended the guest is still the guest's time. */
+	/* The tick that ended the guest is the guest's time still; STI waits for an instruction. */
 	local_irq_enable();
+	vcpu->has_run = true;
 	local_irq_disable();
 	vtime_account_guest_exit();
 	local_irq_enable();
