@@ -81,7 +81,8 @@ make_initrd()
 	rm -rf "$tree"
 }
 
-# $machine from the accelerator's and CPU's arguments.
+# $machine from the accelerator's and CPU's arguments. A quarter of the memory is
+# a node without CPUs, between which and the other the kernel moves pages.
 qemu_command()
 {
 	local console=stdio,id=console,signal=off
@@ -93,6 +94,8 @@ qemu_command()
 	fi
 	[ -z "$ends" ] || reset=(-d cpu_reset -D "$work/resets")
 	machine=(qemu-system-x86_64 "$@" -smp "$cpus" -m "$mem" -nodefaults -no-user-config
+		 -object "memory-backend-ram,id=near,size=$((mem - mem / 4))M" -numa "node,memdev=near,cpus=0-$((cpus - 1))"
+		 -object "memory-backend-ram,id=far,size=$((mem / 4))M" -numa node,memdev=far
 		 -display none "${reset[@]}" "${monitor[@]}" -chardev "$console" -serial chardev:console
 		 -serial "file:$klog" -kernel "$vmlinuz" -initrd "$work/initrd" -append "$cmdline")
 }
