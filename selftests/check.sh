@@ -230,10 +230,11 @@ without_foreign_races()
 }
 
 # What a host's kernel must not have said. Before our init it speaks of the
-# machine's own bugs.
+# machine's own bugs; where tests make memory scarce, the OOM killer tells of it.
 complaints()
 {
-	tr -d '\r' <"$1" | sed '1,/test host: up/d' | without_foreign_races |
+	tr -d '\r' <"$1" | sed -e '1,/test host: up/d' -e '/ invoked oom-killer: /,/Call Trace:/d' |
+		without_foreign_races |
 		grep -nE 'WARNING:|BUG|Oops|\[#[0-9]+\]|Call Trace|Kernel panic|INFO: (rcu|task|possible|trying)|lockup|UBSAN|KASAN|unreferenced object|refcount_t|stall' |
 		head -n 20
 }
