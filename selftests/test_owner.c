@@ -2,7 +2,7 @@
 /*
  * What the process that runs a guest has of the CPU for itself is as it was
  * after each exit: segments of its LDT, bases, I/O permissions, descriptor
- * tables, ways into the kernel, its CPU's number. The guest has junk in all of
+ * tables, ways into the kernel, its CPU's number, CR4. The guest has junk in all of
  * them, and the thread moves between CPUs.
  */
 #define _GNU_SOURCE
@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/io.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include "kselftest_harness.h"
 #include "host.h"
@@ -316,6 +317,39 @@ TEST_F_TIMEOUT(owner, system_calls, 120)
 			ASSERT_EQ(me, old);
 		}
 	}
+	signal(SIGSEGV, SIG_DFL);
+}
+
+static bool rdtsc_works(void)
+{
+	if (sigsetjmp(fault, 1))
+		return false;
+	asm volatile("rdtsc" : : : "rax", "rdx");
+	return true;
+}
+
+/* CR4.TSD is the thread's, and changes between exits. No clock of the vDSO's meanwhile. */
+TEST_F_TIMEOUT(owner, time_stamps_disabled, 120)
+{
+	bool off = false, works;
+	int ret;
+
+	signal(SIGSEGV, on_fault);
+	for (int i = 0; i < ROUNDS; i++) {
+		if (i % 3 == 0) {
+			off = !off;
+			raw(SYS_prctl, PR_SET_TSC, off ? PR_TSC_SIGSEGV : PR_TSC_ENABLE, 0);
+		}
+		move_raw(cpu_of(i, self->cpus));
+		ret = run_raw(&self->v);
+		works = rdtsc_works();
+		if (ret || works == off)
+			raw(SYS_prctl, PR_SET_TSC, PR_TSC_ENABLE, 0);
+		ASSERT_EQ(0, ret);
+		ASSERT_EQ(!off, works);
+		ASSERT_ROUND(i, &self->v);
+	}
+	raw(SYS_prctl, PR_SET_TSC, PR_TSC_ENABLE, 0);
 	signal(SIGSEGV, SIG_DFL);
 }
 
