@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave run is killed while it boots Debian's kernel, at moments all over the boot: nothing of it
+ * is left. KILL_ROUNDS in the environment says how often, KILL_SEED at which moments.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include "kselftest_harness.h"
+#include "host.h"
+
+#define BATCH		10
+
+static uint32_t seed;
+
+static uint32_t rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 17;
+	seed ^= seed << 5;
+	return seed;
+}
+
+static int number_of(const char *name, int otherwise)
+{
+	const char *text = getenv(name);
+
+	return text && atoi(text) > 0 ? atoi(text) : otherwise;
+}
+
+/* A directory in $CLEAVE_GUESTS, whichever comes first by name. */
+static void guest_kernel(char *path, size_t size)
+{
+	const char *dir = getenv("CLEAVE_GUESTS");
+	struct dirent **list;
+	int n = scandir(dir ?: "/guest", &list, NULL, alphasort);
+
+	for (int i = 0; i < n; i++) {
+		snprintf(path, size, "%s/%s/vmlinuz", dir ?: "/guest", list[i]->d_name);
+		if (list[i]->d_name[0] != '.' && !access(path, R_OK))
+			return;
+	}
+	DIE("no kernel for a guest");
+}
+
+static pid_t tool_start(void)
+{
+	char kernel[512], initrd[256];
+	const char *dir = getenv("CLEAVE_GUESTS");
+	pid_t pid;
+	int null;
+
+	guest_kernel(kernel, sizeof(kernel));
+	snprintf(initrd, sizeof(initrd), "%s/initramfs", dir ?: "/guest");
+	pid = fork();
+	if (pid)
+		return pid;
+	null = open("/dev/null", O_RDWR);
+	dup2(null, 0);
+	dup2(null, 1);
+	dup2(null, 2);
+	execlp("cleave", "cleave", "run", "--kernel", kernel, "--initrd", initrd, "--memory", "256M",
+	       "--append", "console=ttyS0 panic=-1 cleave.auto", NULL);
+	_exit(127);
+}
+
+/* Are there processes of that name? */
+static bool process_there(const char *name)
+{
+	char path[300], comm[32];
+	struct dirent *e;
+	bool found = false;
+	DIR *proc = opendir("/proc");
+
+	while (proc && (e = readdir(proc))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%s/comm", e->d_name);
+		f = atoi(e->d_name) > 0 ? fopen(path, "re") : NULL;
+		if (!f)
+			continue;
+		if (fscanf(f, "%31s", comm) == 1 && !strcmp(comm, name))
+			found = true;
+		fclose(f);
+	}
+	if (proc)
+		closedir(proc);
+	return found;
+}
+
+static int load(const char *name, const char *options)
+{
+	const char *dir = getenv("CLEAVE_MODULES");
+	char path[256];
+	int fd, ret;
+
+	snprintf(path, sizeof(path), "%s/%s.ko", dir ?: "/modules", name);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
+	close(fd);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+static void unload(const char *name)
+{
+	syscall(SYS_delete_module, name, O_NONBLOCK);
+}
+
+FIXTURE(tool) {
+	long refs;
+	const char *module;
+	bool kvm;		/* is there, to ask whether the CPUs are free */
+};
+
+FIXTURE_SETUP(tool)
+{
+	self->refs = module_refs();
+	self->module = dev_info().vendor == CLEAVE_VENDOR_SVM ? "kvm-amd" : "kvm-intel";
+	/* Later ones have the CPUs from load on, unless told otherwise. */
+	self->kvm = !load("irqbypass", "") && !load("kvm", "enable_virt_at_load=0") &&
+		    !load(self->module, "");
+	seed = number_of("KILL_SEED", 1);
+}
+
+FIXTURE_TEARDOWN(tool)
+{
+	unload(self->module[4] == 'a' ? "kvm_amd" : "kvm_intel");
+	unload("kvm");
+	unload("irqbypass");
+}
+
+/* KVM refuses a CPU that somebody has switched virtualization on, and looks at each. */
+static int kvm_finds_them_free(void)
+{
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), vm, ret;
+
+	if (kvm < 0)
+		return -errno;
+	vm = ioctl(kvm, KVM_CREATE_VM, 0);
+	ret = vm < 0 ? -errno : 0;
+	if (vm >= 0)
+		close(vm);
+	close(kvm);
+	return ret;
+}
+
+/* Killed after so many us; false: it had ended by itself. */
+static bool kill_at(struct __test_metadata *_metadata, FIXTURE_DATA(tool) *self, uint64_t us)
+{
+	pid_t pid = tool_start();
+	int status;
+
+	nap_us(us);
+	kill(pid, SIGKILL);
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_TRUE(WAIT_FOR(module_refs() == self->refs, 10000));
+	ASSERT_FALSE(process_there("cleave"));
+	if (self->kvm)
+		ASSERT_EQ(0, kvm_finds_them_free()) TH_LOG("killed after %llu us",
+							    (unsigned long long)us);
+	return WIFSIGNALED(status);
+}
+
+/* As many as take three minutes, at half a boot each. */
+static int rounds_in_time(uint64_t boot_us)
+{
+	uint64_t n = 360000000 / boot_us;
+
+	return n < 4 ? 4 : n > 30 ? 30 : n;
+}
+
+TEST_F_TIMEOUT(tool, killed_at_any_time, 100000)
+{
+	int rounds, batch, killed = 0, status;
+	bool kept = false;
+	uint64_t boot;
+	pid_t pid;
+
+	boot = now_ns();
+	pid = tool_start();
+	ASSERT_EQ(pid, waitpid(pid, &status, 0));
+	ASSERT_EQ(0, status);
+	boot = (now_ns() - boot) / 1000;
+	rounds = number_of("KILL_ROUNDS", rounds_in_time(boot));
+	batch = rounds < BATCH ? rounds : BATCH;
+	for (int i = 0; i < rounds; i += batch) {
+		long free = mem_free_kib();
+
+		/* Each of so many parts of the boot once in a batch, at a moment by chance. */
+		for (int k = 0; k < batch; k++)
+			killed += kill_at(_metadata, self, boot * k / batch + rnd() % (boot / batch));
+		kept |= WAIT_FOR(free - mem_free_kib() < batch * 4, 2000);
+	}
+	printf("# a boot takes %llu ms; %d killed, KVM was %sasked\n", (unsigned long long)boot / 1000,
+	       killed, self->kvm ? "" : "not ");
+	EXPECT_TRUE(kept);
+	EXPECT_GE(killed, rounds * 3 / 4);
+}
+
+TEST_HARNESS_MAIN
