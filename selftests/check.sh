@@ -3,7 +3,7 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|host|ends|debug|matrix|coverage]...      default: the first four
+#   check.sh [lint|unit|host|ends|debug|matrix|coverage|hostile]...  default: the first four
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
@@ -212,6 +212,9 @@ make_overlay()
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done
+	if [[ $kver == *-kcsan ]]; then
+		test_module_build race "$kver" && cp "$build/race-module/$kver/race.ko" "$overlay/modules/" || return
+	fi
 	if [ $module = coverage ]; then
 		test_module_build coverage "$kver" &&
 			cp "$build/coverage-module/$kver/coverage_store.ko" "$overlay/modules/" || return
@@ -347,6 +350,8 @@ run_matrix()
 		building "module for $release: no warning" clean_build "$release"
 	done
 	run_statics matrix "${releases[@]}"
+	# With all mitigations at work, which Bochs is spared otherwise.
+	HOST_WORDS="mitigations=auto l1tf=off ${HOST_WORDS-}" \
 	run_hosts "svm $(release_of 6.1)" "svm $(release_of 6.12)" "svm $(release_of 6.1-rt)" \
 		"vmx $(release_of 6.1)"
 }
@@ -435,7 +440,8 @@ for stage; do
 	debug)	run_debug ;;
 	matrix)	run_matrix ;;
 	coverage) run_coverage ;;
-	*)	die "no stage $stage: lint, unit, host, ends, debug, matrix, coverage" ;;
+	hostile) run_hostile ;;
+	*)	die "no stage $stage: lint, unit, host, ends, debug, matrix, coverage, hostile" ;;
 	esac
 done
 summary
