@@ -144,22 +144,23 @@ static void emergency_disable(void)
 }
 
 /*
- * There is one callback. Before 6.12 kvm_intel has it while it is loaded, and takes any CPU out of
- * VMX operation, ours too: it has to stay then. It is not loaded while ours is registered, as it
- * would find the callback taken.
+ * There is one callback, and KVM warns where it finds it taken. Before 6.12 kvm_intel has it from
+ * load to unload, and takes any CPU out of VMX operation, ours too: it has to stay then. Later it
+ * has it while it has a VM: it must not be there. Nor is it loaded beside our guests.
  */
-static struct module *kvm_intel;	/* host_lock: held */
+static struct module *kvm;	/* host_lock: kvm_intel is held */
+
+#define KVM_NAME	(clv_backend->vendor == CLEAVE_VENDOR_SVM ? "kvm_amd" : "kvm_intel")
 
 static int emergency_get(void)
 {
-	struct kobject *kobj = CLV_KVM_HAS_CALLBACK && clv_backend->blocks_init ?
-			       kset_find_obj(THIS_MODULE->mkobj.kobj.kset, "kvm_intel") : NULL;
+	struct kobject *kobj = kset_find_obj(THIS_MODULE->mkobj.kobj.kset, KVM_NAME);
 	int ret = 0;
 
-	kvm_intel = kobj ? container_of(kobj, struct module_kobject, kobj)->mod : NULL;
-	if (!try_module_get(kvm_intel))
-		ret = -EBUSY;
-	else if (!kvm_intel && clv_backend->blocks_init)
+	kvm = kobj ? container_of(kobj, struct module_kobject, kobj)->mod : NULL;
+	if (clv_backend->blocks_init && kvm)
+		ret = CLV_KVM_HAS_CALLBACK && try_module_get(kvm) ? 0 : -EBUSY;
+	else if (clv_backend->blocks_init)
 		cpu_emergency_register_virt_callback(emergency_disable);
 	kobject_put(kobj);
 	return ret;
@@ -167,9 +168,10 @@ static int emergency_get(void)
 
 static void emergency_put(void)
 {
-	if (clv_backend->blocks_init && !kvm_intel)
+	if (clv_backend->blocks_init && kvm)
+		module_put(kvm);
+	else if (clv_backend->blocks_init)
 		cpu_emergency_unregister_virt_callback(emergency_disable);
-	module_put(kvm_intel);
 }
 
 static int module_notify(struct notifier_block *nb, unsigned long action, void *data)
@@ -177,14 +179,14 @@ static int module_notify(struct notifier_block *nb, unsigned long action, void *
 	struct module *mod = data;
 	bool busy;
 
-	if (action != MODULE_STATE_COMING || strcmp(mod->name, "kvm_intel"))
+	if (action != MODULE_STATE_COMING || strcmp(mod->name, KVM_NAME))
 		return NOTIFY_DONE;
 	mutex_lock(&host_lock);
-	busy = users && clv_backend->blocks_init;
+	busy = users;
 	mutex_unlock(&host_lock);
 	if (busy)
-		pr_warn("cleave: kvm_intel can be loaded when no guest of cleave lives: stop them first\n");
-	return notifier_from_errno(busy ? -EBUSY : 0);
+		pr_warn("cleave: stop its guests before %s, they have the CPU\n", mod->name);
+	return notifier_from_errno(busy && clv_backend->blocks_init ? -EBUSY : 0);
 }
 
 static struct notifier_block module_nb = { .notifier_call = module_notify };
@@ -192,18 +194,18 @@ static struct notifier_block module_nb = { .notifier_call = module_notify };
 /* The crash callback is there before virtualization is on, and until it is off. */
 static int enable_all(void)
 {
-	atomic_t error = ATOMIC_INIT(READ_ONCE(clv_rebooting) ? -EBUSY : emergency_get());
+	atomic_t error = ATOMIC_INIT(emergency_get());
 
-	if (atomic_read(&error))
-		return atomic_read(&error);
-	on_each_cpu(cpu_enable, &error, 1);
-	if (!atomic_read(&error))
-		return 0;
-	on_each_cpu(cpu_disable, NULL, 1);
-	emergency_put();
+	if (!atomic_read(&error)) {
+		on_each_cpu(cpu_enable, &error, 1);
+		if (!atomic_read(&error))
+			return 0;
+		on_each_cpu(cpu_disable, NULL, 1);
+		emergency_put();
+	}
 	if (atomic_read(&error) == -EBUSY)
-		pr_warn_ratelimited("cleave: virtualization is in use by another hypervisor, mostly KVM: stop its guests, or unload it (modprobe -r kvm_%s)\n",
-				    clv_backend->vendor == CLEAVE_VENDOR_SVM ? "amd" : "intel");
+		pr_warn_ratelimited("cleave: %s has the CPU: stop its guests, or modprobe -r %s (since Linux 6.12 it takes it when it is loaded; on AMD-V not with kvm.enable_virt_at_load=0)\n",
+				    kvm ? KVM_NAME : "another hypervisor", KVM_NAME);
 	else
 		pr_warn_ratelimited("cleave: the CPU refused to enable %s: %d\n",
 				    clv_backend->name, atomic_read(&error));
@@ -217,7 +219,7 @@ int clv_host_get(void)
 	cpus_read_lock();
 	mutex_lock(&host_lock);
 	if (!users)
-		ret = enable_all();
+		ret = READ_ONCE(clv_rebooting) ? -EBUSY : enable_all();
 	if (!ret)
 		users++;
 	mutex_unlock(&host_lock);

@@ -334,14 +334,18 @@ static void check_kvm(struct check *c, struct host *h)
 		answer(c, YES, "%s is not loaded", mod);
 	else if (early[0] == 'Y' || early[0] == '1')
 		answer(c, NO, "%s is loaded, and holds the CPU from then on", mod);
+	else if (early[0] && !h->amd)
+		answer(c, NO, "%s is loaded, beside which this kernel has no room for guests", mod);
 	else if (users)
 		answer(c, NO, "%s is loaded and runs guests", mod);
 	else
 		answer(c, YES, "%s is loaded and idle", mod);
 	if (dev >= 0 && vm < 0 && vm != -EBUSY)
 		fix(c, "`dmesg | grep cleave` tells the reason");
-	else if (early[0] == 'Y' || early[0] == '1')
-		fix(c, "sudo modprobe -r %s kvm && sudo modprobe kvm enable_virt_at_load=0; to keep it: kvm.enable_virt_at_load=0 on the kernel's command line", mod);
+	else if (h->amd && (early[0] == 'Y' || early[0] == '1'))
+		fix(c, "sudo modprobe -r %s; or, to have both, kvm.enable_virt_at_load=0 on the kernel's command line, and one of them at a time", mod);
+	else if (early[0] && !h->amd)
+		fix(c, "sudo modprobe -r %s, which ends when guests of KVM do; kvm.enable_virt_at_load=0 is not enough on VT-x", mod);
 	else
 		fix(c, "stop the guests of KVM or another hypervisor, or: sudo modprobe -r %s", mod);
 }

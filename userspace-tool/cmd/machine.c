@@ -196,13 +196,17 @@ static int machine_ram(struct machine *m)
 /* Errors of the module, said once for all its commands. */
 static int module_failed(int error, const char *what)
 {
+	const char *kvm = !access("/sys/module/kvm_amd", F_OK) ? "kvm_amd" :
+			  !access("/sys/module/kvm_intel", F_OK) ? "kvm_intel" : NULL;
+
 	switch (-error) {
 	case ENOTTY:
 	case E2BIG:
 		complain("%s: the loaded module is older than this tool; build and load the module of the same version", what);
 		break;
 	case EBUSY:
-		complain("%s: another hypervisor holds the CPU; `cleave doctor` tells which one and how to stop it", what);
+		complain("%s: %s holds the CPU; stop its guests, or `sudo modprobe -r %s`; `cleave doctor` tells more",
+			 what, kvm ? kvm : "another hypervisor", kvm ? kvm : "kvm_amd kvm_intel");
 		break;
 	case EIO:
 		complain("%s: a CPU refused to switch virtualization on, or the host goes down; see `dmesg | grep cleave`, `cleave doctor`", what);
