@@ -189,7 +189,7 @@ words_of()
 # that one may take.
 make_overlay()
 {
-	local kver=$2 overlay=$build/check/$1-$2 limit=300 guest
+	local kver=$2 overlay=$build/check/$1-$2 limit=300 guest helper
 
 	case $1-$2 in
 	vmx-*)	 limit=900 ;;
@@ -219,7 +219,10 @@ make_overlay()
 		test_module_build coverage "$kver" &&
 			cp "$build/coverage-module/$kver/coverage_store.ko" "$overlay/modules/" || return
 	fi
-	test_module_build poke "$kver" && cp "$build/poke-module/$kver/poke.ko" "$overlay/modules/" || return
+	for helper in poke nmi; do
+		test_module_build $helper "$kver" &&
+			cp "$build/$helper-module/$kver/$helper.ko" "$overlay/modules/" || return
+	done
 	[ ! -d "$kernels/$kver/modules" ] || cp "$kernels/$kver"/modules/* "$overlay/modules/"
 }
 
