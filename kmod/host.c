@@ -144,12 +144,10 @@ static void emergency_disable(void)
 }
 
 /*
- * There is one callback, and KVM warns where it finds it taken. Before 6.12 kvm_intel has it from
- * load to unload, and takes any CPU out of VMX operation, ours too: it has to stay then. Later it
- * has it while it has a VM: it must not be there. Nor is it loaded beside our guests.
+ * KVM warns where it finds the callback taken. Before 6.12 kvm_intel has it while it is loaded, for
+ * all CPUs in VMX operation: it has to stay. Later it has it while it has a VM: it must not be there.
  */
 static struct module *kvm;	/* host_lock: kvm_intel is held */
-
 #define KVM_NAME	(clv_backend->vendor == CLEAVE_VENDOR_SVM ? "kvm_amd" : "kvm_intel")
 
 static int emergency_get(void)

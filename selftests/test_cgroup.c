@@ -55,16 +55,16 @@ static long long group_number(const char *file, const char *name)
 	return n;
 }
 
-static long long kernel_bytes(void)
+static long long group_bytes(void)
 {
 	return group_number("memory.stat", "kernel");
 }
 
 /* The kernel sums up every two seconds. */
-static long long kernel_bytes_now(void)
+static long long group_bytes_now(void)
 {
 	nap_us(2500000);
-	return kernel_bytes();
+	return group_bytes();
 }
 
 static void guest_sweep(struct vcpu *v, uint64_t size, bool write, uint64_t apart)
@@ -102,7 +102,7 @@ static const char *group_create(void)
 	rmdir(GROUP);
 	if (mkdir(GROUP, 0755))
 		DIE("no group: errno %d", errno);
-	return kernel_bytes() < 0 ? "no memory controller that tells the kernel's part" : NULL;
+	return group_bytes() < 0 ? "no memory controller that tells the kernel's part" : NULL;
 }
 
 /* Goes only when nobody is in it any more. */
@@ -147,25 +147,25 @@ static void charge(void *arg)
 
 	vm_create(&vm, RAM_SIZE, 0);	/* what the first one brings is not measured */
 	vm_destroy(&vm);
-	c->before = kernel_bytes_now();
+	c->before = group_bytes_now();
 	vm_create(&vm, RAM_SIZE, 0);
 	vm_tables(&vm);
 	for (int i = 0; i < VCPUS; i++)
 		vcpu_create(&vm, &v[i], i);
 	GUEST_LONG(&v[0], sweep);
 	mem = big_slot(&vm, MAPPED);
-	c->vcpus = kernel_bytes_now();
+	c->vcpus = group_bytes_now();
 	/* The host's own tables come first. */
 	MUST(madvise(mem, MAPPED, 22 /* MADV_POPULATE_READ */));
 	guest_sweep(&v[0], PAGE, false, PAGE);
-	c->tables = kernel_bytes_now();
+	c->tables = group_bytes_now();
 	guest_sweep(&v[0], MAPPED, false, 16 * PAGE);
-	c->mapped = kernel_bytes_now();
+	c->mapped = group_bytes_now();
 	munmap(mem, MAPPED);
 	for (int i = 0; i < VCPUS; i++)
 		vcpu_destroy(&v[i]);
 	vm_destroy(&vm);
-	c->after = kernel_bytes_now();
+	c->after = group_bytes_now();
 }
 
 FIXTURE(cgroup) {
@@ -312,7 +312,7 @@ TEST_F_TIMEOUT(oom, ends_the_owner, 280)
 	})));
 	printf("# %d rounds, %lld killed for memory\n", rounds,
 	       group_number("memory.events", "oom_kill"));
-	EXPECT_LT(kernel_bytes_now(), 2 * SLACK);
+	EXPECT_LT(group_bytes_now(), 2 * SLACK);
 }
 
 /* ---- other limits ------------------------------------------------------------- */
