@@ -145,7 +145,7 @@ static void emergency_disable(void)
 
 /*
  * KVM warns where it finds the callback taken. Before 6.12 kvm_intel has it while it is loaded, for
- * all CPUs in VMX operation: it has to stay. Later it has it while it has a VM: it must not be there.
+ * all CPUs in VMX operation, and has to stay. Later it has it while it has a VM: it must be gone.
  */
 static struct module *kvm;	/* host_lock: kvm_intel is held */
 #define KVM_NAME	(clv_backend->vendor == CLEAVE_VENDOR_SVM ? "kvm_amd" : "kvm_intel")
