@@ -4,7 +4,8 @@
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
 #   check.sh [lint|unit|host|ends|debug|matrix|coverage|hostile]...  default: the first four
-# ends:   hosts that end while guests live, by reboot, kexec, crash and the like.
+# ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
+#         hosts whose CPU lacks something.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
 #         for data races (KCSAN); builds both from Debian's source if need be.
@@ -439,7 +440,8 @@ for stage; do
 		run_statics lint/module $guests ;;
 	unit)	run_unit ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
-	ends)	program ends "$tests/ends.sh" short ;;
+	ends)	program ends "$tests/ends.sh" short
+		program cpus "$tests/cpus.sh" short ;;
 	debug)	run_debug ;;
 	matrix)	run_matrix ;;
 	coverage) run_coverage ;;

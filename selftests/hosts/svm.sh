@@ -4,7 +4,7 @@
 # Real AMD-V for the test host's own guests: KVM here, and it lets SVM through.
 svm_nested()
 {
-	[ -w /dev/kvm ] && grep -qw svm /proc/cpuinfo &&
+	[ -z "${HOST_CPU-}" ] && [ -w /dev/kvm ] && grep -qw svm /proc/cpuinfo &&
 		grep -qs '[1Y]' /sys/module/kvm_amd/parameters/nested
 }
 
@@ -25,6 +25,6 @@ host_command()
 	if svm_nested && [ -z "$icount" ]; then
 		qemu_command -accel kvm -cpu host
 	else
-		qemu_command -accel "tcg,thread=${TCG_THREAD:-single}" ${icount:+-icount shift=0,sleep=off} -cpu EPYC,+svm
+		qemu_command -accel "tcg,thread=${TCG_THREAD:-single}" ${icount:+-icount shift=0,sleep=off} -cpu "${HOST_CPU:-EPYC,+svm}"
 	fi
 }

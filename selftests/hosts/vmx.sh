@@ -3,7 +3,7 @@
 
 vmx_nested()
 {
-	[ -w /dev/kvm ] && grep -qw vmx /proc/cpuinfo &&
+	[ -z "${HOST_CPU-}" ] && [ -w /dev/kvm ] && grep -qw vmx /proc/cpuinfo &&
 		grep -qs '[1Y]' /sys/module/kvm_intel/parameters/nested
 }
 
@@ -82,7 +82,7 @@ bochs_command()
 		memory: guest=$mem, host=$((mem < 2048 ? mem : 2048))
 		romimage: file=/usr/share/bochs/BIOS-bochs-latest
 		vgaromimage: file=/usr/share/vgabios/vgabios.bin
-		cpu: model=corei7_skylake_x, count=$cpus, ips=${bochs_mips}000000, reset_on_triple_fault=0
+		cpu: model=${HOST_CPU:-corei7_skylake_x}, count=$cpus, ips=${bochs_mips}000000, reset_on_triple_fault=0
 		clock: sync=none, time0=utc
 		ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 		ata0-master: type=cdrom, path=$work/host.iso, status=inserted
