@@ -21,7 +21,7 @@
 #define PAGE		0x1000ull
 
 GUEST(spin, 64, "1:\tjmp 1b\n\t");
-GUEST(spin_long, 64, "1:\tinc %rax\n\tnop\n\tinc %rbx\n\tjmp 1b\n\t");
+GUEST(spin_open, 64, "sti\n1:\tjmp 1b\n\t");
 GUEST(halt, 64, "cli\n1:\thlt\n\tjmp 1b\n\t");
 GUEST(exits, 64, "1:\txor %eax, %eax\n\tcpuid\n\tjmp 1b\n\t");
 GUEST(to_user, 64, "1:\t" G_DONE "jmp 1b\n\t");
@@ -74,7 +74,7 @@ struct storm {
 
 static const struct storm storms[] = {
 	{ CODE(spin) },
-	{ CODE(spin_long) },
+	{ CODE(spin_open) },
 	{ CODE(halt) },
 	{ CODE(exits) },
 	{ CODE(to_user) },
