@@ -49,10 +49,10 @@ static const uint8_t weights[OP_KINDS] = {
 	[OP_SET_SLOT] = 14, [OP_MSI] = 12, [OP_RUN] = 60, [OP_GET_STATE] = 8,
 	[OP_SET_STATE] = 24, [OP_GET_FPU] = 3, [OP_SET_FPU] = 6, [OP_GET_MSRS] = 5,
 	[OP_SET_MSRS] = 10, [OP_SET_CPUID] = 6, [OP_LAPIC_ACCESS] = 12, [OP_KICK] = 5,
-	[OP_NMI] = 6, [OP_FREEZE] = 2, [OP_IOCTL] = 2, [OP_CLOSE] = 4, [OP_CLOSE_FD] = 1,
+	[OP_NMI] = 6, [OP_FREEZE] = 2, [OP_IOCTL] = 2, [OP_CLOSE] = 7, [OP_CLOSE_FD] = 1,
 	[OP_DUP] = 1, [OP_DUP2] = 1, [OP_READ] = 1, [OP_WRITE] = 1, [OP_POLL] = 1, [OP_LSEEK] = 1,
 	[OP_MMAP_RUN] = 5, [OP_MMAP_RECORDER] = 2, [OP_MMAP_ANY] = 1, [OP_MUNMAP_RUN] = 1,
-	[OP_FORK] = 1, [OP_FORK_KILL] = 1, [OP_MUNMAP] = 2, [OP_MMAP] = 3, [OP_MPROTECT] = 4,
+	[OP_FORK] = 3, [OP_FORK_KILL] = 2, [OP_MUNMAP] = 5, [OP_MMAP] = 3, [OP_MPROTECT] = 6,
 	[OP_MADVISE] = 10, [OP_MREMAP] = 1, [OP_TRUNCATE] = 1, [OP_RUN_PAGE] = 14,
 	[OP_RUN_STORM] = 6, [OP_ARG_STORM] = 4, [OP_POKE] = 6, [OP_SCRIPT] = 14, [OP_CODE] = 10,
 	[OP_NAP] = 2,
@@ -262,6 +262,34 @@ static void setup_vcpu(struct rng *r, struct seq *s, uint8_t vm, uint8_t vcpu, u
 		setup(r, s, OP_SET_STATE, vcpu, 1 + below(r, 6), 127);
 }
 
+/* Some sequences are about what chance alone would seldom bring together. */
+static void setup_guest(struct rng *r, struct seq *s, uint32_t threads)
+{
+	switch (below(r, 6)) {
+	case 0:
+		/* Interrupts whose end somebody waits for. */
+		setup(r, s, OP_CODE, 0, 0, 7);
+		setup(r, s, OP_SET_STATE, 0, 2, 127);
+		setup(r, s, OP_MSI, 0, 7, rng_next(r) & ~0xff01ull);
+		op_make(r, append(s), OP_RUN, 1);
+		break;
+	case 1:
+		/* What the guest touches first is not there. */
+		setup(r, s, OP_CODE, 0, 0, 2);
+		setup(r, s, OP_MUNMAP, 0, 5, 1 << 30);
+		break;
+	case 2:
+	case 3:
+		/* The first thread is in the guest while the others do what they do. */
+		if (threads == 1)
+			break;
+		setup(r, s, OP_CODE, 0, 0, 1);
+		op_make(r, append(s), OP_RUN, 1);
+		s->op[s->ops - 1].obj = 0;
+		break;
+	}
+}
+
 void seq_generate(struct rng *r, struct seq *s)
 {
 	uint32_t threads = 1 + below(r, THREADS), n = 6 + below(r, 26);
@@ -274,14 +302,9 @@ void seq_generate(struct rng *r, struct seq *s)
 	setup(r, s, OP_CODE, 0, 0, one_in(r, 3) ? below(r, 8) : 0);
 	setup(r, s, OP_SCRIPT, 0, below(r, 8), rng_next(r));
 	setup_vcpu(r, s, 0, 0, 0);
-	if (one_in(r, 6)) {
-		/* Interrupts whose end somebody waits for. */
-		setup(r, s, OP_CODE, 0, 0, 7);
-		setup(r, s, OP_SET_STATE, 0, 2, 127);
-		setup(r, s, OP_MSI, 0, 7, rng_next(r) & ~0xff01ull);
-	}
 	if (!one_in(r, 8))
 		setup_vcpu(r, s, 0, 1, 1);
+	setup_guest(r, s, threads);
 	if (one_in(r, 6)) {
 		setup(r, s, OP_CREATE_VM, 1, 0, below(r, 8));
 		setup(r, s, OP_SET_SLOT, 1, 0, 0);

@@ -166,7 +166,9 @@ void model_script(uint64_t seed)
 			memcpy(p, &ports[rng_next(&r) % COUNT_OF(ports)], 2);
 			p += 2;
 		} else if (what == 3 || what == 4) {
-			put32(&p, msrs[rng_next(&r) % COUNT_OF(msrs)]);
+			/* One in four that nobody knows. */
+			put32(&p, rng_next(&r) >> 62 ? msrs[rng_next(&r) % COUNT_OF(msrs)] :
+						       0x4b564d00);
 			if (what == 4)
 				put32(&p, rng_next(&r) >> rng_next(&r) % 64);
 		} else if (what == 7 || what == 8) {
