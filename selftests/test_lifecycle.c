@@ -171,7 +171,11 @@ static void live_and_die(struct __test_metadata *_metadata, int times)
 	}
 }
 
-TEST(thousand_times)
+FIXTURE(often) { };
+FIXTURE_SETUP(often) { }
+FIXTURE_TEARDOWN(often) { }
+
+TEST_F_TIMEOUT(often, thousand_times, 240)
 {
 	const int times = emulated_by_bochs() ? 100 : 500;
 
