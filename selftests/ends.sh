@@ -17,6 +17,7 @@
 #           panic, sysrq-b   SysRq c without one, SysRq b: a reset, from an emergency
 #           reboot  reboot(2) with guests that run; orderly: they have just been killed
 #           off     power-off
+#           hibernate   to a disk and back, where guests go on (QEMU alone)
 # What a chain leaves behind must run a guest on each CPU, or be a machine that is
 # reset with virtualization off everywhere.
 
@@ -50,6 +51,14 @@ overlay()
 	mv "$dir.new" "$dir"
 }
 
+# start KIND RELEASE CHAIN ID SECONDS
+start()
+{
+	"$hosts/host.sh" "$1" -k "$2" -s 2 -m 1536 -t "$5" -l "$4.log" -e "$4.resets" \
+		-a "no_timer_check crashkernel=256M ends=$3" "$work/overlay-$2" >"$4.out" 2>&1 </dev/null
+	echo $? >"$4.status"
+}
+
 # boot KIND RELEASE CHAIN: its log, what resets found, and status, in files.
 boot()
 {
@@ -57,9 +66,16 @@ boot()
 
 	[ "$1" != vmx ] || limit=600
 	: >"$id.log"
-	"$hosts/host.sh" "$1" -k "$2" -s 2 -m 1536 -t $limit -l "$id.log" -e "$id.resets" \
-		-a "no_timer_check crashkernel=256M ends=$3" "$work/overlay-$2" >"$id.out" 2>&1 </dev/null
-	echo $? >"$id.status"
+	if [[ $3 == *:hibernate ]]; then
+		truncate -s 2G "$id.disk"
+		HOST_DISK=$id.disk start "$@" "$id" $limit
+		mv "$id.log" "$id.before"
+		HOST_DISK=$id.disk start "$@" "$id" $limit
+		cat "$id.log" >>"$id.before" && mv "$id.before" "$id.log"
+		rm "$id.disk"
+	else
+		start "$@" "$id" $limit
+	fi
 }
 
 # said LOG TODO: what the kernel said from where it began to do TODO, to the next.
@@ -93,6 +109,10 @@ wrong()
 		grep -q 'ends: up, 2 CPUs' <<<"$log" || { echo "the next kernel lacks a CPU"; return; }
 		[ "$ending" = crash ] || grep -q 'ends: guests ran' <<<"$log" ||
 			{ echo "the next kernel runs no guests"; return; }
+		[ "$(cat "$1.status")" = 0 ] || echo "status $(cat "$1.status")" ;;
+	hibernate)
+		grep -q 'ends: back, and guests live on' <<<"$log" || { echo "not back with living guests"; return; }
+		grep -q 'ends: guests ran' <<<"$log" || { echo "no new guest can run"; return; }
 		[ "$(cat "$1.status")" = 0 ] || echo "status $(cat "$1.status")" ;;
 	off)
 		grep -q 'reboot: Power down' <<<"$log" || { echo "no power-off"; return; }
@@ -138,6 +158,7 @@ short()
 	add svm "$old" beside:panic
 	add svm "$old" kvm:kexec,alone:sysrq-b
 	add svm "$old" alone:orderly
+	add svm "$old" alone:hibernate
 	add svm "$new" alone:kexec,kvm:panic
 	add vmx "$old" alone:kexec,kvm:crash
 	add vmx "$old" alone:panic
@@ -153,7 +174,8 @@ long()
 			for order in alone kvm beside; do
 				[ "$kind $kver $order" != "vmx $new kvm" ] || continue
 				add $kind $kver $order:kexec,$order:crash
-				for ending in panic sysrq-b reboot orderly off; do
+				for ending in panic sysrq-b reboot orderly off hibernate; do
+					[ "$kind $ending" != "vmx hibernate" ] || continue
 					add $kind $kver $order:$ending
 				done
 			done

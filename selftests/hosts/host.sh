@@ -14,6 +14,7 @@
 # -e  it is to end by a reset, or by the RESETS-th of them (QEMU), with status 3. FILE says
 #     of each and of INITs, `CPU n on` or `off`: had it virtualization on then?
 # -d  say in a line what it would be, and do nothing
+# $HOST_DISK: (QEMU) a file that is its disk, /dev/nvme0n1.
 # local runs OVERLAY/test on this machine; the tree's path is in $ROOT, which
 # is empty elsewhere.
 #
@@ -23,7 +24,7 @@
 set -u
 . "$(dirname "$0")/common.sh"
 
-usage() { sed -n '4,23s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,24s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow='' describe='' ends='' count=1
 kind=${1-}
@@ -96,6 +97,7 @@ qemu_command()
 	machine=(qemu-system-x86_64 "$@" -smp "$cpus" -m "$mem" -nodefaults -no-user-config
 		 -object "memory-backend-ram,id=near,size=$((mem - mem / 4))M" -numa "node,memdev=near,cpus=0-$((cpus - 1))"
 		 -object "memory-backend-ram,id=far,size=$((mem / 4))M" -numa node,memdev=far
+		 ${HOST_DISK:+-drive "if=none,id=disk,file=$HOST_DISK,format=raw" -device nvme,drive=disk,serial=1}
 		 -display none "${reset[@]}" "${monitor[@]}" -chardev "$console" -serial chardev:console
 		 -serial "file:$klog" -kernel "$vmlinuz" -initrd "$work/initrd" -append "$cmdline")
 }
