@@ -5,14 +5,11 @@
  * it is unknown, an exit; and the host's own are what they were.
  */
 #define _GNU_SOURCE
-#include <asm/prctl.h>
 #include <cpuid.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include "kselftest_harness.h"
-#include "host.h"
+#include "health.h"
 
 #define GPA_ENTRIES	0x100000
 #define DONE		1
@@ -85,27 +82,12 @@ static const struct allowed {
 	{ 0xc0011029, 1, AMD },		/* DE_CFG */
 };
 
-/* Those of the host that a guest's value could end in. EFER without SVME, which is ours. */
-static const uint32_t host_msrs[] = {
-	0x1b, 0x3b, 0x48, 0x174, 0x175, 0x176, 0x1a0, 0x1d9, 0x200, 0x201, 0x250, 0x277, 0x2ff,
-	0xc0000080, 0xc0000081, 0xc0000082, 0xc0000083, 0xc0000084, 0xc0000100, 0xc0000101,
-	0xc0000102, 0xc0000103, 0xc0010010, 0xc0010015, 0xc0011029,
-};
-
-#define HOST_MSRS	((int)(sizeof(host_msrs) / sizeof(host_msrs[0])))
-#define MAX_CPUS	8
-
-struct host_state {
-	uint64_t val[MAX_CPUS][HOST_MSRS];	/* ~0 where it cannot be read */
-	unsigned long fs, gs;
-};
-
 FIXTURE(msr) {
 	struct vm vm;
 	struct vcpu v;
 	struct entry *entries;
 	bool amd, msr_module;
-	struct host_state before;
+	struct health before;
 };
 
 FIXTURE_VARIANT(msr) {
@@ -119,57 +101,6 @@ FIXTURE_VARIANT_ADD(msr, faults_x2apic) { .x2apic = true };
 
 /* ---- the host's ---------------------------------------------------------- */
 
-/* Was it loaded here? */
-static bool msr_module_load(void)
-{
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	if (!access("/dev/cpu/0/msr", R_OK))
-		return false;
-	snprintf(path, sizeof(path), "%s/msr.ko", dir ? dir : "");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ret = syscall(SYS_finit_module, fd, "", 0);
-	close(fd);
-	return !ret && WAIT_FOR(!access("/dev/cpu/0/msr", R_OK), 2000);
-}
-
-static void host_read(struct host_state *s)
-{
-	char path[32];
-	uint64_t efer_svme = 1 << 12;
-
-	memset(s, 0xff, sizeof(*s));
-	for (int cpu = 0; cpu < MAX_CPUS && cpu_online(cpu); cpu++) {
-		int fd;
-
-		/* On that CPU: what belongs to a thread is this one's. */
-		pin_to(cpu);
-		snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
-		fd = open(path, O_RDONLY | O_CLOEXEC);
-		for (int i = 0; fd >= 0 && i < HOST_MSRS; i++) {
-			if (pread(fd, &s->val[cpu][i], 8, host_msrs[i]) != 8)
-				s->val[cpu][i] = ~0ull;
-			else if (host_msrs[i] == 0xc0000080)
-				s->val[cpu][i] &= ~efer_svme;
-		}
-		if (fd >= 0)
-			close(fd);
-	}
-	MUST(syscall(SYS_arch_prctl, ARCH_GET_FS, &s->fs));
-	MUST(syscall(SYS_arch_prctl, ARCH_GET_GS, &s->gs));
-}
-
-static bool has_rdtscp(void)
-{
-	uint32_t eax, ebx, ecx, edx = 0;
-
-	return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && edx >> 27 & 1;
-}
-
 /* The guest's CPU is of the host's vendor. */
 static bool is_amd(void)
 {
@@ -181,24 +112,10 @@ static bool is_amd(void)
 
 static void expect_host(FIXTURE_DATA(msr) *self, struct __test_metadata *_metadata)
 {
-	struct host_state now;
-	uint32_t aux;
+	struct health now;
 
-	host_read(&now);
-	EXPECT_EQ(self->before.fs, now.fs);
-	EXPECT_EQ(self->before.gs, now.gs);
-	for (int cpu = 0; cpu < MAX_CPUS && cpu_online(cpu); cpu++) {
-		for (int i = 0; i < HOST_MSRS; i++) {
-			EXPECT_EQ(self->before.val[cpu][i], now.val[cpu][i]) {
-				TH_LOG("MSR %#x of CPU %d", host_msrs[i], cpu);
-			}
-		}
-		pin_to(cpu);
-		if (has_rdtscp()) {
-			asm volatile("rdtscp" : "=c"(aux) : : "rax", "rdx");
-			EXPECT_EQ(cpu, aux & 0xfff);
-		}
-	}
+	health_read(&now);
+	EXPECT_EQ(0, health_compare(&self->before, &now));
 }
 
 /* ---- the guest's --------------------------------------------------------- */
@@ -207,8 +124,8 @@ FIXTURE_SETUP(msr)
 {
 	self->msr_module = msr_module_load();
 	self->amd = is_amd();
-	host_read(&self->before);
-	if (self->before.val[0][0] == ~0ull)
+	health_read(&self->before);
+	if (self->before.msr[0][0] == ~0ull)
 		printf("# no /dev/cpu/N/msr: the host's are looked at by what a process sees\n");
 	vm_create(&self->vm, RAM_SIZE, variant->flags);
 	vcpu_create(&self->vm, &self->v, 0);
@@ -224,7 +141,7 @@ FIXTURE_TEARDOWN(msr)
 	vcpu_destroy(&self->v);
 	vm_destroy(&self->vm);
 	if (self->msr_module)
-		syscall(SYS_delete_module, "msr", O_NONBLOCK);
+		msr_module_unload();
 }
 
 static bool there(enum who who, bool amd, bool x2apic)
