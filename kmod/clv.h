@@ -25,6 +25,7 @@
 #include <linux/types.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/trapnr.h>
 #include "../uapi/linux/cleave.h"
 #include "stage2.h"
 

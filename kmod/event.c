@@ -3,13 +3,13 @@
  * cleave: which event the guest gets next. Order: what an exit cut short, exceptions, NMI,
  * interrupts of a PIC, interrupts of the local APIC (SDM vol. 3A 6.9, APM vol. 2 8.5).
  */
-#include <asm/trapnr.h>
 #include <asm/processor-flags.h>
 #include "backend.h"
 #include "trace.h"
 
 #define DR6_B		0xfULL		/* which breakpoint */
 #define DR7_GD		BIT(13)
+#define EXCEPTIONS	0x000f7dfb	/* 0, 1, 3 to 8, 10 to 14, 16 to 19 */
 
 /* Of the second class in SDM vol. 3A table 6-4; page faults are the third. */
 #define CONTRIBUTORY	(BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
@@ -187,8 +187,8 @@ bool clv_has_wake_event(struct clv_vcpu *vcpu)
 }
 
 /*
- * SDM vol. 3C 27.2.1.3, APM vol. 2 15.20: what a CPU refuses to inject, and
- * #MC and vectors without an exception, which no CPU would have on its way.
+ * SDM vol. 3C 27.2.1.3, APM vol. 2 15.20: what a CPU refuses to inject, as are vectors without an
+ * exception, or with one that no guest has: #VE, #CP, those of SEV.
  */
 static bool event_ok(const struct cleave_event *ev)
 {
@@ -201,11 +201,9 @@ static bool event_ok(const struct cleave_event *ev)
 		       (ev->type == CLEAVE_EVENT_INTERRUPT ||
 			(ev->type == CLEAVE_EVENT_NMI && ev->vector == X86_TRAP_NMI) ||
 			(ev->type == CLEAVE_EVENT_NONE && !ev->vector));
-	if (ev->vector > 31 || ev->vector == X86_TRAP_NMI)
-		return false;
-	if (error && !(CLV_ERROR_CODE_VECTORS & BIT(ev->vector)))
-		return false;
-	if (payload && ev->vector != X86_TRAP_PF && ev->vector != X86_TRAP_DB)
+	if (ev->vector > 31 || !(EXCEPTIONS & BIT(ev->vector)) ||
+	    (error && !(CLV_ERROR_CODE_VECTORS & BIT(ev->vector))) ||
+	    (payload && ev->vector != X86_TRAP_PF && ev->vector != X86_TRAP_DB))
 		return false;
 	if (ev->vector == X86_TRAP_DB && (ev->payload & ~CLV_DR6_EVENTS))
 		return false;
@@ -217,7 +215,7 @@ bool clv_events_ok(const struct cleave_events *ev)
 	return event_ok(&ev->injected) && event_ok(&ev->exception) &&
 	       (!ev->exception.type || ev->exception.type == CLEAVE_EVENT_EXCEPTION) &&
 	       ev->nmi_pending <= 2 && ev->nmi_masked <= 1 && ev->extint <= 1 &&
-	       !(ev->shadow & ~(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)) &&
+	       ev->shadow <= CLEAVE_SHADOW_MOV_SS &&	/* one of them at most */
 	       !ev->reserved[0] && !ev->reserved[1] && !ev->reserved[2];
 }
 

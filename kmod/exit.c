@@ -6,7 +6,6 @@
 #include <linux/kvm_para.h>
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
-#include <asm/trapnr.h>
 #include "backend.h"
 #include "trace.h"
 

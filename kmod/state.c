@@ -26,7 +26,6 @@
 #define AR_L_DB		(CLEAVE_AR_L | CLEAVE_AR_DB)
 #define AR_CONFORMING	4
 #define AR_VM86		0xf3
-#define BOTH_SHADOWS	(CLEAVE_SHADOW_STI | CLEAVE_SHADOW_MOV_SS)
 #define ALL_GROUPS	(CLEAVE_REGS | CLEAVE_SREGS | CLEAVE_DEBUG | CLEAVE_XCRS | \
 			 CLEAVE_EVENTS | CLEAVE_MP | CLEAVE_LAPIC)
 
@@ -148,28 +147,31 @@ static bool regs_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 }
 
 /*
- * The registers as they would be then. An interrupt on its way needs
- * RFLAGS.IF, and so does STI's shadow (SDM vol. 3C 27.3.1.4, 27.3.1.5).
+ * The registers as they would be then. An interrupt on its way needs RFLAGS.IF, and so does STI's
+ * shadow (SDM vol. 3C 27.3.1.4, 27.3.1.5); 64-bit code has no #OF and #BR (APM vol. 2 15.20).
  */
 static bool both_ok(struct clv_vcpu *vcpu, const struct cleave_regs *r,
 		    const struct cleave_sregs *s, const struct cleave_events *ev)
 {
-	u8 type = ev ? ev->injected.type : vcpu->events.injected.type;
-	u64 rflags;
+	const struct cleave_events *e = ev ?: &vcpu->events;
+	const struct cleave_sregs *sregs = s ?: &vcpu->sregs;
+	u64 rflags = r ? r->rflags : vcpu->regs.rflags;
 
 	clv_regs_need(vcpu, CLV_REG_SEGS | CLV_REG_CRS);
-	rflags = r ? r->rflags : vcpu->regs.rflags;
-	if ((r || s) && !regs_ok(vcpu, r ?: &vcpu->regs, s ?: &vcpu->sregs))
+	if ((r || s) && !regs_ok(vcpu, r ?: &vcpu->regs, sregs))
 		return false;
-	if (s && !sregs_ok(vcpu, s, rflags))
+	if ((sregs->efer & EFER_LMA) && (sregs->cs.ar & CLEAVE_AR_L) &&
+	    ((e->exception.vector | 1) == X86_TRAP_BR || ((e->injected.vector | 1) == X86_TRAP_BR &&
+	      e->injected.type == CLEAVE_EVENT_EXCEPTION)))
 		return false;
-	/* A new RFLAGS.VM asks for other segments than those that are there. */
-	if (!s && ((rflags ^ vcpu->regs.rflags) & X86_EFLAGS_VM) &&
-	    !segments_ok(vcpu, &vcpu->sregs, rflags))
+	/* A new RFLAGS.VM alone asks for other segments than those that are there. */
+	if (!(s ? sregs_ok(vcpu, s, rflags) :
+	      !((rflags ^ vcpu->regs.rflags) & X86_EFLAGS_VM) || segments_ok(vcpu, sregs, rflags)))
 		return false;
 	if (rflags & X86_EFLAGS_IF)
 		return true;
-	return type != CLEAVE_EVENT_INTERRUPT && !(ev && (ev->shadow & CLEAVE_SHADOW_STI));
+	return e->injected.type != CLEAVE_EVENT_INTERRUPT &&
+	       !(ev && (ev->shadow & CLEAVE_SHADOW_STI));
 }
 
 void clv_sregs_get(struct clv_vcpu *vcpu, struct cleave_sregs *s)
@@ -232,7 +234,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 
 	lockdep_assert_held(&vcpu->mutex);
 	if ((groups & ~ALL_GROUPS) || st->reserved ||
-	    (ev && (!clv_events_ok(ev) || ev->shadow == BOTH_SHADOWS)) ||
+	    (ev && !clv_events_ok(ev)) ||
 	    ((r || s || ev) && !both_ok(vcpu, r, s, ev)) ||
 	    ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32))) ||
 	    ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0)) ||

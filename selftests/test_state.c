@@ -780,7 +780,15 @@ TEST_F(refuse, events)
 	BAD_EVENTS(injected.vector = 1);		/* of nothing */
 	BAD_EVENTS(injected = ((struct cleave_event){ .type = CLEAVE_EVENT_NMI, .vector = 3 }));
 	BAD_EVENTS(injected = ((struct cleave_event){ .type = CLEAVE_EVENT_EXCEPTION, .vector = 32 }));
-	BAD_EVENTS(injected = ((struct cleave_event){ .type = CLEAVE_EVENT_EXCEPTION, .vector = 2 }));
+	/* Not what is an exception, or in 64-bit code; all others of these are taken. */
+	for (int i = 0; i < 33; i++) {
+		struct cleave_event e = { .type = CLEAVE_EVENT_EXCEPTION, .vector = i };
+
+		if (i < 20 && i != 2 && i != 9 && i != 15 && i != 4 && i != 5)
+			continue;
+		BAD_EVENTS(injected = e);
+		BAD_EVENTS(exception = e);
+	}
 	/* Interrupts are off. */
 	BAD_EVENTS(injected = ((struct cleave_event){ .type = CLEAVE_EVENT_INTERRUPT, .vector = 99 }));
 	BAD_EVENTS(exception = ((struct cleave_event){ .type = CLEAVE_EVENT_NMI, .vector = 2 }));
@@ -807,6 +815,7 @@ TEST_F(refuse, events)
 	BAD_EVENTS(exception = exception);
 	BAD_EVENTS(nmi_pending = 3);
 	BAD_EVENTS(nmi_masked = 2);
+	BAD_EVENTS(shadow = 3);				/* both */
 	BAD_EVENTS(shadow = 4);
 	BAD_EVENTS(shadow = 3);
 	BAD_EVENTS(shadow = CLEAVE_SHADOW_STI);		/* interrupts are off */
