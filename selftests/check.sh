@@ -3,9 +3,10 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|host|ends|debug|matrix|coverage|hostile]...  default: the first four
+#   check.sh [lint|unit|fuzz|host|ends|debug|matrix|coverage|hostile]...  default: the first five
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
 #         hosts whose CPU lacks something.
+# fuzz:   the tool's parsers, see fuzz/fuzz.sh.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
 #         for data races (KCSAN); builds both from Debian's source if need be.
@@ -398,7 +399,7 @@ summary()
 start=$(now)
 echo "TAP version 13"
 mkdir -p "$build"
-[ $# != 0 ] || set -- lint unit host ends
+[ $# != 0 ] || set -- lint unit fuzz host ends
 needs=(check)
 for stage; do
 	case $stage in
@@ -439,6 +440,7 @@ for stage; do
 	lint)	program lint "$tests/lint.sh"
 		run_statics lint/module $guests ;;
 	unit)	run_unit ;;
+	fuzz)	program fuzz timeout -k 5 $((${FUZZ_SECONDS:-0} * 10 + 1800)) "$tests/fuzz/fuzz.sh" ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
 	ends)	program ends "$tests/ends.sh" short
 		program cpus "$tests/cpus.sh" short ;;
@@ -446,7 +448,7 @@ for stage; do
 	matrix)	run_matrix ;;
 	coverage) run_coverage ;;
 	hostile) run_hostile ;;
-	*)	die "no stage $stage: lint, unit, host, ends, debug, matrix, coverage, hostile" ;;
+	*)	die "no stage $stage: lint, unit, fuzz, host, ends, debug, matrix, coverage, hostile" ;;
 	esac
 done
 summary

@@ -1,0 +1,106 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# seeds.sh DIR: first inputs for the fuzzers that read binary files, one folder
+# each. Those of text are in corpus/.
+
+set -u
+dir=${1:?a directory}
+file=
+
+# new FUZZER NAME SIZE: a file of zeros.
+new()
+{
+	mkdir -p "$dir/$1"
+	file=$dir/$1/$2
+	head -c $(($3)) /dev/zero >"$file"
+}
+
+# put OFFSET HEX...: bytes there.
+put()
+{
+	local offset=$1
+
+	shift
+	printf "$(printf '\\x%s' "$@")" | dd of="$file" bs=1 seek=$((offset)) conv=notrunc status=none
+}
+
+# A kernel's file is behind one byte of options. bzimage NAME OPTIONS: offsets are
+# those of the boot protocol, and one.
+bzimage()
+{
+	new kernel "$1" $((1 + 2560 + 8192))
+	put 0 "$2"
+	put 1+0x1f1 04			# setup_sects
+	put 1+0x1f4 00 02 00 00		# syssize: 8 KiB
+	put 1+0x1fe 55 aa eb 6a 48 64 72 53 0f 02
+	put 1+0x211 01			# LOADED_HIGH
+	put 1+0x22c ff ff ff 7f		# initrd_addr_max
+	put 1+0x230 00 00 20 00 01	# alignment, relocatable
+	put 1+0x236 01 00 ff 07 00 00	# 64-bit entry; cmdline_size
+	put 1+0x258 00 00 00 01		# pref_address
+	put 1+0x260 00 00 20 00		# init_size
+}
+
+# elf NAME OPTIONS: header, one segment of 16 bytes in the file and 8 KiB at 1 MiB.
+elf()
+{
+	new kernel "$1" $((1 + 0x220))
+	put 0 "$2"
+	put 1 7f 45 4c 46 02 01 01
+	put 1+0x10 02 00 3e 00 01 00 00 00 00 00 10 00
+	put 1+0x20 40
+	put 1+0x34 40 00 38 00 01
+	put 1+0x40 01 00 00 00 05 00 00 00 00 02
+	put 1+0x50 00 00 10 00 00 00 00 00 00 00 10 00 00 00 00 00 10 00 00 00 00 00 00 00 00 20
+}
+
+bzimage bzimage 06
+bzimage bzimage_32bit_16mib 10
+put 1+0x236 00
+
+elf vmlinux 05
+# With a note of its entry, PVH.
+elf pvh 1a
+put 1+0x38 02
+put 1+0x78 04 00 00 00 04 00 00 00 00 01
+put 1+0x98 14
+put 1+0x100 04 00 00 00 04 00 00 00 12 00 00 00 58 65 6e 00 00 00 10 00
+
+# Sections at 0x40: none, code, symbols (at 0x140), strings (at 0x190).
+new symbols vmlinux 0x1b0
+put 0 7f 45 4c 46 02 01 01
+put 0x10 02 00 3e 00 01
+put 0x28 40
+put 0x3a 40 00 04
+put 0x84 01 00 00 00 06
+put 0xc4 02
+put 0xd8 40 01 00 00 00 00 00 00 48 00 00 00 00 00 00 00 03
+put 0xf8 18
+put 0x104 03
+put 0x118 90 01 00 00 00 00 00 00 20
+put 0x158 01 00 00 00 12 00 01 00 00 00 00 81 ff ff ff ff 40
+put 0x170 07 00 00 00 10 00 01 00 40 00 00 81 ff ff ff ff 10
+put 0x191 5f 74 65 78 74 00 61 73 6d 5f 65 78 63
+
+# A request without an end, in pieces that tool_control.c takes.
+new control endless 5120
+for i in {0..19}; do
+	put $((i * 256)) ff
+done
+
+# As tool_assist.c takes it: the mode, no changes, RBX at a device, an exit for an
+# instruction or an access; then the code, of each kind.
+mkdir -p "$dir/assist"
+zeros='\x00\x00\x00\x00\x00\x00\x00\x00'
+n=0
+for code in '\x8b\x03' '\x89\x03' '\xc6\x03\x55' '\xf3\xa4' '\xf3\xab' '\xf3\x6c' '\xf3\x6e' \
+	    '\x0f\xb6\x03' '\x48\x0f\xbe\x03' '\xf0\x0f\xb1\x0b' '\xf0\x0f\xc1\x0b' '\x0f\xc7\x0b' \
+	    '\x0f\xab\x0b' '\x66\x0f\x6f\x03' '\xc5\xfe\x6f\x03' '\xff\x33' '\x8f\x03' '\xff\x13' \
+	    '\xe4\x10' '\x66\xed' '\x0f\x01\x23' '\x0f\x01\x33' '\x0f\x38\xf0\x03' '\xd3\x23' \
+	    '\x0f\xa4\x0b\x05' '\x0f\x94\x03' '\xf2\xae' '\x01\x03' '\xf7\x1b' '\x87\x03'; do
+	for mode in 0 1 2 3 4 5; do
+		n=$((n + 1))
+		printf "\\x0$mode\\x00\\x08\\x00$zeros\\x0$((n % 2))\\x01$zeros$code$zeros$zeros" >"$dir/assist/insn_$n"
+	done
+done
