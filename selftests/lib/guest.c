@@ -394,8 +394,7 @@ int vcpu_run(struct vcpu *vcpu)
 	return xioctl(vcpu->fd, CLEAVE_RUN, NULL);
 }
 
-/* The last exits, the newest at the end. */
-static void recorder_dump(struct vcpu *vcpu)
+void recorder_dump(struct vcpu *vcpu)
 {
 	struct cleave_recorder *rec = mmap(NULL, sizeof(*rec), PROT_READ, MAP_SHARED, vcpu->fd, 4096);
 
@@ -419,7 +418,8 @@ void vcpu_dump(struct vcpu *vcpu)
 	fprintf(stderr, "# vCPU %u: exit %u raw %#llx info %#llx %#llx rip %#llx rax %#llx rsp %#llx\n",
 		vcpu->id, r->exit, r->raw_reason, r->raw_info[0], r->raw_info[1], r->rip,
 		r->regs.rax, r->regs.rsp);
-	if (r->exit == CLEAVE_EXIT_SHUTDOWN || r->exit == CLEAVE_EXIT_MMIO)
+	if (r->exit == CLEAVE_EXIT_SHUTDOWN || r->exit == CLEAVE_EXIT_MMIO ||
+	    r->exit == CLEAVE_EXIT_REFUSED)
 		recorder_dump(vcpu);
 	if (r->exit == CLEAVE_EXIT_IO)
 		fprintf(stderr, "#  port %#x size %u flags %#x data %#x\n", r->io.port, r->io.size,

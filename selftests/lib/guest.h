@@ -169,6 +169,7 @@ uint32_t vcpu_run_out(struct vcpu *vcpu, uint16_t port); /* to an OUT there; its
 uint32_t vcpu_run_done(struct vcpu *vcpu);		/* to PORT_DONE */
 struct trap_frame *vcpu_run_trap(struct vcpu *vcpu, uint8_t vector); /* to that exception */
 void vcpu_dump(struct vcpu *vcpu);
+void recorder_dump(struct vcpu *vcpu);			/* the last exits, the newest at the end */
 
 /* Writes the code of a long-mode guest at GPA_CODE and puts the vCPU there. */
 #define GUEST_LONG(vcpu, name) do {					\

@@ -122,11 +122,12 @@ static int differs(const char *what, uint32_t index, int cpu, uint64_t before, u
 	return 1;
 }
 
+/* A VM exit leaves the IDT's limit 0xffff (SDM vol. 3C 28.5.2), where no vector reaches beyond 0xfff. */
 static int compare_tables(const struct health_tables *a, const struct health_tables *b, int cpu)
 {
 	return differs("GDT limit", 0, cpu, a->gdt.limit, b->gdt.limit) +
 	       differs("GDT", 0, cpu, a->gdt.base, b->gdt.base) +
-	       differs("IDT limit", 0, cpu, a->idt.limit, b->idt.limit) +
+	       (b->idt.limit == 0xffff ? 0 : differs("IDT limit", 0, cpu, a->idt.limit, b->idt.limit)) +
 	       differs("IDT", 0, cpu, a->idt.base, b->idt.base) +
 	       differs("LDT", 0, cpu, a->ldt, b->ldt) + differs("TR", 0, cpu, a->tr, b->tr);
 }
