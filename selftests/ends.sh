@@ -45,7 +45,7 @@ overlay()
 		cp "$build/selftests/ends" "$dir.new/bin/" &&
 		cp "$build/module/$1/kmod/cleave.ko" "$kernels/$1/vmlinuz" "$dir.new/" &&
 		strip "$dir.new/bin/ends" && strip -g "$dir.new/cleave.ko" || return
-	for f in irqbypass kvm kvm-amd kvm-intel; do
+	for f in irqbypass kvm kvm-amd kvm-intel msr; do
 		cp "$kernels/$1/modules/$f.ko" "$dir.new/modules/" && strip -g "$dir.new/modules/$f.ko" || return
 	done
 	mv "$dir.new" "$dir"
@@ -158,7 +158,6 @@ short()
 	add svm "$old" beside:panic
 	add svm "$old" kvm:kexec,alone:sysrq-b
 	add svm "$old" alone:orderly
-	add svm "$old" alone:hibernate
 	add svm "$new" alone:kexec,kvm:panic
 	add vmx "$old" alone:kexec,kvm:crash
 	add vmx "$old" alone:panic

@@ -4,6 +4,7 @@
  *   guests                     starts some, on each CPU one that computes and one
  *                              that sleeps between ticks, and leaves them running
  *   run                        a guest on each CPU, to its end
+ *   save-area                  0 if each CPU has a host save area (AMD-V; needs msr.ko)
  *   kvm                        KVM_CREATE_VM, whose errno is the status
  *   kexec KERNEL INITRD WORDS  the kernel that `reboot kexec` starts
  *   crash KERNEL INITRD WORDS  the one that a crash starts
@@ -125,6 +126,19 @@ static int run(void)
 	return cpu ? 0 : 1;
 }
 
+/* VM_HSAVE_PA. QEMU's AMD-V is content with 0, and writes to what lies there. */
+static int save_area(void)
+{
+	uint64_t pa = 1;
+	char path[64];
+
+	for (int cpu = 0; cpu < CPUS && cpu_online(cpu) && pa; cpu++) {
+		snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
+		MUST(pread(MUST(open(path, O_RDONLY | O_CLOEXEC)), &pa, sizeof(pa), 0xc0010117));
+	}
+	return !pa;
+}
+
 static int kvm(void)
 {
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
@@ -152,6 +166,8 @@ int main(int argc, char **argv)
 		return guests();
 	if (!strcmp(what, "run"))
 		return run();
+	if (!strcmp(what, "save-area"))
+		return save_area();
 	if (!strcmp(what, "kvm"))
 		return kvm();
 	if (argc == 5 && (!strcmp(what, "kexec") || !strcmp(what, "crash"))) {
