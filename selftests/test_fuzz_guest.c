@@ -352,6 +352,19 @@ static void judge(struct fuzz_vcpu *f)
 	     r->refused.field, r->refused.legal, r->refused.value);
 }
 
+/* Of a level-triggered interrupt, that is in service all at once. */
+static void end_of_interrupt(struct fuzz_vcpu *f)
+{
+	struct cleave_state *st = calloc(1, sizeof(*st));
+
+	state_get(&f->v, CLEAVE_LAPIC, st);
+	st->lapic.regs[0x120 / 4] |= 2;		/* ISR and TMR: vector 0x41 */
+	st->lapic.regs[0x1a0 / 4] |= 2;
+	if (state_set(&f->v, CLEAVE_LAPIC, st) || lapic_write(&f->v, 0xb0, 0))
+		ADD(refused_state, 1);
+	free(st);
+}
+
 /* Runs from new registers until the round is over. */
 static void one_round(struct fuzz_vcpu *f)
 {
@@ -360,6 +373,8 @@ static void one_round(struct fuzz_vcpu *f)
 	tidy(f->v.run);
 	hostile_state(&f->h, &f->v, &refused);
 	ADD(refused_state, refused);
+	if (rng_once_in(&f->rng, 8))
+		end_of_interrupt(f);
 	for (int i = 0; i < EXITS && !f->c->stop; i++) {
 		int ret = run(f);
 

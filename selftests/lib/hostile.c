@@ -382,7 +382,7 @@ static void write_idts(const struct hostile *h)
 		vm_gate(h->vm, i, odd ? code : i >= 32 ? HANDLER64_EOI + i % 2 * 32 : HANDLER64 + error, odd ? rng_below(rng, 3) : 0,
 			rng_once_in(rng, 2) ? 3 : 0);
 		gate32(h->vm, i, odd ? RNG_PICK(rng, selectors) : SEL_CODE32, handler32 + error, 0x8e);
-		if (odd && rng_once_in(rng, 2))
+		if (odd ? rng_once_in(rng, 2) : !h->tcg && i >= 32 && i % 4 == 0)
 			gate32(h->vm, i, SEL_TSS2, 0, 0xe5);
 		vm_real_vector(h->vm, i, odd ? GPA_CODE >> 4 : GPA_HANDLERS >> 4,
 			       odd ? code - GPA_CODE : 0);
@@ -555,6 +555,8 @@ static void random_regs(const struct hostile *h, struct cleave_state *st)
 	if (rng_once_in(rng, 2))
 		st->regs.rcx &= 0xff;
 	st->regs.rip += rng_below(rng, HOSTILE_CODE_SIZE);
+	if (h->bits == 64 && rng_once_in(rng, 16))
+		st->regs.rip = HOSTILE_LOST_GPA;
 	for (int i = rng_below(rng, 4); i; i--)
 		st->regs.rflags |= RNG_PICK(rng, flags);
 }
