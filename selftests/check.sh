@@ -191,11 +191,11 @@ words_of()
 # that one may take.
 make_overlay()
 {
-	local kver=$2 overlay=$build/check/$1-$2 limit=300 guest helper
+	local kver=$2 overlay=$build/check/$1-$2 limit=300 patience=1 guest helper
 
 	case $1-$2 in
 	vmx-*)	 limit=900 ;;
-	*-kasan|*-kcsan) limit=1800 ;;
+	*-kasan|*-kcsan) limit=1800 patience=8 ;;
 	esac
 	limit=${PROGRAM_LIMIT:-$limit}
 	rm -rf "$overlay"
@@ -210,7 +210,7 @@ make_overlay()
 		strip -g "$overlay/cleave.ko" "$overlay"/tests/* &&
 		cp "$tests"/test_*.sh "$overlay/tests/" &&
 		programs_of "$kver" >"$overlay/programs" && echo "$limit" >"$overlay/limit" &&
-		tr ' ' '\n' <<<"${CHECK_ENV-}" >"$overlay/environment" || return
+		tr ' ' '\n' <<<"PATIENCE=$patience ${CHECK_ENV-}" >"$overlay/environment" || return
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done

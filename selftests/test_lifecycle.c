@@ -171,11 +171,7 @@ static void live_and_die(struct __test_metadata *_metadata, int times)
 	}
 }
 
-FIXTURE(often) { };
-FIXTURE_SETUP(often) { }
-FIXTURE_TEARDOWN(often) { }
-
-TEST_F_TIMEOUT(often, thousand_times, 240)
+TEST(thousand_times)
 {
 	const int times = emulated_by_bochs() ? 100 : 500;
 

@@ -13,7 +13,7 @@
 
 /* Waits at most ms milliseconds; is the condition true then? */
 #define WAIT_FOR(cond, ms) ({						\
-	uint64_t until_ = now_ns() + (ms) * MS;				\
+	uint64_t until_ = now_ns() + (ms) * MS * patience();		\
 	while (!(cond) && now_ns() < until_)				\
 		nap_us(200);						\
 	!!(cond); })
@@ -32,6 +32,8 @@
 	}								\
 	back_; })
 
+/* How many times longer than a plain kernel's host this one may take: $PATIENCE. */
+unsigned int patience(void);
 void nap_us(unsigned int us);
 int file_write(const char *path, const char *text);	/* 0 or -errno */
 long file_number(const char *path);			/* -1: none there */
