@@ -88,7 +88,6 @@ short()
 	add vmx corei5_lynnfield_750 "no unrestricted guest"
 }
 
-# Bochs has AMD-V too, with what QEMU's lacks: NRIP save, decode assists and others.
 long()
 {
 	short
@@ -99,7 +98,6 @@ long()
 	add vmx corei7_sandy_bridge_2600k runs
 	add vmx corei7_haswell_4770 runs
 	add vmx corei7_icelake_u runs
-	add vmx ryzen runs
 }
 
 case ${1-short} in
