@@ -318,12 +318,12 @@ TEST_F(irq, window_behind_exception)
 	START(two_nops);
 	vcpu_run_done(&self->v);
 	ev.exception.type = CLEAVE_EVENT_EXCEPTION;
-	ev.exception.vector = 5;
+	ev.exception.vector = 6;
 	events_set(&self->v, &ev);
 	self->v.run->request = CLEAVE_RUN_WINDOW;
 	vcpu_run_exit(&self->v, CLEAVE_EXIT_WINDOW);
 	ASSERT_EQ(1, count(&self->vm));
-	EXPECT_LOG(0, 5, self->v.run->regs.rip);
+	EXPECT_LOG(0, 6, self->v.run->regs.rip);
 }
 
 /* The window opens in HLT: a guest that sleeps can be interrupted. It sleeps on if it is not. */
@@ -554,7 +554,7 @@ GUEST(all_at_once, 64, "cli\n\t" G_DONE "sti\n\tnop\n\tnop\n\tnop\n\t" G_DONE);
 
 TEST_F(irq, priorities)
 {
-	static const uint8_t expected[] = { 2, 5, 0x21, 0xf1, 0x6f, 0x61, 0x52, 0x51, 0x40 };
+	static const uint8_t expected[] = { 2, 6, 0x21, 0xf1, 0x6f, 0x61, 0x52, 0x51, 0x40 };
 	struct cleave_events ev = { .extint = 1, .extint_vector = 0x21, .nmi_pending = 1 };
 	int tries = 0;
 	uint64_t at;
@@ -564,7 +564,7 @@ again:
 	vcpu_run_done(&self->v);
 	at = self->v.run->regs.rip;
 	ev.exception.type = CLEAVE_EVENT_EXCEPTION;
-	ev.exception.vector = 5;
+	ev.exception.vector = 6;
 	events_set(&self->v, &ev);
 	ASSERT_EQ(1, msi(&self->vm, 0x51));
 	ASSERT_EQ(1, msi(&self->vm, 0x61));
@@ -582,8 +582,8 @@ again:
 	 * The exception went first, the NMI before its handler's first
 	 * instruction, the interrupts behind STI's shadow, one by one.
 	 */
-	EXPECT_LOG(0, 2, GPA_STUBS + 5 * 16);
-	EXPECT_LOG(1, 5, at);
+	EXPECT_LOG(0, 2, GPA_STUBS + 6 * 16);
+	EXPECT_LOG(1, 6, at);
 	for (int i = 2; i < sizeof(expected); i++)
 		EXPECT_EQ(at + 2, vm_log(&self->vm)->e[i].rip);
 }
