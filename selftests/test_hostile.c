@@ -26,7 +26,7 @@
 /* So many in QEMU; Bochs changes between its CPUs all the time, and needs fewer. */
 static int often(int n)
 {
-	return emulated_by_bochs() ? n / 20 : n;
+	return n / (emulated_by_bochs() ? 20 : patience());
 }
 
 static uint32_t rnd(uint32_t *x)

@@ -173,7 +173,7 @@ static void live_and_die(struct __test_metadata *_metadata, int times)
 
 TEST(thousand_times)
 {
-	const int times = emulated_by_bochs() ? 100 : 500;
+	const int times = emulated_by_bochs() ? 100 : 500 / patience();
 
 	live_and_die(_metadata, times);
 	EXPECT_TRUE(MEMORY_RETURNS(times * 4, 8, live_and_die(_metadata, times)));
