@@ -60,6 +60,8 @@ refused()
 # A guest that is in its kernel or beyond, and what a signal makes of it.
 killed()
 {
+	# Here, as the shell that does it again for cleave may run later than the first look.
+	: >$dir/out
 	cleave run -k "$kernel" -i "$initrd" -a 'console=ttyS0 panic=-1' </dev/null >$dir/out 2>&1 &
 	pid=$!
 	i=0
