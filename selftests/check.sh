@@ -3,7 +3,7 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|fuzz|host|ends|debug|matrix|coverage|hostile]...  default: the first five
+#   check.sh [lint|unit|fuzz|host|ends|debug|matrix|coverage|hostile|long]...  default: the first five
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
 #         hosts whose CPU lacks something.
 # fuzz:   the tool's parsers, see fuzz/fuzz.sh.
@@ -16,6 +16,8 @@
 #         in the first debug kernel those that it is there for; 85 in 100 are demanded.
 # hostile: hostile guests and hostile users of the ABI for FUZZ_SECONDS each, on
 #         both vendors and in the first debug kernel, by FUZZ_SEED.
+# long:   KVM and cleave in turn, and a tool that is killed, a thousand times each;
+#         all the ways for a host to end.
 # HOST=both|svm|vmx|local (default both: AMD-V and VT-x side by side), RELEASES:
 # the test hosts' kernels (default: Debian's 6.1, and 6.12 on AMD-V too);
 # CHECK_PROGRAMS: the ones to run in them, by name (default: all);
@@ -362,6 +364,17 @@ run_matrix()
 	HOST_WORDS="mitigations=auto l1tf=off ${HOST_WORDS-}" \
 	run_hosts "svm $(release_of 6.1)" "svm $(release_of 6.12)" "svm $(release_of 6.1-rt)" \
 		"vmx $(release_of 6.1)"
+	# Where KVM and the crash callback are least as they are in 6.1.
+	CHECK_PROGRAMS="test_kvm test_lifecycle test_modes" run_hosts "vmx $(release_of 6.12)"
+}
+
+# What takes long, as often as it takes to be sure: half an hour, or an hour.
+run_long()
+{
+	CHECK_PROGRAMS="test_kvm test_kill_tool" PROGRAM_LIMIT=20000 \
+		CHECK_ENV="KVM_ALTERNATIONS=1000 KILL_ROUNDS=1000 PATIENCE=100" \
+		run_hosts "svm $(release_of 6.1)" "svm $(release_of 6.12)"
+	program ends "$tests/ends.sh" long
 }
 
 run_hostile()
@@ -410,6 +423,7 @@ for stage; do
 	debug)	needs+=(svm debug) ;;
 	coverage|hostile) needs+=(both debug) ;;
 	matrix)	needs+=(both matrix) ;;
+	long)	needs+=(both) ;;
 	esac
 done
 if "$hosts/setup.sh" "${needs[@]}" >"$log" 2>&1; then
@@ -451,7 +465,8 @@ for stage; do
 	matrix)	run_matrix ;;
 	coverage) run_coverage ;;
 	hostile) run_hostile ;;
-	*)	die "no stage $stage: lint, unit, fuzz, host, ends, debug, matrix, coverage, hostile" ;;
+	long)	run_long ;;
+	*)	die "no stage $stage: lint, unit, fuzz, host, ends, debug, matrix, coverage, hostile, long" ;;
 	esac
 done
 summary

@@ -62,9 +62,10 @@ start()
 # boot KIND RELEASE CHAIN: its log, what resets found, and status, in files.
 boot()
 {
-	local id=$work/$1-$2-${3//[:,]/_} limit=180
+	local id=$work/$1-$2-${3//[:,]/_} limit=180 more=${3//[^,]/}
 
 	[ "$1" != vmx ] || limit=600
+	limit=$((limit + limit / 2 * ${#more}))
 	: >"$id.log"
 	if [[ $3 == *:hibernate ]]; then
 		truncate -s 2G "$id.disk"
@@ -87,7 +88,7 @@ said()
 # wrong ID TODO: what went wrong there, if something did.
 wrong()
 {
-	local log ending=${2%%,*} order rest=
+	local log ending=${2%%,*} order rest= loaded
 
 	order=${ending%:*} ending=${ending#*:}
 	[[ $2 != *,* ]] || rest=${2#*,}
@@ -95,7 +96,11 @@ wrong()
 	[ -n "$log" ] || { echo "did not come up"; return; }
 	grep -q 'ends: up, 2 CPUs' <<<"$log" || { echo "a CPU did not come up"; return; }
 	grep -q 'ends: guests live' <<<"$log" || { echo "no guests"; return; }
-	grep -q 'ends: KVM_CREATE_VM: 0' <<<"$log" && { echo "KVM made a VM beside them"; return; }
+	loaded='KVM is loaded'
+	[[ $order != beside || $1 != */vmx-* ]] || loaded='KVM is not loaded'
+	[ $order = alone ] || grep -q "ends: $loaded" <<<"$log" || { echo "not: $loaded"; return; }
+	[ $order = alone ] || grep -q 'ends: KVM_CREATE_VM: [1-9]' <<<"$log" ||
+		{ echo "KVM was not asked, or made a VM beside them"; return; }
 	grep -q "ends: now $ending" <<<"$log" || { echo "did not come to its end"; return; }
 	if grep -qE "WARNING: CPU|BUG:|Oops|ends: it did not|lockup|stall" <<<"$log"; then
 		echo "the kernel complains"

@@ -659,6 +659,7 @@ FIXTURE_SETUP(fuzz)
 {
 	own_ldt();
 	self->msr_module = msr_module_load();
+	ASSERT_EQ(0, access("/dev/cpu/0/msr", R_OK));
 	if (!totals->limit)
 		totals->limit = SEC + 100 * usual_latency();
 	health_read(&self->before);

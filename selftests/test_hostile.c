@@ -256,7 +256,7 @@ TEST_F_TIMEOUT(hostile, run_page_at_any_time, 280)
 	good_state(&v, &st);
 	vcpu_run_exit(&v, CLEAVE_EXIT_IO);
 	EXPECT_EQ(0x10, v.run->io.port);
-	EXPECT_NE(0, seen);
+	EXPECT_NE(0, seen & ~(1ull << 63 | 1ull << CLEAVE_EXIT_NONE));
 	vcpu_destroy(&v);
 	vm_destroy(&vm);
 }

@@ -124,6 +124,7 @@ FIXTURE_SETUP(tool)
 {
 	self->refs = module_refs();
 	self->module = dev_info().vendor == CLEAVE_VENDOR_SVM ? "kvm-amd" : "kvm-intel";
+	load("ccp", "");	/* some builds of kvm-amd need it */
 	/* Later ones have the CPUs from load on, unless told otherwise. */
 	self->kvm = !load("irqbypass", "") && !load("kvm", "enable_virt_at_load=0") &&
 		    !load(self->module, "");
@@ -135,6 +136,7 @@ FIXTURE_TEARDOWN(tool)
 	unload(self->module[4] == 'a' ? "kvm_amd" : "kvm_intel");
 	unload("kvm");
 	unload("irqbypass");
+	unload("ccp");
 }
 
 /* KVM refuses a CPU that somebody has switched virtualization on, and looks at each. */

@@ -235,7 +235,9 @@ TEST_F_TIMEOUT(latency, killed_in_every_state, 280)
 		printf("# %s: %llu us, a process that computes: %llu us\n", storms[i].name,
 		       (unsigned long long)took / 1000, (unsigned long long)plain / 1000);
 		ASSERT_GT(took, 0) TH_LOG("%s does not die", storms[i].name);
-		EXPECT_LT(took, 10 * MS + 24 * plain) TH_LOG("%s", storms[i].name);
+		/* A slow host takes longer for all that is behind a guest's end, too. */
+		EXPECT_LT(took, 10 * MS + (patience() > 1 || emulated_by_bochs() ? 24 : 3) * plain)
+			TH_LOG("%s", storms[i].name);
 	}
 }
 

@@ -16,6 +16,8 @@ GUEST(sum, 64,
 
 GUEST(spin, 64, "out %eax, $" S(PORT_DONE) "\n1:\tjmp 1b\n\t");
 
+GUEST(counts, 64, "out %eax, $" S(PORT_DONE) "\n1:\tincl " S(GPA_DATA) "\n\tjmp 1b\n\t");
+
 static uint32_t run_sum(struct vcpu *v, uint32_t n)
 {
 	struct cleave_regs regs;
@@ -198,10 +200,10 @@ TEST(closed_while_running)
 	void *result;
 
 	sigaction(SIGUSR1, &sa, NULL);
-	GUEST_SIMPLE(&vm, &v, spin);
+	GUEST_SIMPLE(&vm, &v, counts);
 	vcpu_run_done(&v);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, run_once, &v));
-	usleep(100000);
+	ASSERT_TRUE(WAIT_FOR(*VM_DATA(&vm, uint32_t, 0), 10000));
 	close(v.fd);
 	close(vm.fd);
 	munmap(v.run, v.run_size);

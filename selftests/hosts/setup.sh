@@ -110,6 +110,10 @@ get_kernel()
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
 		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' ||
 		die "linux-image-$kver has not the files looked for"
+	# What kvm-amd.ko needs where it knows SEV, as the cloud flavour's does not.
+	[[ $kver == *-cloud-* ]] || dpkg-deb --fsys-tarfile "$tmp"/*.deb |
+		tar -x -C "$tmp" --wildcards '*/kernel/drivers/crypto/ccp/ccp.ko*' ||
+		die "linux-image-$kver has no ccp.ko"
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
 	mkdir -p "$tmp/modules"
