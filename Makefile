@@ -98,7 +98,7 @@ help:
 	@echo 'make check        every test, on AMD-V and VT-x side by side; installs what is missing'
 	@echo '                  HOST=svm|vmx|local on one of them'
 	@echo 'make check-debug  every test on AMD-V in kernels with KASAN, lockdep, ... and with KCSAN,'
-	@echo '                  which it builds first (once, about half an hour)'
+	@echo '                  which it builds first, once: minutes each'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
 	@echo 'make coverage     which lines of the module all tests together execute'
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
