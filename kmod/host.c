@@ -147,7 +147,9 @@ static void emergency_disable(void)
  * KVM warns where it finds the callback taken. Before 6.12 kvm_intel has it while it is loaded, for
  * all CPUs in VMX operation, and has to stay. Later it has it while it has a VM: it must be gone.
  */
-static struct module *kvm;	/* host_lock: kvm_intel is held */
+static struct module *kvm;	/* host_lock: kvm_intel is held, if callback is not ours */
+static bool callback_is_ours;	/* host_lock */
+static bool kvm_coming;		/* host_lock: it was let in, and its init has not come to an end */
 #define KVM_NAME	(clv_backend->vendor == CLEAVE_VENDOR_SVM ? "kvm_amd" : "kvm_intel")
 
 static int emergency_get(void)
@@ -155,32 +157,36 @@ static int emergency_get(void)
 	struct kobject *kobj = kset_find_obj(THIS_MODULE->mkobj.kobj.kset, KVM_NAME);
 	int ret = 0;
 
+	/* Built in it has a kobject, and no module. */
 	kvm = kobj ? container_of(kobj, struct module_kobject, kobj)->mod : NULL;
-	if (clv_backend->blocks_init && kvm)
-		ret = CLV_KVM_HAS_CALLBACK && try_module_get(kvm) ? 0 : -EBUSY;
-	else if (clv_backend->blocks_init)
+	callback_is_ours = clv_backend->blocks_init && !kobj && !kvm_coming;
+	if (callback_is_ours)
 		cpu_emergency_register_virt_callback(emergency_disable);
+	else if (clv_backend->blocks_init)
+		ret = CLV_KVM_HAS_CALLBACK && !kvm_coming && try_module_get(kvm) ? 0 : -EBUSY;
 	kobject_put(kobj);
 	return ret;
 }
 
 static void emergency_put(void)
 {
-	if (clv_backend->blocks_init && kvm)
-		module_put(kvm);
-	else if (clv_backend->blocks_init)
+	if (callback_is_ours)
 		cpu_emergency_unregister_virt_callback(emergency_disable);
+	else if (clv_backend->blocks_init)
+		module_put(kvm);
 }
 
+/* What is COMING has no kobject at first, and may be freed whoever holds it if its init fails. */
 static int module_notify(struct notifier_block *nb, unsigned long action, void *data)
 {
 	struct module *mod = data;
-	bool busy;
+	bool coming = action == MODULE_STATE_COMING, busy;
 
-	if (action != MODULE_STATE_COMING || strcmp(mod->name, KVM_NAME))
+	if (strcmp(mod->name, KVM_NAME))
 		return NOTIFY_DONE;
 	mutex_lock(&host_lock);
-	busy = users;
+	busy = coming && users;
+	kvm_coming = coming && !busy;
 	mutex_unlock(&host_lock);
 	if (busy)
 		pr_warn("cleave: stop its guests before %s, they have the CPU\n", mod->name);
