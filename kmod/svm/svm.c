@@ -23,6 +23,7 @@
 #define MSRPM_ORDER	1		/* 2 pages, APM vol. 2 15.11 */
 
 DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
+bool svm_on_tcg __ro_after_init;
 
 /* Maps for all guests, never changed: what one may touch, every one may. */
 static void *iopm, *msrpm;
@@ -111,6 +112,8 @@ static int svm_init(void)
 		     offsetof(struct cleave_regs, rsp) != 32 ||
 		     offsetof(struct cleave_regs, rdi) != 56 ||
 		     offsetof(struct cleave_regs, r15) != 120);
+	svm_on_tcg = boot_cpu_has(X86_FEATURE_HYPERVISOR) &&
+		     hypervisor_cpuid_base("TCGTCGTCGTCG", 0);
 	iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
 	msrpm = (void *)__get_free_pages(GFP_KERNEL, MSRPM_ORDER);
 	if (!iopm || !msrpm)

@@ -164,6 +164,37 @@ static u32 shadow_of(const struct vmcb *vmcb)
 	return vmcb->save.rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
 }
 
+/*
+ * QEMU's emulated VMRUN delivers an interrupt of EVENTINJ, and leaves it in exception_index: when
+ * it has to leave its loop before the next exit it delivers that once more. Where the guest takes
+ * the interrupt at once V_IRQ does the same (APM vol. 2 15.21.4), and does it once.
+ */
+static bool virq_begin(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *c = &svm->vmcb->control;
+
+	if (!svm_on_tcg || svm->windows || svm->vcpu.events.shadow ||
+	    !(svm->vmcb->save.rflags & X86_EFLAGS_IF) ||
+	    (c->event_inj & ~SVM_EVTINJ_VEC_MASK) != (SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR))
+		return false;
+	c->int_vector = c->event_inj & SVM_EVTINJ_VEC_MASK;
+	c->int_ctl |= V_IRQ_MASK | V_INTR_PRIO_MASK | V_IGN_TPR_MASK;
+	c->event_inj = 0;
+	svm_dirty(svm, CLEAN_INTR);
+	return true;
+}
+
+static void virq_end(struct svm_vcpu *svm)
+{
+	struct vmcb_control_area *c = &svm->vmcb->control;
+
+	/* Not delivered; if cut short, QEMU takes it for an exception. */
+	if (c->int_ctl & V_IRQ_MASK)
+		c->exit_int_info = svm->injected;
+	c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
+	svm_dirty(svm, CLEAN_INTR);
+}
+
 static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec, u32 host_spec)
 {
 	int ret;
@@ -182,7 +213,7 @@ void svm_enter(struct clv_vcpu *vcpu)
 	struct vmcb_control_area *c = &svm->vmcb->control;
 	struct vmcb_save_area *s = &svm->vmcb->save;
 	u32 host_spec = 0, guest_spec = 0;
-	bool dr, entered;
+	bool dr, virq, entered;
 
 	cpu_prepare(svm, cpu);
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !static_cpu_has(X86_FEATURE_V_SPEC_CTRL)) {
@@ -195,6 +226,7 @@ void svm_enter(struct clv_vcpu *vcpu)
 	svm->injected = c->event_inj;
 	svm->injected_error = c->event_inj_err;
 	svm->entry_rip = s->rip;
+	virq = virq_begin(svm);
 	dr = dr_enter(svm);
 
 	entered = !enter_guest(svm, cpu->host_pa, guest_spec, host_spec);
@@ -228,6 +260,8 @@ void svm_enter(struct clv_vcpu *vcpu)
 		c->exit_int_info = svm->injected;
 		c->exit_int_info_err = svm->injected_error;
 	}
+	if (virq)
+		virq_end(svm);
 }
 
 /* By struct cleave_event.type; EVENTINJ and EXITINTINFO have the same layout. */
@@ -260,8 +294,7 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 	 * QEMU's emulated VMRUN forgets the interrupt shadow (APM vol. 2 15.21.5),
 	 * so this window would open within STI; HLT.
 	 */
-	if ((windows & CLV_WINDOW_INT) && vcpu->events.shadow &&
-	    boot_cpu_has(X86_FEATURE_HYPERVISOR))
+	if ((windows & CLV_WINDOW_INT) && vcpu->events.shadow && svm_on_tcg)
 		windows ^= CLV_WINDOW_INT | WINDOW_STEP;
 	if ((windows ^ svm->windows) & CLV_WINDOW_INT) {
 		c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;

@@ -43,6 +43,7 @@ struct svm_cpu {
 };
 
 DECLARE_PER_CPU(struct svm_cpu, svm_cpu);
+extern bool svm_on_tcg;		/* c: this CPU is QEMU's emulation */
 
 struct svm_vcpu {
 	struct clv_vcpu vcpu;
