@@ -56,7 +56,8 @@ struct clv_vm {
 	struct clv_slot slots[CLEAVE_MAX_SLOTS];	/* s, by number */
 	u32 nr_slots;			/* s: highest number ever set + 1 */
 	struct clv_mm *cmm;		/* c */
-	struct list_head cmm_node;	/* clv_mm's lock, SRCU to look */
+	struct list_head cmm_node;	/* clv_mm's lock */
+	u32 lookers;			/* clv_mm's lock: notifiers at work on it; it stays */
 	bool dead;			/* a: the mm is gone */
 
 	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */

@@ -8,8 +8,8 @@
  * over its walk of the host's page table to its clv_s2_map(). Why that needs no sequence count:
  * Documentation/locking.rst.
  *
- * Locks: vms_srcu -> vm->s2.lock -> cmm->lock. Notifiers run below reclaim, so nothing is
- * allocated under these.
+ * Locks: vm->s2.lock -> cmm->lock. Notifiers run below reclaim, so nothing is allocated under
+ * these.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -27,12 +27,11 @@
 struct clv_mm {
 	struct mmu_notifier mn;
 	spinlock_t lock;		/* spins below vm->s2.lock, and alone */
-	struct list_head vms;		/* lock to change, vms_srcu to look */
+	struct list_head vms;		/* lock; who looks at one holds it there by vm->lookers */
+	wait_queue_head_t last_look;	/* of a VM that ends */
 	unsigned int in_progress;	/* lock to change, acquire to look */
 	unsigned long start, end;	/* lock: of all in progress */
 };
-
-DEFINE_STATIC_SRCU(vms_srcu);
 
 /*
  * Without a word from the backend's init() the tables look like the host's
@@ -110,7 +109,9 @@ static bool vm_range(struct clv_vm *vm, enum clv_s2_op op, unsigned long start, 
 			gfn = s->gfn + ((from - s->hva) >> PAGE_SHIFT);
 			n = min(DIV_ROUND_UP(to - from, PAGE_SIZE), STEP - gfn % STEP);
 			hit |= s2_range(vm, op, gfn, n, &free);
-			if (how == AT_ONCE || !(need_resched() || rwlock_is_contended(lock)))
+			/* With PREEMPT_RT a lock does not tell that others wait. */
+			if (how == AT_ONCE || !(IS_ENABLED(CONFIG_PREEMPT_RT) || need_resched() ||
+						rwlock_is_contended(lock)))
 				continue;
 			s2_unlock(vm, hit && flushes, &free);
 			hit = false;
@@ -164,21 +165,29 @@ static struct clv_mm *to_cmm(struct mmu_notifier *mn)
 static bool cmm_range(struct clv_mm *cmm, enum clv_s2_op op, unsigned long start, unsigned long end,
 		      enum how how)
 {
-	int idx = srcu_read_lock(&vms_srcu);
 	struct clv_vcpu *vcpu;
 	struct clv_vm *vm;
 	bool hit = false;
 	u32 i;
 
-	list_for_each_entry_srcu(vm, &cmm->vms, cmm_node, srcu_read_lock_held(&vms_srcu)) {
+	spin_lock(&cmm->lock);
+	list_for_each_entry(vm, &cmm->vms, cmm_node) {
+		/* It ends: nothing runs there, and it waits for who looks already. */
+		if (!kref_read(&vm->ref))
+			continue;
+		vm->lookers++;
+		spin_unlock(&cmm->lock);
 		if (how == FOR_GOOD)
 			WRITE_ONCE(vm->dead, true);
 		hit |= vm_range(vm, op, start, end, how);
 		if (how == FOR_GOOD)
 			clv_for_each_vcpu(i, vcpu, vm)
 				clv_vcpu_kick(vcpu);
+		spin_lock(&cmm->lock);
+		if (!--vm->lookers)
+			wake_up(&cmm->last_look);
 	}
-	srcu_read_unlock(&vms_srcu, idx);
+	spin_unlock(&cmm->lock);
 	return hit;
 }
 
@@ -238,6 +247,7 @@ static struct mmu_notifier *mn_alloc(struct mm_struct *mm)
 	if (!cmm)
 		return ERR_PTR(-ENOMEM);
 	INIT_LIST_HEAD(&cmm->vms);
+	init_waitqueue_head(&cmm->last_look);
 	spin_lock_init(&cmm->lock);
 	return &cmm->mn;
 }
@@ -489,7 +499,7 @@ int clv_mem_vm_create(struct clv_vm *vm)
 	}
 	vm->cmm = to_cmm(mn);
 	spin_lock(&vm->cmm->lock);
-	list_add_rcu(&vm->cmm_node, &vm->cmm->vms);
+	list_add(&vm->cmm_node, &vm->cmm->vms);
 	spin_unlock(&vm->cmm->lock);
 	return 0;
 }
@@ -499,11 +509,14 @@ int clv_mem_vm_create(struct clv_vm *vm)
  */
 void clv_mem_vm_destroy(struct clv_vm *vm)
 {
-	spin_lock(&vm->cmm->lock);
-	list_del_rcu(&vm->cmm_node);
-	spin_unlock(&vm->cmm->lock);
-	synchronize_srcu_expedited(&vms_srcu);
-	mmu_notifier_put(&vm->cmm->mn);
+	struct clv_mm *cmm = vm->cmm;
+
+	spin_lock(&cmm->lock);
+	wait_event_cmd(cmm->last_look, !vm->lookers, spin_unlock(&cmm->lock),
+		       spin_lock(&cmm->lock));
+	list_del(&vm->cmm_node);
+	spin_unlock(&cmm->lock);
+	mmu_notifier_put(&cmm->mn);
 	vm_range(vm, CLV_S2_UNMAP, 0, ULONG_MAX, IN_STEPS);	/* slots have all that is mapped */
 	clv_s2_destroy(&vm->s2);
 }
