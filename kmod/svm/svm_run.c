@@ -200,7 +200,6 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	int ret;
 
 	guest_state_enter_irqoff();
-	amd_clear_divider();
 	ret = svm_vmenter(&svm->vcpu.regs, svm->vmcb_pa, host_pa, guest_spec, host_spec);
 	guest_state_exit_irqoff();
 	return ret;

@@ -68,6 +68,9 @@ SYM_FUNC_START(svm_vmenter)
 	mov	%rdx, %rax
 	vmsave	%rax
 
+	/* What the divider shows of the quotient before; an NMI's handler may divide as well. */
+	ALTERNATIVE "", "xor %eax, %eax; xor %edx, %edx; mov $1, %ecx; div %ecx", X86_BUG_DIV0
+
 	/* No RET or indirect branch from here to VMRUN. */
 	SWITCH_SPEC_CTRL S_HOST_SPEC(%rsp), S_GUEST_SPEC(%rsp)
 	mov	S_VMCB(%rsp), %rax

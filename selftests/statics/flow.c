@@ -55,11 +55,6 @@ static bool returns(const struct code *c, int i)
 	       c->insns[i].z.mnemonic == ZYDIS_MNEMONIC_RET;
 }
 
-static bool calls_svm(const struct code *c, int i)
-{
-	return insn_calls(c, i, "svm_vmenter");
-}
-
 static bool calls_vmx(const struct code *c, int i)
 {
 	return insn_calls(c, i, "vmx_vmenter");
@@ -103,11 +98,19 @@ static bool l1d_flush(const struct code *c, int i)
 	return wrmsr(c, i, MSR_FLUSH_CMD);
 }
 
-/* A DIV in 6.12, a function of 6.1's. */
 static bool divides(const struct code *c, int i)
 {
-	return insn_calls(c, i, "amd_clear_divider") ||
-	       (c->insns[i].z.mnemonic == ZYDIS_MNEMONIC_DIV && !c->insns[i].gone);
+	return c->insns[i].z.mnemonic == ZYDIS_MNEMONIC_DIV && !c->insns[i].gone;
+}
+
+static bool clgi(const struct code *c, int i)
+{
+	return c->insns[i].z.mnemonic == ZYDIS_MNEMONIC_CLGI;
+}
+
+static bool vmrun(const struct code *c, int i)
+{
+	return c->insns[i].z.mnemonic == ZYDIS_MNEMONIC_VMRUN;
 }
 
 static bool enables(const struct code *c, int i)
@@ -197,9 +200,9 @@ const struct flow_rule flow_rules[] = {
 	  FLAG(IBPB_EXIT_TO_USER), 0, calls_enter, user_ibpb_due, returns, NULL },
 	{ "IBPB before user space after a guest (VMScape)", 1, "vmx_enter", NULL,
 	  FLAG(IBPB_EXIT_TO_USER), 0, calls_enter, user_ibpb_due, returns, NULL },
-	/* AMD-SB-7008: the quotient of the last division may leak. */
-	{ "a division before the entry (DIV0)", 0, "enter_guest", "svm_vmenter", FLAG(DIV0), 0,
-	  NULL, divides, calls_svm, NULL },
+	/* AMD-SB-7008: the quotient of the last division may leak, an NMI handler's too. */
+	{ "a division before the entry (DIV0)", 0, "svm_vmenter", NULL, FLAG(DIV0), 0,
+	  clgi, divides, vmrun, NULL },
 	/* hw-vuln/l1tf.rst, "L1D flush on VMENTER" */
 	{ "L1D is flushed at each entry where it must be", 1, "enter_guest", "vmx_vmenter", 0, 0,
 	  NULL, l1d_flush, calls_vmx, must_flush },
