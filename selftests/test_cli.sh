@@ -114,11 +114,27 @@ doctor_text()
 			END { exit no || n < 11 }' $dir/out
 }
 
+# By what the kernel says of a CPU that has them.
+doctor_bugs()
+{
+	mkdir -p $dir/bugs && rm -f $dir/bugs/*
+	mount --bind $dir/bugs /sys/devices/system/cpu/vulnerabilities || return
+	echo 'Mitigation: PTE Inversion; VMX: conditional cache flushes, SMT vulnerable' >$dir/bugs/l1tf
+	echo 'KVM: Vulnerable' >$dir/bugs/itlb_multihit
+	echo 'Not affected' >$dir/bugs/mds
+	cleave doctor >$dir/out 2>&1
+	echo 'Mitigation: PTE Inversion' >$dir/bugs/l1tf
+	cleave doctor >$dir/out2 2>&1
+	umount /sys/devices/system/cpu/vulnerabilities
+	grep -q '^? .*not against l1tf: .*,nosmt' $dir/out && grep -q '^yes .*all CPU bugs' $dir/out2
+}
+
 # doctor_json MISSING|"": an object each, a fix where the answer is no and nowhere else, and
 # what the module has to do with is there, or this first.
 doctor_json()
 {
-	ids="cpu firmware nested-paging headers built secure-boot module device permission free kernel"
+	ids="cpu firmware nested-paging headers built secure-boot module device permission free closed
+		kernel"
 	cleave doctor --json >$dir/out 2>$dir/err
 	rc=$?
 	cat $dir/err >>$dir/out
@@ -157,7 +173,7 @@ dd if=/dev/zero of=$dir/zeros bs=64k count=4 2>/dev/null
 head -c 300000 "$kernel" >$dir/cut
 memory=$(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) * 4))
 
-echo "1..$((22 + $(ls "$CLEAVE_GUESTS"/*/vmlinuz | wc -l)))"
+echo "1..$((23 + $(ls "$CLEAVE_GUESTS"/*/vmlinuz | wc -l)))"
 ok "a kernel that is not there" refused 1 "$dir/none" "check the path" -k $dir/none
 ok "a kernel that is a directory" refused 1 "$dir" "name the file" -k $dir
 ok "a kernel that is empty" refused 1 "$dir/empty" "copy it again" -k $dir/empty
@@ -184,3 +200,4 @@ ok "SIGKILL ends a guest" killed_outright
 ok "nobody uses the module" idle
 ok "doctor sees it all" doctor_text
 ok "doctor tells programs" doctor_json ""
+ok "doctor knows the CPU's bugs" doctor_bugs

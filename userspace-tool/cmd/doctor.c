@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* `cleave doctor`: what a host needs, whether it is there, and what mends it. */
 #include <cpuid.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -20,6 +21,7 @@
 #define FEAT_CTL_VMX	(1ULL << 2)	/* outside SMX */
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	(1ULL << 4)
+#define VULNERABILITIES	"/sys/devices/system/cpu/vulnerabilities"
 #define SECURE_BOOT	"/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
 enum answer { NO, YES, UNKNOWN };
@@ -27,7 +29,7 @@ enum answer { NO, YES, UNKNOWN };
 struct check {
 	const char *id, *what;
 	enum answer answer;
-	char detail[160];
+	char detail[256];
 	char fix[240];
 };
 
@@ -350,6 +352,37 @@ static void check_kvm(struct check *c, struct host *h)
 		fix(c, "stop the guests of KVM or another hypervisor, or: sudo modprobe -r %s", mod);
 }
 
+/*
+ * What the kernel leaves open on this CPU, SMT most often. No reason not to run guests that one
+ * trusts, so never a "no". itlb_multihit tells what KVM does of it, not us.
+ */
+static void check_closed(struct check *c, struct host *h)
+{
+	char path[PATH_MAX], text[256], names[128] = "";
+	DIR *dir = opendir(VULNERABILITIES);
+	struct dirent *e;
+	bool smt = false;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(path, sizeof(path), VULNERABILITIES "/%s", e->d_name);
+		slurp(path, text, sizeof(text));
+		if (!strcasestr(text, "vulnerable") || !strcmp(e->d_name, "itlb_multihit"))
+			continue;
+		smt |= !!strstr(text, "SMT vulnerable");
+		if (strlen(names) + strlen(e->d_name) + 3 < sizeof(names))
+			sprintf(names + strlen(names), "%s%s", names[0] ? ", " : "", e->d_name);
+	}
+	if (!dir)
+		answer(c, UNKNOWN, "this kernel does not tell");
+	else if (!names[0])
+		answer(c, YES, "for all CPU bugs that this kernel knows");
+	else
+		answer(c, UNKNOWN, "not against %s: run no guest that you do not trust, or boot with mitigations=auto%s",
+		       names, smt ? ",nosmt" : "");
+	if (dir)
+		closedir(dir);
+}
+
 static void check_kernel(struct check *c, struct host *h)
 {
 	char path[PATH_MAX];
@@ -379,6 +412,7 @@ static const struct {
 	{ "device", "the device is there", check_device, false },
 	{ "permission", "permission for the device", check_permission, false },
 	{ "free", "no other hypervisor holds the CPU", check_kvm, false },
+	{ "closed", "the CPU's bugs are mitigated", check_closed, false },
 	{ "kernel", "a kernel for guests", check_kernel, false },
 };
 
