@@ -392,14 +392,14 @@ run_hostile()
 # What is counted for two vendors, and where allocations fail.
 run_coverage()
 {
-	local release hosts said percent
+	local release plan said percent
 
 	release=$("$tests/debug/kernel.sh" kasan) || { result "not ok" "the kasan kernel"; return; }
 	module=coverage
-	hosts=("svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)")
-	run_hosts "${hosts[@]}"
+	plan=("svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)")
+	run_hosts "${plan[@]}"
 	module=module
-	said=$("$tests/coverage/report.sh" "${hosts[@]/ /-}")
+	said=$("$tests/coverage/report.sh" "${plan[@]/ /-}")
 	sed 's/^/# /' <<<"$said"
 	percent=$(sed -n 's/^kmod .* \([0-9]*\)\.[0-9] %$/\1/p' <<<"$said")
 	[ "${percent:-0}" -ge 85 ] && result ok "coverage of the module" ||
