@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <linux/kvm.h>
 #include <sys/ioctl.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "kselftest_harness.h"
 #include "host.h"
@@ -94,49 +93,22 @@ static bool process_there(const char *name)
 	return found;
 }
 
-static int load(const char *name, const char *options)
-{
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", dir ?: "/modules", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
-	close(fd);
-	return ret == -EEXIST ? 0 : ret;
-}
-
-static void unload(const char *name)
-{
-	syscall(SYS_delete_module, name, O_NONBLOCK);
-}
-
 FIXTURE(tool) {
 	long refs;
-	const char *module;
 	bool kvm;		/* is there, to ask whether the CPUs are free */
 };
 
 FIXTURE_SETUP(tool)
 {
 	self->refs = module_refs();
-	self->module = dev_info().vendor == CLEAVE_VENDOR_SVM ? "kvm-amd" : "kvm-intel";
-	load("ccp", "");	/* some builds of kvm-amd need it */
 	/* Later ones have the CPUs from load on, unless told otherwise. */
-	self->kvm = !load("irqbypass", "") && !load("kvm", "enable_virt_at_load=0") &&
-		    !load(self->module, "");
+	self->kvm = !kvm_load("enable_virt_at_load=0");
 	seed = number_of("KILL_SEED", 1);
 }
 
 FIXTURE_TEARDOWN(tool)
 {
-	unload(self->module[4] == 'a' ? "kvm_amd" : "kvm_intel");
-	unload("kvm");
-	unload("irqbypass");
-	unload("ccp");
+	kvm_unload();
 }
 
 /* KVM refuses a CPU that somebody has switched virtualization on, and looks at each. */

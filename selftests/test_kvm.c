@@ -13,7 +13,6 @@
 #include <sys/ioctl.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
@@ -23,26 +22,6 @@ GUEST(sum, 64, "xor %eax, %eax\n1:\tadd %rcx, %rax\n\tloop 1b\n\t" G_DONE);
 
 /* The same in real mode, for KVM. */
 GUEST(real_sum, 16, "xor %eax, %eax\n1:\tadd %ecx, %eax\n\tloop 1b\n\t" G_DONE);
-
-static int load(const char *name, const char *options)
-{
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", dir ?: "/modules", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
-	close(fd);
-	return ret == -EEXIST ? 0 : ret;
-}
-
-static int unload(const char *name)
-{
-	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
 
 /* KVM's VM, or -errno. */
 static int kvm_create(void)
@@ -191,7 +170,7 @@ static bool prints(const char *command, const char *a, const char *b)
 }
 
 FIXTURE(kvm) {
-	const char *vendor, *module;
+	const char *module;
 	bool vmx;
 	bool at_load;		/* KVM takes the CPU when it is loaded, if not told otherwise */
 	int msr[CPUS];
@@ -205,15 +184,13 @@ FIXTURE_SETUP(kvm)
 	char path[64];
 
 	self->vmx = dev_info().vendor == CLEAVE_VENDOR_VMX;
-	self->vendor = self->vmx ? "kvm-intel" : "kvm-amd";
-	self->module = self->vmx ? "kvm_intel" : "kvm_amd";
+	self->module = kvm_module();
 	uname(&u);
 	ASSERT_EQ(2, sscanf(u.release, "%d.%d", &major, &minor));
 	self->at_load = major > 6 || (major == 6 && minor >= 12);
-	if (load("irqbypass", "") || load("kvm", ""))
+	if (kvm_core_load(""))
 		SKIP(return, "no kvm.ko for this kernel");
-	load("ccp", "");	/* some builds of kvm-amd need it */
-	load("msr", "");
+	host_module_load("msr", "");
 	for (int cpu = 0; cpu < CPUS; cpu++) {
 		snprintf(path, sizeof(path), "/dev/cpu/%d/msr", cpu);
 		WAIT_FOR(!access(path, R_OK), 2000);
@@ -243,24 +220,18 @@ static bool host_same(FIXTURE_DATA(kvm) *self)
 
 FIXTURE_TEARDOWN(kvm)
 {
-	unload(self->module);
-	unload("kvm");
-	unload("irqbypass");
-	unload("ccp");
+	kvm_unload();
 	for (int cpu = 0; cpu < CPUS; cpu++)
 		close(self->msr[cpu]);
-	unload("msr");
+	host_module_unload("msr");
 }
 
 /* KVM that waits for a VM, on kernels where it need not. */
 static int kvm_load_idle(FIXTURE_DATA(kvm) *self)
 {
-	if (self->at_load) {
-		unload("kvm");
-		if (load("kvm", "enable_virt_at_load=0"))
-			return -EINVAL;
-	}
-	return load(self->vendor, "");
+	if (!self->at_load)
+		return kvm_load("");
+	return host_module_unload("kvm") ?: kvm_load("enable_virt_at_load=0");
 }
 
 /* Who holds the CPU, and how to get it, by the kernel's log and by the tool. */
@@ -289,7 +260,7 @@ TEST_F_TIMEOUT(kvm, loaded_first, 300)
 {
 	int theirs;
 
-	KVM_LOADED(load(self->vendor, ""));
+	KVM_LOADED(kvm_load(""));
 	/* Before 6.12 it takes the CPU now. */
 	theirs = kvm_create();
 	ASSERT_GE(theirs, 0);
@@ -300,7 +271,7 @@ TEST_F_TIMEOUT(kvm, loaded_first, 300)
 		EXPECT_EQ(-EBUSY, cleave_create());
 	}
 	EXPECT_TRUE(kvm_works(100));
-	ASSERT_EQ(0, unload(self->module));
+	ASSERT_EQ(0, host_module_unload(self->module));
 	EXPECT_TRUE(works(1000));
 	EXPECT_TRUE(host_same(self));
 }
@@ -320,13 +291,13 @@ TEST_F_TIMEOUT(kvm, loaded_first_and_idle, 300)
 		EXPECT_EQ(self->at_load ? -EIO : -EBUSY, kvm_create());
 		/* Its crash callback is the one that covers our CPUs. */
 		if (self->vmx) {
-			EXPECT_LT(unload(self->module), 0);
+			EXPECT_LT(host_module_unload(self->module), 0);
 		}
 		EXPECT_TRUE(works(100));
 		close(ours);
 		EXPECT_TRUE(kvm_works(100));
 	}
-	ASSERT_EQ(0, unload(self->module));
+	ASSERT_EQ(0, host_module_unload(self->module));
 	EXPECT_TRUE(works(1000));
 	EXPECT_TRUE(host_same(self));
 }
@@ -337,7 +308,7 @@ TEST_F_TIMEOUT(kvm, loaded_while_a_guest_lives, 300)
 	char text[96];
 
 	ASSERT_GE(ours, 0);
-	ret = load(self->vendor, "");
+	ret = kvm_load("");
 	if (ret == -EOPNOTSUPP) {
 		close(ours);
 		SKIP(return, "KVM does not want this host");
@@ -352,10 +323,10 @@ TEST_F_TIMEOUT(kvm, loaded_while_a_guest_lives, 300)
 	EXPECT_LT(kvm_create(), 0);
 	close(ours);
 	if (!ret)
-		EXPECT_EQ(0, unload(self->module));
-	EXPECT_EQ(0, load(self->vendor, ""));
+		EXPECT_EQ(0, host_module_unload(self->module));
+	EXPECT_EQ(0, kvm_load(""));
 	EXPECT_TRUE(kvm_works(1000));
-	EXPECT_EQ(0, unload(self->module));
+	EXPECT_EQ(0, host_module_unload(self->module));
 	EXPECT_TRUE(works(1000));
 	snprintf(text, sizeof(text), "cleave: stop its guests before %s, they have the CPU", self->module);
 	EXPECT_TRUE(log_has("", text));
@@ -376,11 +347,11 @@ TEST_F_TIMEOUT(kvm, alternations, 3600)
 	for (int i = 1; i <= n; i++) {
 		ASSERT_TRUE(works(i));
 		if (reload) {
-			ASSERT_EQ(0, load(self->vendor, ""));
+			ASSERT_EQ(0, kvm_load(""));
 		}
 		ASSERT_TRUE(kvm_works(i));
 		if (reload) {
-			ASSERT_EQ(0, unload(self->module));
+			ASSERT_EQ(0, host_module_unload(self->module));
 		}
 		/* A CPU that is left in VMX operation would be in use at the next turn. */
 		ASSERT_TRUE(host_same(self));

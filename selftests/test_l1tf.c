@@ -6,9 +6,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 #include "kselftest_harness.h"
 #include "host.h"
@@ -35,21 +33,6 @@ static bool cpuinfo(const char *key, const char *word)
 	return found;
 }
 
-static int kvm_load(const char *name)
-{
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", dir ?: "/modules", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret == -EEXIST ? 0 : ret;
-}
-
 static int reload(void)
 {
 	if (module_there() && module_unload())
@@ -67,7 +50,7 @@ FIXTURE_SETUP(l1tf)
 	self->refused = cpuinfo("flags", "flush_l1d") ? 0 : -EOPNOTSUPP;
 	if (dev_info().vendor != CLEAVE_VENDOR_VMX || !cpuinfo("bugs", "l1tf"))
 		self->skip = "a CPU without L1TF";
-	else if (kvm_load("irqbypass") || kvm_load("kvm") || kvm_load("kvm-intel"))
+	else if (kvm_load(""))
 		self->skip = "KVM cannot be loaded";
 }
 
@@ -76,9 +59,7 @@ FIXTURE_TEARDOWN(l1tf)
 {
 	if (self->skip)
 		return;
-	syscall(SYS_delete_module, "kvm_intel", O_NONBLOCK);
-	syscall(SYS_delete_module, "kvm", O_NONBLOCK);
-	syscall(SYS_delete_module, "irqbypass", O_NONBLOCK);
+	kvm_unload();
 	EXPECT_TRUE(module_there() || !module_load());
 }
 

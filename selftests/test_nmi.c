@@ -80,21 +80,6 @@ FIXTURE_TEARDOWN(nmi)
 	}
 }
 
-static int module_insert(const char *name)
-{
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", dir ? dir : "/modules", name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
-	close(fd);
-	return ret == -EEXIST ? 0 : ret;
-}
-
 /* NMIs that CPUs have had, of /proc/interrupts. */
 static uint64_t nmis(int cpu)
 {
@@ -120,7 +105,7 @@ TEST_F_TIMEOUT(nmi, one_by_one, 600)
 	const uint32_t count = emulated_by_bochs() ? 200 : 2000;
 	int fd;
 
-	if (module_insert("nmi"))
+	if (host_module_load("nmi", ""))
 		SKIP(return, "no nmi.ko in $CLEAVE_MODULES");
 	fd = open("/dev/cleave_nmi", O_WRONLY | O_CLOEXEC);
 	ASSERT_GE(fd, 0);
@@ -138,7 +123,7 @@ TEST_F_TIMEOUT(nmi, one_by_one, 600)
 		}
 	}
 	close(fd);
-	ASSERT_EQ(0, syscall(SYS_delete_module, "nmi", O_NONBLOCK));
+	ASSERT_EQ(0, host_module_unload("nmi"));
 }
 
 static int perf_open(unsigned long tid, int cpu, uint64_t period)

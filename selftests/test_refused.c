@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include "kselftest_harness.h"
 #include "poke/poke.h"
 #include "host.h"
@@ -321,16 +320,11 @@ FIXTURE(refused) {
 
 FIXTURE_SETUP(refused)
 {
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd;
+	int ret = host_module_load("poke", "");
 
-	snprintf(path, sizeof(path), "%s/poke.ko", dir ? dir : "");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
+	if (ret == -ENOENT)
 		SKIP(return, "no poke.ko in $CLEAVE_MODULES");
-	ASSERT_EQ(0, syscall(SYS_finit_module, fd, "", 0));
-	close(fd);
+	ASSERT_EQ(0, ret);
 	self->poke = open("/dev/cleave_poke", O_RDWR | O_CLOEXEC);
 	ASSERT_GE(self->poke, 0);
 	pin_to(0);		/* a new CPU would write some fields anew */
@@ -351,7 +345,7 @@ FIXTURE_TEARDOWN(refused)
 	vcpu_destroy(&self->v);
 	vm_destroy(&self->vm);
 	close(self->poke);
-	syscall(SYS_delete_module, "poke", O_NONBLOCK);
+	host_module_unload("poke");
 }
 
 static void set_pae(struct vm *vm, struct vcpu *v)

@@ -23,24 +23,13 @@ const uint32_t health_msrs[HEALTH_MSRS] = {
 
 bool msr_module_load(void)
 {
-	const char *dir = getenv("CLEAVE_MODULES");
-	char path[256];
-	int fd, ret;
-
-	if (!access("/dev/cpu/0/msr", R_OK))
-		return false;
-	snprintf(path, sizeof(path), "%s/msr.ko", dir ? dir : "");
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ret = syscall(SYS_finit_module, fd, "", 0);
-	close(fd);
-	return !ret && WAIT_FOR(!access("/dev/cpu/0/msr", R_OK), 2000);
+	return access("/dev/cpu/0/msr", R_OK) && !host_module_load("msr", "") &&
+	       WAIT_FOR(!access("/dev/cpu/0/msr", R_OK), 2000);
 }
 
 void msr_module_unload(void)
 {
-	syscall(SYS_delete_module, "msr", O_NONBLOCK);
+	host_module_unload("msr");
 }
 
 static void read_msrs(int cpu, uint64_t *val)

@@ -114,21 +114,73 @@ long module_refs(void)
 	return file_number("/sys/module/cleave/refcnt");
 }
 
-int module_load(void)
+static int insert(const char *path, const char *options)
 {
-	const char *path = getenv("CLEAVE_KO");
-	int fd = open(path ? path : "/cleave.ko", O_RDONLY | O_CLOEXEC), ret;
+	int fd = open(path, O_RDONLY | O_CLOEXEC), ret;
 
 	if (fd < 0)
 		return -errno;
-	ret = syscall(SYS_finit_module, fd, "", 0) ? -errno : 0;
+	ret = syscall(SYS_finit_module, fd, options, 0) ? -errno : 0;
 	close(fd);
-	return ret;
+	/* A symbol that the kernel has not is no file that is missing. */
+	return ret == -ENOENT ? -ELIBACC : ret;
+}
+
+int module_load(void)
+{
+	const char *path = getenv("CLEAVE_KO");
+
+	return insert(path ? path : "/cleave.ko", "");
 }
 
 int module_unload(void)
 {
-	return syscall(SYS_delete_module, "cleave", O_NONBLOCK) ? -errno : 0;
+	return host_module_unload("cleave");
+}
+
+int host_module_load(const char *name, const char *options)
+{
+	const char *dir = getenv("CLEAVE_MODULES");
+	char path[256];
+	int ret;
+
+	snprintf(path, sizeof(path), "%s/%s.ko", dir ? dir : "/modules", name);
+	ret = insert(path, options);
+	return ret == -EEXIST ? 0 : ret;
+}
+
+int host_module_unload(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
+const char *kvm_module(void)
+{
+	return dev_info().vendor == CLEAVE_VENDOR_VMX ? "kvm_intel" : "kvm_amd";
+}
+
+int kvm_core_load(const char *options)
+{
+	int ret = host_module_load("ccp", "");	/* some builds of kvm-amd need it */
+
+	if (ret && ret != -ENOENT)
+		return ret;
+	return host_module_load("irqbypass", "") ?: host_module_load("kvm", options);
+}
+
+int kvm_load(const char *options)
+{
+	bool vmx = dev_info().vendor == CLEAVE_VENDOR_VMX;
+
+	return kvm_core_load(options) ?: host_module_load(vmx ? "kvm-intel" : "kvm-amd", "");
+}
+
+void kvm_unload(void)
+{
+	const char *const names[] = { "kvm_amd", "kvm_intel", "kvm", "irqbypass", "ccp" };
+
+	for (int i = 0; i < 5; i++)
+		host_module_unload(names[i]);
 }
 
 bool emulated_by_tcg(void)

@@ -52,6 +52,18 @@ long module_refs(void);
 int module_load(void);			/* from $CLEAVE_KO, or /cleave.ko */
 int module_unload(void);
 
+/*
+ * The host's own modules, from $CLEAVE_MODULES, or /modules: 0, also if it is there already, or
+ * -errno, which is -ENOENT where there is no such file, and only there.
+ */
+int host_module_load(const char *name, const char *options);
+int host_module_unload(const char *name);
+/* KVM with what it needs: all of it, or without the vendor's module, which takes the CPU. */
+int kvm_load(const char *options);
+int kvm_core_load(const char *options);
+void kvm_unload(void);
+const char *kvm_module(void);		/* the vendor's */
+
 /* The host is a machine of QEMU's own emulation, whose AMD-V has gaps. */
 bool emulated_by_tcg(void);
 /* Or of Bochs', whose second has 50 million instructions: what is done often is done less often. */
