@@ -82,13 +82,23 @@ FIXTURE_TEARDOWN(hostile)
 
 static int first_guess;
 
+static pthread_t maker;
+
+static void nothing(int signal)
+{
+}
+
+/* The maker may come to run a vCPU of the other thread's, which waits for INIT, and lose it. */
 static void *close_guesses(void *arg)
 {
 	struct helper *h = arg;
 	uint32_t x = 1;
 
-	while (!h->stop)
+	for (unsigned int i = 0; !h->stop; i++) {
 		close(first_guess + rnd(&x) % GUESSES);
+		if (i % 1024 == 0)
+			pthread_kill(maker, SIGUSR1);
+	}
 	return NULL;
 }
 
@@ -142,10 +152,13 @@ static void make_and_lose(int dev, void *ram)
 /* Does not return. */
 static void lose_descriptors(void)
 {
+	struct sigaction interrupt = { .sa_handler = nothing };
 	void *ram = mem_alloc(RAM_SIZE, PAGE);
 	struct helper closer, user;
 	int dev = dev_open();
 
+	sigaction(SIGUSR1, &interrupt, NULL);
+	maker = pthread_self();
 	first_guess = dev + 1;
 	helper_start(&closer, close_guesses, NULL);
 	helper_start(&user, use_guesses, NULL);
