@@ -60,10 +60,9 @@ static long long group_bytes(void)
 	return group_number("memory.stat", "kernel");
 }
 
-/* The kernel sums up every two seconds. */
 static long long group_bytes_now(void)
 {
-	nap_us(2500000);
+	cgroup_settle();
 	return group_bytes();
 }
 

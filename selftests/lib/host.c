@@ -88,13 +88,27 @@ int own_cgroup(void)
 	       file_write(CGROUPS "/test/cgroup.procs", "0");
 }
 
+void cgroup_settle(void)
+{
+	size_t size = 8 << 20;
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	nap_us(2500000);
+	if (mem == MAP_FAILED)
+		return;
+	madvise(mem, size, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < size; i += 4096)
+		mem[i] = 1;
+	munmap(mem, size);
+}
+
 long kernel_bytes(void)
 {
 	char line[128];
 	long n = -1;
 	FILE *f;
 
-	nap_us(2500000);
+	cgroup_settle();
 	f = fopen(CGROUPS "/test/memory.stat", "re");
 	while (f && n < 0 && fgets(line, sizeof(line), f))
 		if (sscanf(line, "kernel %ld", &n) != 1)

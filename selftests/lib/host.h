@@ -44,6 +44,11 @@ long mem_free_kib(void);				/* with what CPUs keep at hand */
  * each CPU are added up every other second, which kernel_bytes() waits for.
  */
 int own_cgroup(void);			/* 0 or -errno */
+/*
+ * The kernel sums the counters up every two seconds, or later if it has no time; and at once when
+ * they are read after thousands of changes, which this makes.
+ */
+void cgroup_settle(void);
 long kernel_bytes(void);
 
 /* The module; -errno as the kernel says. */
