@@ -328,17 +328,17 @@ run_hosts()
 
 run_debug()
 {
-	local kind release plan=()
+	local kind release places=()
 
 	for kind in ${DEBUG_KERNELS:-kasan kcsan}; do
 		if release=$("$tests/debug/kernel.sh" $kind); then
 			result ok "the $kind kernel"
-			plan+=("svm $release")
+			places+=("svm $release")
 		else
 			result "not ok" "the $kind kernel" "it cannot be built"
 		fi
 	done
-	run_hosts "${plan[@]}"
+	run_hosts "${places[@]}"
 }
 
 # module_build, and not a word of warning.
@@ -392,14 +392,14 @@ run_hostile()
 # What is counted for two vendors, and where allocations fail.
 run_coverage()
 {
-	local release plan said percent
+	local release places said percent
 
 	release=$("$tests/debug/kernel.sh" kasan) || { result "not ok" "the kasan kernel"; return; }
 	module=coverage
-	plan=("svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)")
-	run_hosts "${plan[@]}"
+	places=("svm $release" "svm $(release_of 6.1)" "vmx $(release_of 6.1)")
+	run_hosts "${places[@]}"
 	module=module
-	said=$("$tests/coverage/report.sh" "${plan[@]/ /-}")
+	said=$("$tests/coverage/report.sh" "${places[@]/ /-}")
 	sed 's/^/# /' <<<"$said"
 	percent=$(sed -n 's/^kmod .* \([0-9]*\)\.[0-9] %$/\1/p' <<<"$said")
 	[ "${percent:-0}" -ge 85 ] && result ok "coverage of the module" ||
