@@ -32,8 +32,10 @@ void msr_module_unload(void)
 	host_module_unload("msr");
 }
 
-static void read_msrs(int cpu, uint64_t *val)
+/* A bit for each that can be read. */
+static uint32_t read_msrs(int cpu, uint64_t *val)
 {
+	uint32_t readable = 0;
 	char path[32];
 	int fd;
 
@@ -41,12 +43,14 @@ static void read_msrs(int cpu, uint64_t *val)
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	for (int i = 0; fd >= 0 && i < HEALTH_MSRS; i++) {
 		if (pread(fd, &val[i], 8, health_msrs[i]) != 8)
-			val[i] = ~0ull;
-		else if (health_msrs[i] == MSR_EFER)
+			continue;
+		readable |= 1u << i;
+		if (health_msrs[i] == MSR_EFER)
 			val[i] &= ~(uint64_t)EFER_SVME;
 	}
 	if (fd >= 0)
 		close(fd);
+	return readable;
 }
 
 static bool has_rdtscp(void)
@@ -78,7 +82,6 @@ void health_read(struct health *h)
 	cpu_set_t mine;
 
 	memset(h, 0, sizeof(*h));
-	memset(h->msr, 0xff, sizeof(h->msr));
 	MUST(sched_getaffinity(0, sizeof(mine), &mine));
 	for (int cpu = 0; cpu < HEALTH_CPUS; cpu++) {
 		uint32_t low, high;
@@ -87,7 +90,7 @@ void health_read(struct health *h)
 			continue;
 		/* On that CPU: what belongs to a thread is this one's. */
 		pin_to(cpu);
-		read_msrs(cpu, h->msr[cpu]);
+		h->readable[cpu] = read_msrs(cpu, h->msr[cpu]);
 		read_tables(&h->tables[cpu]);
 		if (has_rdtscp())
 			asm volatile("rdtscp" : "=c"(h->tsc_aux[cpu]) : : "rax", "rdx");
@@ -128,6 +131,7 @@ int health_compare(const struct health *before, const struct health *now)
 		differs("the kernel is tainted", 0, -1, before->tainted, now->tainted);
 
 	for (int cpu = 0; cpu < HEALTH_CPUS; cpu++) {
+		n += differs("which MSRs can be read", 0, cpu, before->readable[cpu], now->readable[cpu]);
 		for (int i = 0; i < HEALTH_MSRS; i++)
 			n += differs("MSR", health_msrs[i], cpu, before->msr[cpu][i], now->msr[cpu][i]);
 		n += differs("XCR", 0, cpu, before->xcr0[cpu], now->xcr0[cpu]);

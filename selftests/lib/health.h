@@ -17,7 +17,8 @@ struct health_tables {
 };
 
 struct health {
-	uint64_t msr[HEALTH_CPUS][HEALTH_MSRS];	/* ~0 where it cannot be read */
+	uint64_t msr[HEALTH_CPUS][HEALTH_MSRS];
+	uint32_t readable[HEALTH_CPUS];		/* a bit for each of these */
 	uint64_t xcr0[HEALTH_CPUS];		/* 0: no XSAVE */
 	uint32_t tsc_aux[HEALTH_CPUS];		/* 0: no RDTSCP */
 	struct health_tables tables[HEALTH_CPUS];
