@@ -452,7 +452,7 @@ FIXTURE_SETUP(owner)
 
 	self->word = common_page();
 	if (!self->word)
-		SKIP(return, "that address is taken");
+		SKIP_SETUP("that address is taken");
 	vm_create(&self->vm, RAM_SIZE, 0);
 	vcpu_create(&self->vm, &self->v, 0);
 	GUEST_LONG(&self->v, write_common);
@@ -462,19 +462,17 @@ FIXTURE_SETUP(owner)
 	regs_set(&self->v, &regs);
 	self->fd = watch((void *)self->word);
 	if (self->fd < 0)
-		SKIP(return, "no hardware breakpoints here");
+		SKIP_SETUP("no hardware breakpoints here");
 	(*self->word)++;
 	if (hits(self->fd) != 1)
-		SKIP(return, "hardware breakpoints do not count here");
+		SKIP_SETUP("hardware breakpoints do not count here");
 }
 
 FIXTURE_TEARDOWN(owner)
 {
 	close(self->fd);
-	if (self->v.fd > 0) {
-		vcpu_destroy(&self->v);
-		vm_destroy(&self->vm);
-	}
+	vcpu_destroy(&self->v);
+	vm_destroy(&self->vm);
 }
 
 /* The owner's watch counts the owner's writes: all of them, and none of the guest's. */

@@ -49,14 +49,13 @@ FIXTURE(hotplug) {
 FIXTURE_SETUP(hotplug)
 {
 	if (access("/sys/devices/system/cpu/cpu1/online", W_OK) || !cpu_online(CPU))
-		SKIP(return, "no second CPU that can go");
+		SKIP_SETUP("no second CPU that can go");
 	pin_to(0);
 }
 
 FIXTURE_TEARDOWN(hotplug)
 {
-	if (!access("/sys/devices/system/cpu/cpu1/online", W_OK))
-		cpu_set_online(CPU, true);
+	cpu_set_online(CPU, true);
 }
 
 static void start(FIXTURE_DATA(hotplug) *self)

@@ -22,9 +22,9 @@ FIXTURE_SETUP(module)
 	const char *path = getenv("CLEAVE_KO");
 
 	if (access(path ? path : "/cleave.ko", R_OK))
-		SKIP(return, "no cleave.ko in $CLEAVE_KO");
+		SKIP_SETUP("no cleave.ko in $CLEAVE_KO");
 	if (module_refs() > 0)
-		SKIP(return, "the module is in use");
+		SKIP_SETUP("the module is in use");
 	self->reason = module_there() ? 0 : module_load();
 	ASSERT_EQ(0, self->reason);
 }

@@ -323,7 +323,7 @@ FIXTURE_SETUP(refused)
 	int ret = host_module_load("poke", "");
 
 	if (ret == -ENOENT)
-		SKIP(return, "no poke.ko in $CLEAVE_MODULES");
+		SKIP_SETUP("no poke.ko in $CLEAVE_MODULES");
 	ASSERT_EQ(0, ret);
 	self->poke = open("/dev/cleave_poke", O_RDWR | O_CLOEXEC);
 	ASSERT_GE(self->poke, 0);

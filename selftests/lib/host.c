@@ -12,6 +12,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 #include "host.h"
@@ -187,6 +188,15 @@ int kvm_load(const char *options)
 	bool vmx = dev_info().vendor == CLEAVE_VENDOR_VMX;
 
 	return kvm_core_load(options) ?: host_module_load(vmx ? "kvm-intel" : "kvm-amd", "");
+}
+
+/* With PREEMPT_RT KVM wants a constant TSC, which QEMU has not. */
+bool kvm_not_here(int ret)
+{
+	struct utsname u;
+
+	MUST(uname(&u));
+	return ret == -ENOENT || (ret == -EOPNOTSUPP && strstr(u.version, "PREEMPT_RT"));
 }
 
 void kvm_unload(void)

@@ -75,6 +75,8 @@ int host_module_unload(const char *name);
 int kvm_load(const char *options);
 int kvm_core_load(const char *options);
 void kvm_unload(void);
+/* Is this result of a load none of ours: no such file, or a real-time kernel, see host.c? */
+bool kvm_not_here(int ret);
 const char *kvm_module(void);		/* the vendor's */
 
 /* The host is a machine of QEMU's own emulation, whose AMD-V has gaps. */
