@@ -157,13 +157,15 @@ static int emergency_get(void)
 	struct kobject *kobj = kset_find_obj(THIS_MODULE->mkobj.kobj.kset, KVM_NAME);
 	int ret = 0;
 
-	/* Built in it has a kobject, and no module. */
+	/* Built in it has a kobject, and no module. Its init may have begun before our notifier. */
 	kvm = kobj ? container_of(kobj, struct module_kobject, kobj)->mod : NULL;
 	callback_is_ours = clv_backend->blocks_init && !kobj && !kvm_coming;
 	if (callback_is_ours)
 		cpu_emergency_register_virt_callback(emergency_disable);
 	else if (clv_backend->blocks_init)
-		ret = CLV_KVM_HAS_CALLBACK && !kvm_coming && try_module_get(kvm) ? 0 : -EBUSY;
+		ret = CLV_KVM_HAS_CALLBACK && !kvm_coming &&
+		      (!kvm || READ_ONCE(kvm->state) == MODULE_STATE_LIVE) &&
+		      try_module_get(kvm) ? 0 : -EBUSY;
 	kobject_put(kobj);
 	return ret;
 }
