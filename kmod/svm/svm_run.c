@@ -188,8 +188,11 @@ static void virq_end(struct svm_vcpu *svm)
 {
 	struct vmcb_control_area *c = &svm->vmcb->control;
 
-	/* Not delivered; if cut short, QEMU takes it for an exception. */
-	if (c->int_ctl & V_IRQ_MASK)
+	/*
+	 * Not delivered; if cut short, QEMU takes it for an exception. If the guest has had one
+	 * on the way it is lost, as clv_queue_event() says.
+	 */
+	if ((c->int_ctl & V_IRQ_MASK) && svm->vmcb->save.rip == svm->entry_rip)
 		c->exit_int_info = svm->injected;
 	c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 	svm_dirty(svm, CLEAN_INTR);
@@ -254,6 +257,8 @@ void svm_enter(struct clv_vcpu *vcpu)
 		c->clean = static_cpu_has(X86_FEATURE_VMCBCLEAN) ? CLEAN_ALL : 0;
 	} else {
 		/* The flush and the event are still due, and nothing is cached. */
+		if (c->tlb_ctl == TLB_CONTROL_FLUSH_ALL_ASID)
+			cpu->asid_next = cpu->asid_max + 1;	/* whoever comes next */
 		svm->asid_gen = 0;
 		c->clean = 0;
 		c->exit_int_info = svm->injected;
