@@ -122,11 +122,13 @@ doctor_bugs()
 	echo 'Mitigation: PTE Inversion; VMX: conditional cache flushes, SMT vulnerable' >$dir/bugs/l1tf
 	echo 'KVM: Vulnerable' >$dir/bugs/itlb_multihit
 	echo 'Not affected' >$dir/bugs/mds
+	echo 'Unknown: No mitigations' >$dir/bugs/mmio_stale_data
 	cleave doctor >$dir/out 2>&1
 	echo 'Mitigation: PTE Inversion' >$dir/bugs/l1tf
+	rm $dir/bugs/mmio_stale_data
 	cleave doctor >$dir/out2 2>&1
 	umount /sys/devices/system/cpu/vulnerabilities
-	grep -q '^? .*not against l1tf: .*,nosmt' $dir/out && grep -q '^yes .*all CPU bugs' $dir/out2
+	grep -q '^? .*not against .*l1tf.*: .*,nosmt' $dir/out && grep -q 'not against .*mmio_stale' $dir/out && grep -q '^yes .*all CPU bugs' $dir/out2
 }
 
 # doctor_json MISSING|"": an object each, a fix where the answer is no and nowhere else, and

@@ -366,7 +366,8 @@ static void check_closed(struct check *c, struct host *h)
 	while (dir && (e = readdir(dir))) {
 		snprintf(path, sizeof(path), VULNERABILITIES "/%s", e->d_name);
 		slurp(path, text, sizeof(text));
-		if (!strcasestr(text, "vulnerable") || !strcmp(e->d_name, "itlb_multihit"))
+		if ((!strcasestr(text, "vulnerable") && strncmp(text, "Unknown", 7)) ||
+		    !strcmp(e->d_name, "itlb_multihit"))
 			continue;
 		smt |= !!strstr(text, "SMT vulnerable");
 		if (strlen(names) + strlen(e->d_name) + 3 < sizeof(names))
