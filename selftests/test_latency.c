@@ -254,6 +254,26 @@ TEST_F_TIMEOUT(latency, killed_in_every_state, 280)
 	}
 }
 
+/* The end of a VM waits for nothing: no grace period, on no kernel. */
+TEST_F(latency, closed_at_once)
+{
+	uint64_t took[KILLS];
+	struct vcpu v;
+	struct vm vm;
+
+	for (int i = 0; i < KILLS; i++) {
+		GUEST_SIMPLE(&vm, &v, to_user);
+		vcpu_run_done(&v);
+		took[i] = now_ns();
+		vcpu_destroy(&v);
+		vm_destroy(&vm);
+		took[i] = now_ns() - took[i];
+	}
+	took[0] = median(took, KILLS);
+	printf("# %llu us\n", (unsigned long long)took[0] / 1000);
+	EXPECT_LT(took[0], 10 * MS * patience() * (emulated_by_bochs() ? 2 : 1));
+}
+
 #define WAKEUPS	40
 
 /* How late a thread of the highest priority comes to the CPU that it shares, at the median. */
