@@ -71,9 +71,12 @@ functions()
 mapfile -t files < <(sources kmod)
 module=$(code "${files[@]}")
 
-echo "1..20"
+echo "1..21"
 only "user memory is copied by ioctl.c, and by mem.c for the guest" \
 	'\b(_*copy_(to|from)_user\w*|copy_struct_from_user|_*(get|put)_user|strncpy_from_user)\s*\(' 'ioctl\.c|mem\.c'
+grep -oP '^[^:]*:\d+:.*\b(_*copy_from_user\w*|copy_struct_from_user|_*get_user|strncpy_from_user)\s*\(' <<<"$module" |
+	cut -d: -f1 | sort | uniq -d |
+	verdict "user memory is read once: by one call in ioctl.c, and one in mem.c"
 only "vmread, vmwrite: vmcs.h, and the entry" '\b(vmread|vmwrite)\b' 'vmx/(vmcs\.h|vmenter\.S)'
 grep -P '\b(try_)?cmpxchg\w*\(|\bxchg\(|WRITE_ONCE\(' <<<"$module" | grep '^kmod/stage2\.c:' |
 	grep -vP 'return (try_cmpxchg\(p, old, new\)|xchg\(p, new\));' |
