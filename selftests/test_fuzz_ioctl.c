@@ -284,8 +284,8 @@ TEST_F_TIMEOUT(fuzz, sequences, 1000000)
 	long refs = module_refs(), after_first = 0, lost;
 
 	ASSERT_EQ(0, own_cgroup());
-	for (uint64_t i = 0; seconds ? now_ns() - began < seconds * SEC :
-			     i < BATCHES || (i < MOST_BATCHES && !all_came()); i++) {
+	for (uint64_t i = 0; (seconds ? now_ns() - began < seconds * SEC : i < BATCHES) ||
+			     (i < MOST_BATCHES && !all_came()); i++) {
 		ASSERT_EQ(0, batch(seed * 1000003 + i, per_batch))
 			TH_LOG("seed %llu, batch %llu", (unsigned long long)seed, (unsigned long long)i);
 		ASSERT_TRUE(WAIT_FOR(module_refs() == refs, 5000))
