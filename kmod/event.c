@@ -210,8 +210,11 @@ static bool event_ok(const struct cleave_event *ev)
 	return ev->error_code <= (error ? U16_MAX : 0) && (payload || !ev->payload);
 }
 
+/* No interrupt or NMI goes in within a shadow (SDM vol. 3C 27.3.1.5). */
 bool clv_events_ok(const struct cleave_events *ev)
 {
+	if (ev->shadow && ev->injected.type && ev->injected.type != CLEAVE_EVENT_EXCEPTION)
+		return false;
 	return event_ok(&ev->injected) && event_ok(&ev->exception) &&
 	       (!ev->exception.type || ev->exception.type == CLEAVE_EVENT_EXCEPTION) &&
 	       ev->nmi_pending <= 2 && ev->nmi_masked <= 1 && ev->extint <= 1 &&

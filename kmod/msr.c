@@ -6,6 +6,7 @@
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
+#include <asm/processor-flags.h>
 #include <asm/tsc.h>
 #include "backend.h"
 
@@ -234,6 +235,9 @@ static bool reg_ok(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 		return val == reg_get(vcpu, r, msr) || msr == MSR_AMD64_NB_CFG;
 	if (val & ~(r->fixed | r->guest | (host ? r->host : 0)))
 		return false;
+	/* In virtual-8086 mode they follow from the selectors (SDM vol. 3C 27.3.1.2). */
+	if ((msr == MSR_FS_BASE || msr == MSR_GS_BASE) && (vcpu->regs.rflags & X86_EFLAGS_VM))
+		return val == reg_get(vcpu, r, msr);
 	return r->cap == CAP(mtrr) ? mtrr_ok(vcpu, msr, val) : value_ok(vcpu, msr, val, host);
 }
 

@@ -819,6 +819,15 @@ TEST_F(refuse, events)
 	BAD_EVENTS(shadow = 4);
 	BAD_EVENTS(shadow = 3);
 	BAD_EVENTS(shadow = CLEAVE_SHADOW_STI);		/* interrupts are off */
+	for (int shadow = 1; shadow <= 2; shadow++) {
+		struct cleave_event nmi = { .type = CLEAVE_EVENT_NMI, .vector = 2 };
+		struct cleave_event interrupt = { .type = CLEAVE_EVENT_INTERRUPT, .vector = 99 };
+
+		REFUSED(CLEAVE_REGS | CLEAVE_EVENTS, (b->regs.rflags |= RFLAGS_IF,
+			b->events.injected = nmi, b->events.shadow = shadow));
+		REFUSED(CLEAVE_REGS | CLEAVE_EVENTS, (b->regs.rflags |= RFLAGS_IF,
+			b->events.injected = interrupt, b->events.shadow = shadow));
+	}
 	BAD_EVENTS(extint = 2);
 	BAD_EVENTS(reserved[0] = 1);
 }

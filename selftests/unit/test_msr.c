@@ -341,6 +341,25 @@ UNIT_TEST(addresses_are_canonical)
 	CHECK_EQ(set(MSR_STAR, 1ULL << 63), 0);
 }
 
+/* SDM vol. 3C 27.3.1.2 */
+UNIT_TEST(bases_in_virtual_8086_mode)
+{
+	make(true, true);
+	vcpu.regs.rflags = X86_EFLAGS_VM;
+	vcpu.sregs.fs.base = 0x12340;
+	vcpu.sregs.gs.base = 0xffff0;
+	for (int host = 0; host < 2; host++) {
+		CHECK_EQ(clv_msr_set(&vcpu, MSR_FS_BASE, 0x12340, host), 0);
+		CHECK_EQ(clv_msr_set(&vcpu, MSR_GS_BASE, 0xffff0, host), 0);
+		CHECK_EQ(clv_msr_set(&vcpu, MSR_FS_BASE, 0, host), -EINVAL);
+		CHECK_EQ(clv_msr_set(&vcpu, MSR_GS_BASE, 0xfffff000, host), -EINVAL);
+		CHECK_EQ(clv_msr_set(&vcpu, MSR_KERNEL_GS_BASE, 0xfffff000, host), 0);
+	}
+	CHECK_EQ(vcpu.sregs.gs.base, 0xffff0);
+	vcpu.regs.rflags = 2;
+	CHECK_EQ(clv_msr_set(&vcpu, MSR_GS_BASE, 0xfffff000, true), 0);
+}
+
 UNIT_TEST(speculation)
 {
 	make(false, true);

@@ -350,7 +350,8 @@ struct cleave_event {
  * @exception: raised and not delivered yet
  * @nmi_pending: NMIs waiting, 0 to 2
  * @nmi_masked: 1 between the delivery of an NMI and IRET
- * @shadow: CLEAVE_SHADOW_*, interrupts held off for one instruction
+ * @shadow: CLEAVE_SHADOW_*, interrupts held off for one instruction; none with an
+ *	interrupt or NMI in @injected
  * @extint: 1 if the interrupt @extint_vector from a PIC waits (not from the
  *	local APIC); its delivery clears it
  * @extint_vector: vector
