@@ -18,7 +18,8 @@
 #define CR4_FLUSH	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | \
 			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define RFLAGS_RESERVED	(~0ULL << 22 | BIT(15) | BIT(5) | BIT(3))
-#define PDPTE_RESERVED	0x1c6ULL	/* and bit 5, which QEMU sets as accessed */
+#define PDPTE_RESERVED	0x1e6ULL
+#define PDPTE_ACCESSED	BIT_ULL(5)	/* QEMU's AMD-V sets it */
 #define DR6_FIXED	0xffff0ff0ULL
 #define DR7_WRITABLE	0xffff23ffULL
 #define DR7_FIXED	0x400ULL
@@ -326,6 +327,8 @@ static int pdptes_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
 	u64 pdpte[4];
 	int i;
 
+	if (clv_backend->vendor == CLEAVE_VENDOR_SVM)
+		reserved &= ~PDPTE_ACCESSED;
 	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || (vcpu->sregs.efer & EFER_LME))
 		return 0;
 	if (clv_mem_read(vcpu->vm, cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))

@@ -116,6 +116,9 @@ static void make(void)
 
 /* ---- states that CPUs are in ------------------------------------------------ */
 
+static struct clv_backend backend = { .vendor = CLEAVE_VENDOR_VMX };
+const struct clv_backend *clv_backend = &backend;
+
 enum mode { REAL, PROTECTED, PAE, VM86, LONG, COMPAT, MODES };
 
 static struct cleave_segment seg(u16 sel, u64 base, u32 limit, u32 ar)
@@ -727,6 +730,13 @@ UNIT_TEST(pdptes_with_control_registers)
 		CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
 		memcpy(pdptes, good, sizeof(pdptes));
 	}
+	/* Accessed: QEMU's AMD-V, which loads none itself, sets it in memory. */
+	pdptes[0] |= 1 << 5;
+	CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), -EINVAL);
+	backend.vendor = CLEAVE_VENDOR_SVM;
+	CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), 0);
+	backend.vendor = CLEAVE_VENDOR_VMX;
+	memcpy(pdptes, good, sizeof(pdptes));
 	CHECK_EQ(clv_cr3_write(&vcpu, 0x9000), 0);	/* no memory: none is present */
 	CHECK(!memcmp(vcpu.pdpte, none, sizeof(none)));
 	/* What user space has set is read before entry, and cannot fail any more. */
