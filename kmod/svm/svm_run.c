@@ -192,7 +192,8 @@ static void virq_end(struct svm_vcpu *svm)
 	 * Not delivered; if cut short, QEMU takes it for an exception. If the guest has had one
 	 * on the way it is lost, as clv_queue_event() says.
 	 */
-	if ((c->int_ctl & V_IRQ_MASK) && svm->vmcb->save.rip == svm->entry_rip)
+	if ((c->int_ctl & V_IRQ_MASK) && (svm->vmcb->save.rip == svm->entry_rip ||
+					  !(u8)(c->exit_int_info ^ svm->injected)))
 		c->exit_int_info = svm->injected;
 	c->int_ctl &= ~V_IRQ_INJECTION_BITS_MASK;
 	svm_dirty(svm, CLEAN_INTR);
