@@ -191,7 +191,7 @@ done
 ok "memory that the host has not" refused 1 memory "ask for less" -k "$kernel" -i "$initrd" -m ${memory}K
 ok "memory that is no size" refused 2 memory "give for example" -k "$kernel" -m lots
 ok "no memory" refused 1 memory "at least 16M" -k "$kernel" -m 0
-ok "more CPUs than there can be" refused 2 cpus "give 1" -k "$kernel" -c 2
+ok "more CPUs than there can be" refused 2 cpus "from 1 to 254" -k "$kernel" -c 255
 ok "an option that is none" refused 2 frobnicate "cleave run --help" -k "$kernel" --frobnicate
 ok "no module, and doctor says so" without_module
 ok "no permission" without_permission

@@ -23,7 +23,7 @@ static void run(int argc, char **argv, char *err, size_t room)
 	if (ret || a.help)
 		return;
 	PROMISE(args_name(a.name) && a.kernel[0] && a.append);
-	PROMISE(a.cpus == 1 && !(a.memory % 4096));
+	PROMISE(a.cpus && a.cpus <= ARGS_CPUS_MAX && !(a.memory % 4096));
 }
 
 static void explain(int argc, char **argv, char *err, size_t room)

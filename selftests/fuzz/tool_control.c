@@ -17,10 +17,19 @@ void machine_kick(struct machine *m)
 	asked = true;
 }
 
-struct json_object *report_alive(struct machine *m, unsigned int exits)
+struct json_object *report_vcpu(struct vcpu *v, unsigned int exits)
 {
 	PROMISE(exits <= CLEAVE_RECORDS);
 	return json_object_new_object();
+}
+
+struct json_object *report_alive(struct machine *m, struct json_object **part)
+{
+	struct json_object *doc = json_object_new_object();
+
+	for (uint32_t i = 0; i < m->cpus; i++)
+		json_object_array_add(doc_array(doc, "vcpus"), part[i]);
+	return doc;
 }
 
 struct json_object *counters_build(struct machine *m)
@@ -59,7 +68,8 @@ static void serve(struct control *c, struct machine *m, int fd, bool vcpu)
 
 		if (vcpu && asked) {
 			asked = false;
-			control_serve(m);
+			for (uint32_t j = 0; j < m->cpus; j++)
+				control_serve(&m->vcpu[j]);
 			take_answer(c);
 		}
 		if (cl->state == CLIENT_READS)
@@ -78,6 +88,7 @@ static void serve(struct control *c, struct machine *m, int fd, bool vcpu)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct machine m;
+	static struct vcpu cpus[2] = { { .m = &m }, { .m = &m, .id = 1 } };
 	struct control *c = calloc(1, sizeof(*c));
 	struct input in = { data, size };
 	size_t lines = 0;
@@ -85,10 +96,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	PROMISE(c && !socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fd));
 	c->m = &m;
+	m.vcpu = cpus;
+	m.cpus = 2;
 	m.control = c;
 	c->listen = c->runtime.dir = -1;
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->survey.lock, NULL);
 	c->client[0].fd = fd[0];
 	client_wait(&c->client[0], CLIENT_READS);
 	answers = 0;

@@ -65,13 +65,13 @@ UNIT_TEST(sizes_refused)
 UNIT_TEST(options)
 {
 	CHECK_EQ(RUN("--kernel", "/x/vmlinuz-6.1.0", "--initrd=/i", "--append", "quiet a=b",
-		     "--memory", "1G", "--cpus", "1", "--name", "web-1"), 0);
+		     "--memory", "1G", "--cpus", "254", "--name", "web-1"), 0);
 	CHECK(!strcmp(a.kernel, "/x/vmlinuz-6.1.0"));
 	CHECK(!strcmp(a.initrd, "/i"));
 	CHECK(!strcmp(a.append, "quiet a=b"));
 	CHECK(!strcmp(a.name, "web-1") && a.named);
 	CHECK_EQ(a.memory, 1 << 30);
-	CHECK_EQ(a.cpus, 1);
+	CHECK_EQ(a.cpus, 254);
 }
 
 UNIT_TEST(options_defaults)
@@ -117,7 +117,8 @@ UNIT_TEST(options_refused)
 	static char longish[PATH_MAX + 2];
 
 	memset(longish, 'a', sizeof(longish) - 1);
-	REFUSED("--cpus 2", "-k", "k", "--cpus", "2");
+	REFUSED("--cpus 255", "-k", "k", "--cpus", "255");
+	REFUSED("--cpus 18446744073709551617", "-k", "k", "-c", "18446744073709551617");
 	REFUSED("--cpus 0", "-k", "k", "--cpus", "0");
 	REFUSED("--cpus -1", "-k", "k", "--cpus=-1");
 	REFUSED("--cpus 1x", "-k", "k", "--cpus", "1x");

@@ -17,9 +17,10 @@
 
 static struct run_args args = { .memory = 1 << 20 };
 static struct machine m = { .args = &args };
+static struct vcpu cpus[3];
 static char line[1024];		/* complain() */
 static char home[64];
-static atomic_bool stuck;	/* the vCPU does not come out */
+static atomic_uint stuck;	/* so many vCPUs do not come out */
 static _Atomic unsigned int exits_asked;
 
 /* ---- the rest of the machine ----------------------------------------------------------- */
@@ -33,12 +34,24 @@ void complain(const char *fmt, ...)
 	va_end(ap);
 }
 
-struct json_object *report_alive(struct machine *machine, unsigned int exits)
+struct json_object *report_vcpu(struct vcpu *v, unsigned int exits)
 {
-	static char big[300000];
-	struct json_object *doc = json_object_new_object();
+	struct json_object *part = json_object_new_object();
 
 	exits_asked = exits;
+	doc_count(part, "id", v->id);
+	return part;
+}
+
+struct json_object *report_alive(struct machine *machine, struct json_object **part)
+{
+	static char big[300000];
+	struct json_object *doc = json_object_new_object(), *list = doc_array(doc, "vcpus");
+
+	for (uint32_t i = 0; i < machine->cpus; i++) {
+		CHECK_EQ(doc_get_count(part[i], "id"), i);
+		json_object_array_add(list, part[i]);
+	}
 	memset(big, 'x', sizeof(big) - 1);
 	doc_text(doc, "status", "running");
 	doc_text(doc, "big", big);
@@ -62,11 +75,13 @@ void machine_kick(struct machine *machine)
 	atomic_fetch_add(&kicks, 1);
 }
 
+/* Of all vCPUs, the last one first. */
 static void *vcpu_thread(void *arg)
 {
 	while (!atomic_load(&vcpu_ends)) {
-		if (!atomic_load(&stuck) && atomic_exchange(&kicks, 0))
-			control_serve(&m);
+		if (atomic_exchange(&kicks, 0))
+			for (uint32_t i = m.cpus; i-- > atomic_load(&stuck); )
+				control_serve(&cpus[i]);
 		poll(NULL, 0, 1);
 	}
 	return NULL;
@@ -83,8 +98,12 @@ static void begin(void)
 	if (!mkdtemp(home))
 		abort();
 	setenv("XDG_RUNTIME_DIR", home, 1);
-	atomic_store(&stuck, false);
+	atomic_store(&stuck, 0);
 	line[0] = 0;
+	m.vcpu = cpus;
+	m.cpus = ARRAY_SIZE(cpus);
+	for (uint32_t i = 0; i < m.cpus; i++)
+		cpus[i] = (struct vcpu){ .m = &m, .id = i };
 }
 
 static bool start(const char *name, bool chosen)
@@ -286,11 +305,14 @@ UNIT_TEST(stuck_vcpu)
 {
 	begin();
 	REQUIRE(start("web-1", true));
-	atomic_store(&stuck, true);
-	CHECK(answers("{\"command\":\"explain\"}", "error", "did not stop in time"));
-	CHECK(serves());
-	atomic_store(&stuck, false);
-	CHECK(answers("{\"command\":\"explain\"}", "status", "running"));
+	for (unsigned int n = 1; n <= m.cpus; n++) {
+		atomic_store(&stuck, n);
+		CHECK(answers("{\"command\":\"explain\"}", "error", "did not stop in time"));
+		CHECK(serves());
+		atomic_store(&stuck, 0);
+		machine_kick(&m);	/* it comes out at last */
+		CHECK(answers("{\"command\":\"explain\"}", "status", "running"));
+	}
 	stop();
 	end();
 }
@@ -304,7 +326,7 @@ UNIT_TEST(ends_meanwhile)
 
 	begin();
 	REQUIRE(start("web-1", true));
-	atomic_store(&stuck, true);
+	atomic_store(&stuck, 1);
 	fd = open_client();
 	CHECK_EQ(send(fd, request, strlen(request), 0), strlen(request));
 	poll(NULL, 0, 50);
@@ -441,6 +463,7 @@ UNIT_TEST(no_directory)
 {
 	char path[80], name[ARGS_NAME_MAX + 1] = "web-1";
 	struct machine other = { .args = &args };
+	struct vcpu v = { .m = &other };
 
 	begin();
 	snprintf(path, sizeof(path), "%s/cleave", home);
@@ -448,7 +471,7 @@ UNIT_TEST(no_directory)
 	CHECK_EQ(control_claim(&other, name, sizeof(name), true), 0);
 	CHECK(!other.control && strstr(line, "the guest runs, but"));
 	control_start(&other);
-	control_serve(&other);
+	control_serve(&v);
 	control_died(&other, NULL);
 	control_stop(&other);
 	end();

@@ -17,6 +17,7 @@ static struct {
 	int opens;			/* errno of open("/dev/cleave"), 0: it opens */
 	unsigned long fails;		/* this command does, */
 	int error;			/* with this errno */
+	unsigned int vcpus;		/* so many can be created, one more has error */
 	struct cleave_info info;
 } module;
 static struct run_args args = { .memory = 64 << 20, .append = "", .cpus = 1 };
@@ -37,6 +38,10 @@ void complain(const char *fmt, ...)
 }
 
 void console_tx(void *ctx, uint8_t byte)
+{
+}
+
+void survey_drop(struct survey *s)
 {
 }
 
@@ -86,8 +91,13 @@ int __wrap_ioctl(int fd, unsigned long cmd, ...)
 	case CLEAVE_INFO:
 		memcpy(arg, &module.info, sizeof(module.info));
 		return 0;
-	case CLEAVE_CREATE_VM:
 	case CLEAVE_CREATE_VCPU:
+		if (!module.vcpus--) {
+			errno = module.error;
+			return -1;
+		}
+		return dup(fd);
+	case CLEAVE_CREATE_VM:
 		return dup(fd);
 	default:
 		return 0;
@@ -116,6 +126,9 @@ static void good_module(void)
 	module.info.run_size = RUN_SIZE;
 	module.info.recorder_size = sizeof(struct cleave_recorder);
 	module.info.gpa_bits = 40;
+	module.info.max_vcpus = CLEAVE_MAX_VCPUS;
+	module.vcpus = ~0U;
+	args.cpus = 1;
 }
 
 /* What starting a machine returns; it leaves nothing open. */
@@ -215,4 +228,29 @@ UNIT_TEST(a_module_that_refuses)
 	good_module();
 	module.info.gpa_bits = 32;
 	CHECK(refused("4 GiB", "ask for less"));
+}
+
+/* What a guest of many CPUs may meet, and that nothing of those there were is left. */
+UNIT_TEST(limits_of_vcpus)
+{
+	good_module();
+	args.cpus = 64;
+	CHECK_EQ(start(), 0);
+	module.info.max_vcpus = 63;
+	CHECK(refused("--cpus 64: the loaded module takes 63", "ask for fewer"));
+	good_module();
+	args.cpus = 64;
+	module.vcpus = 40;
+	module.error = EMFILE;
+	CHECK(refused("CPU 40 of 64: this process may open", "raise ulimit -n, or ask for fewer --cpus"));
+	module.vcpus = 41;
+	module.error = ENFILE;
+	CHECK(refused("CPU 41 of 64: the host may open no more files", "raise fs.file-max"));
+	module.vcpus = 0;
+	module.error = ENOMEM;
+	CHECK(refused("CPU 0 of 64: ", "ask for fewer --cpus"));
+	module.vcpus = 5;
+	module.error = EIO;
+	CHECK(refused("create a vCPU", "dmesg"));
+	args.cpus = 1;
 }

@@ -14,9 +14,12 @@
 
 static struct run_args args = { .name = "web-1", .kernel = "/boot/vmlinuz", .memory = 512 << 20 };
 static struct machine m;
+static struct vcpu cpus[3];
 static struct cleave_run run;
-static struct cleave_recorder rec;
-static struct cleave_state st;
+static struct cleave_recorder rec, recs[3];
+static struct cleave_state st;	/* of them all, */
+static uint64_t rips[3];	/* but for RIP, if it is not zero, */
+static uint32_t mps[3];		/* and this */
 static uint64_t lstar;
 static uint8_t ram[RAM_SIZE];
 static char *text;
@@ -27,6 +30,10 @@ static size_t text_len;
 int cleave_get_state(int vcpu, struct cleave_state *out)
 {
 	*out = st;
+	if (rips[vcpu])
+		out->regs.rip = rips[vcpu];
+	if (mps[vcpu])
+		out->mp.state = mps[vcpu];
 	return 0;
 }
 
@@ -45,13 +52,20 @@ static void begin(void)
 	memset(&m, 0, sizeof(m));
 	memset(&run, 0, sizeof(run));
 	memset(&rec, 0, sizeof(rec));
+	memset(recs, 0, sizeof(recs));
+	memset(rips, 0, sizeof(rips));
+	memset(mps, 0, sizeof(mps));
 	memset(&st, 0, sizeof(st));
 	lstar = 0;
 	memset(ram, 0, sizeof(ram));
 	memcpy(ram + CODE, code, sizeof(code));
 	m.args = &args;
-	m.run = &run;
-	m.recorder = &rec;
+	m.vcpu = cpus;
+	m.cpus = 1;
+	for (int i = 0; i < 3; i++)
+		cpus[i] = (struct vcpu){
+			.m = &m, .id = i, .fd = i, .run = &run, .recorder = i ? &recs[i] : &rec,
+		};
 	m.info.vendor = CLEAVE_VENDOR_SVM;
 	m.info.tsc_khz = 1000000;
 	cleave_mem_add(&m.mem, 0, RAM_SIZE, ram, 0);
@@ -78,6 +92,15 @@ static struct cleave_record *record(uint32_t kind, uint64_t rip, uint64_t detail
 	return r;
 }
 
+static struct json_object *alive(unsigned int exits)
+{
+	struct json_object *part[3];
+
+	for (uint32_t i = 0; i < m.cpus; i++)
+		part[i] = report_vcpu(&cpus[i], exits);
+	return report_alive(&m, part);
+}
+
 /* Rendered from the document as the other process gets it; text is it then. */
 static struct json_object *told(struct json_object *doc, size_t exits)
 {
@@ -89,10 +112,10 @@ static struct json_object *told(struct json_object *doc, size_t exits)
 
 	free(text);
 	f = open_memstream(&text, &text_len);
-	render_report(f, again, exits);
+	render_report(f, again, exits, true);
 	fclose(f);
 	f = open_memstream(&direct, &len);
-	render_report(f, doc, exits);
+	render_report(f, doc, exits, true);
 	fclose(f);
 	CHECK(again && !strcmp(text, direct));
 	free(direct);
@@ -122,7 +145,7 @@ static bool is(struct json_object *o, const char *key, const char *value)
 
 static void dead(int error)
 {
-	json_object_put(told(report_dead(&m, error), 16));
+	json_object_put(told(report_dead(&cpus[0], error), 16));
 }
 
 UNIT_TEST(triple_fault)
@@ -191,7 +214,7 @@ UNIT_TEST(refused)
 	strcpy(run.refused.field, "CS access rights");
 	memset(run.refused.legal, 'x', sizeof(run.refused.legal));	/* never ends */
 	run.refused.value = 0xfedcba9876543210;
-	doc = told(report_dead(&m, 0), 16);
+	doc = told(report_dead(&cpus[0], 0), 16);
 	rule = doc_get_object(doc_get_object(doc, "why"), "rule");
 	CHECK(is(rule, "section", "SDM vol. 3C 27.3.1.2"));
 	CHECK(is(rule, "field", "CS access rights"));
@@ -228,7 +251,7 @@ UNIT_TEST(other_deaths)
 	run.exit = CLEAVE_EXIT_MMIO;
 	run.mmio.gpa = 0xfed00000;
 	run.mmio.flags = CLEAVE_ACCESS_FETCH;
-	strcpy(m.assist.text, "fsin");
+	strcpy(cpus[0].assist.text, "fsin");
 	dead(-EOPNOTSUPP);
 	SAYS("an instruction at a device that this tool does not know: fsin");
 	SAYS("  access        guest-physical 0xfed00000, fetch\n");
@@ -242,7 +265,7 @@ UNIT_TEST(other_deaths)
 	SAYS("  exit          unknown, ");
 }
 
-UNIT_TEST(alive)
+UNIT_TEST(of_one_that_lives)
 {
 	struct json_object *doc;
 
@@ -251,7 +274,7 @@ UNIT_TEST(alive)
 		.type = CLEAVE_EVENT_EXCEPTION, .vector = 14, .error_code = 2, .payload = 0xdead000,
 		.flags = CLEAVE_EVENT_ERROR | CLEAVE_EVENT_PAYLOAD,
 	};
-	doc = told(report_alive(&m, 16), 16);
+	doc = told(alive(16), 16);
 	CHECK(is(doc, "status", "running"));
 	SAYS("cleave: web-1: running\n");
 	SAYS("  in delivery   exception, vector 14 #PF, error code 0x2, address 0xdead000\n");
@@ -259,9 +282,120 @@ UNIT_TEST(alive)
 	SAYS_NOT("what ");
 	json_object_put(doc);
 	st.mp.state = CLEAVE_MP_HALTED;
-	doc = told(report_alive(&m, 16), 16);
+	doc = told(alive(16), 16);
 	CHECK(is(doc, "status", "halted"));
 	SAYS("cleave: web-1: halted");
+	json_object_put(doc);
+}
+
+static void three_cpus(void)
+{
+	begin();
+	m.cpus = 3;
+	rips[1] = CODE;
+	rips[2] = CODE + 2;
+	mps[1] = CLEAVE_MP_HALTED;
+	mps[2] = CLEAVE_MP_WAIT_SIPI;
+	rec.kinds[CLEAVE_KIND_CPUID] = 7;
+	recs[1].kinds[CLEAVE_KIND_HLT] = 1000;
+	recs[2].kinds[CLEAVE_KIND_HLT] = 5;
+}
+
+/* Of several CPUs each has a line; one that runs is enough for the guest to. */
+UNIT_TEST(several_cpus)
+{
+	struct json_object *doc;
+	char *one = NULL;
+	size_t len;
+	FILE *f;
+
+	three_cpus();
+	doc = told(alive(16), 16);
+	CHECK(is(doc, "status", "running"));
+	CHECK_EQ(doc_length(doc, "vcpus"), 3);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(doc_get_count(doc_element(doc, "vcpus", i), "id"), i);
+	CHECK(is(doc_element(doc, "vcpus", 0), "rip", "0x1004"));
+	CHECK(is(doc_element(doc, "vcpus", 1), "rip", "0x1000"));
+	SAYS("  CPU 0         running       0008:0000000000001004             7 exits  ud2\n");
+	SAYS("  CPU 1         halted        0008:0000000000001000          1000 exits  cpuid\n");
+	SAYS("\nCPU 0\n");
+	SAYS("\nCPU 2\n");
+	SAYS("  exits         1000: hlt 1000\n");
+	f = open_memstream(&one, &len);
+	render_report(f, doc, 16, false);
+	fclose(f);
+	CHECK(strstr(one, "  CPU 2 ") && !strstr(one, "\nCPU 0\n") && !strstr(one, "rax"));
+	CHECK(strstr(one, "`cleave explain web-1` tells each CPU's"));
+	free(one);
+	json_object_put(doc);
+	mps[0] = CLEAVE_MP_HALTED;
+	doc = told(alive(16), 16);
+	CHECK(is(doc, "status", "halted"));
+	SAYS("halted: all its CPUs wait for an interrupt\n");
+	json_object_put(doc);
+}
+
+/* The one that died is told in full to who does not want all. */
+UNIT_TEST(one_of_several_died)
+{
+	struct json_object *doc;
+	char *one = NULL;
+	size_t len;
+	FILE *f;
+
+	three_cpus();
+	run.exit = CLEAVE_EXIT_SHUTDOWN;
+	doc = report_dead(&cpus[1], 0);
+	CHECK_EQ(doc_get_count(doc_get_object(doc, "why"), "cpu"), 1);
+	f = open_memstream(&one, &len);
+	render_report(f, doc, 16, false);
+	fclose(f);
+	CHECK(strstr(one, "the guest died") && strstr(one, "triple fault"));
+	CHECK(strstr(one, "\nCPU 1, which died\n") && strstr(one, "hlt 1000"));
+	CHECK(strstr(one, "  CPU 0 ") && !strstr(one, "\nCPU 0\n") && !strstr(one, "\nCPU 2"));
+	free(one);
+	doc = told(doc, 16);
+	SAYS("\nCPU 0\n");
+	SAYS("\nCPU 1, which died\n");
+	json_object_put(doc);
+}
+
+/* As a whole a guest's report stays below what its readers take. */
+UNIT_TEST(records_of_many_cpus)
+{
+	static struct vcpu many[CLEAVE_MAX_VCPUS];
+	struct json_object *doc;
+	const char *json;
+
+	begin();
+	for (int i = 0; i < 1000; i++)
+		record(CLEAVE_KIND_IO, CODE, 0x3f8 | 4 << 16 | 1 << 24)->exit = CLEAVE_EXIT_IO;
+	m.vcpu = many;
+	m.cpus = CLEAVE_MAX_VCPUS;
+	for (int i = 0; i < CLEAVE_MAX_VCPUS; i++)
+		many[i] = (struct vcpu){ .m = &m, .id = i, .run = &run, .recorder = &rec };
+	run.exit = CLEAVE_EXIT_SHUTDOWN;
+	doc = report_dead(&many[77], 0);
+	CHECK_EQ(doc_length(doc, "vcpus"), CLEAVE_MAX_VCPUS);
+	CHECK_EQ(doc_length(doc_element(doc, "vcpus", 77), "last_exits"), CLEAVE_RECORDS - 1);
+	CHECK_EQ(doc_length(doc_element(doc, "vcpus", 0), "last_exits"), 32);
+	json = json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN);
+	CHECK(strlen(json) < 15 << 20);
+	json_object_put(doc);
+}
+
+UNIT_TEST(counters)
+{
+	struct json_object *doc;
+
+	three_cpus();
+	doc = counters_build(&m);
+	CHECK_EQ(doc_get_count(doc_get_object(doc, "vm"), "exits"), 1012);
+	CHECK_EQ(doc_get_count(doc_get_object(doc_get_object(doc, "vm"), "kinds"), "hlt"), 1005);
+	CHECK_EQ(doc_length(doc, "vcpus"), 3);
+	CHECK_EQ(doc_get_count(doc_element(doc, "vcpus", 2), "id"), 2);
+	CHECK_EQ(doc_get_count(doc_element(doc, "vcpus", 2), "exits"), 5);
 	json_object_put(doc);
 }
 
@@ -284,7 +418,7 @@ UNIT_TEST(exits)
 	r->raised_vector = 6;
 	rec.events[CLEAVE_EVENT_INTERRUPT] = 1;
 	record(CLEAVE_KIND_HLT, 0x80000000, 0);
-	doc = told(report_alive(&m, CLEAVE_RECORDS), 16);
+	doc = told(alive(CLEAVE_RECORDS), 16);
 	e = last_exit(doc, 0);
 	CHECK(is(e, "kind", "cpuid") && is(e, "leaf", "0x7") && is(e, "subleaf", "0x1"));
 	CHECK(is(e, "rip", "0x1000") && is(e, "bytes", "0f a2") && is(e, "instruction", "cpuid"));
@@ -338,7 +472,7 @@ UNIT_TEST(exits_of_each_kind)
 	for (i = 0; i < n; i++)
 		record(all[i].kind, CODE, all[i].detail)->raw_info[0] = all[i].info;
 	rec.records[0].exit = 99;
-	doc = told(report_alive(&m, CLEAVE_RECORDS), CLEAVE_RECORDS);
+	doc = told(alive(CLEAVE_RECORDS), CLEAVE_RECORDS);
 	for (i = 0; i < n; i++) {
 		CHECK(is(last_exit(doc, i), "kind", all[i].name));
 		if (all[i].about)
@@ -354,7 +488,7 @@ UNIT_TEST(exits_of_each_kind)
 	rec.records[9].raw_info[0] = 1;
 	rec.records[10].raw_info[0] = 2;
 	rec.records[11].raw_info[0] = 4;
-	doc = told(report_alive(&m, CLEAVE_RECORDS), CLEAVE_RECORDS);
+	doc = told(alive(CLEAVE_RECORDS), CLEAVE_RECORDS);
 	CHECK(is(last_exit(doc, 9), "access", "read") && is(last_exit(doc, 10), "access", "write"));
 	CHECK(is(last_exit(doc, 11), "access", "fetch"));
 	SAYS("             ?  0000000000001000  host");
@@ -369,20 +503,20 @@ UNIT_TEST(exits_are_the_newest)
 	begin();
 	for (i = 0; i < 1000; i++)
 		record(CLEAVE_KIND_RDMSR, CODE, i);
-	doc = told(report_alive(&m, 3), 2);
+	doc = told(alive(3), 2);
 	CHECK(is(last_exit(doc, 0), "msr", "0x3e5") && is(last_exit(doc, 2), "msr", "0x3e7"));
 	CHECK(!last_exit(doc, 3));
 	SAYS("the last 2 of 1000");
 	json_object_put(doc);
 	/* The module may write the next one, unless it is told not to. */
-	doc = told(report_alive(&m, CLEAVE_RECORDS), 2);
+	doc = told(alive(CLEAVE_RECORDS), 2);
 	CHECK(is(last_exit(doc, 0), "msr", "0x2e9") && is(last_exit(doc, 254), "msr", "0x3e7"));
 	json_object_put(doc);
 	rec.frozen = 1;
-	doc = told(report_alive(&m, CLEAVE_RECORDS), 2);
+	doc = told(alive(CLEAVE_RECORDS), 2);
 	CHECK(is(last_exit(doc, 0), "msr", "0x2e8") && is(last_exit(doc, 255), "msr", "0x3e7"));
 	json_object_put(doc);
-	doc = told(report_alive(&m, 0), 16);
+	doc = told(alive(0), 16);
 	SAYS_NOT("last exits");
 	json_object_put(doc);
 }
@@ -392,7 +526,7 @@ UNIT_TEST(exits_are_the_newest)
 static struct json_object *symbols_told(const char *map, const uint64_t *slide)
 {
 	char path[] = "/tmp/cleave-report-XXXXXX", err[256];
-	struct json_object *doc = report_alive(&m, 16);
+	struct json_object *doc = alive(16);
 	struct cleave_symbols *symbols;
 	int fd = mkstemp(path);
 

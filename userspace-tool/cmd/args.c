@@ -95,9 +95,11 @@ static int parse_cpus(const char *text, struct run_args *a, char *err, size_t er
 	unsigned long n = strtoul(text, &end, 10);
 
 	if (*text < '0' || *text > '9' || *end || !n)
-		return fail(err, errlen, "--cpus %s: not a number of CPUs; give 1", text);
-	if (n > 1)
-		return fail(err, errlen, "--cpus %s: guests have one CPU so far; give 1", text);
+		return fail(err, errlen, "--cpus %s: not a number of CPUs; give one from 1 to %u", text,
+			    ARGS_CPUS_MAX);
+	if (n > ARGS_CPUS_MAX)
+		return fail(err, errlen, "--cpus %s: a guest has %u CPUs at most; give one from 1 to %u",
+			    text, ARGS_CPUS_MAX, ARGS_CPUS_MAX);
 	a->cpus = n;
 	return 0;
 }

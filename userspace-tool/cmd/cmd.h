@@ -30,6 +30,7 @@ void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define ARGS_NAME_MAX	64	/* of a guest: letters, digits, '.', '_', '-' */
 #define ARGS_EXITS	16
 #define ARGS_EXITS_MAX	256	/* CLEAVE_RECORDS */
+#define ARGS_CPUS_MAX	254	/* CLEAVE_MAX_VCPUS */
 
 struct run_args {
 	char kernel[PATH_MAX];

@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "machine.h"
+#include "report.h"
 
 #define CTRL_A		1
 
@@ -86,12 +86,25 @@ void console_tx(void *machine, uint8_t byte)
 		m->tx[m->tx_count++] = byte;
 }
 
-void console_flush(struct machine *m)
+/* What there is to write, under the lock; also for another vCPU that waits to do so. */
+static unsigned int take_tx(struct machine *m, uint8_t bytes[CLEAVE_MAX_VCPUS])
+{
+	unsigned int n;
+
+	pthread_mutex_lock(&m->lock);
+	n = m->tx_count;
+	memcpy(bytes, m->tx, n);
+	m->tx_count = 0;
+	pthread_mutex_unlock(&m->lock);
+	return n;
+}
+
+static void write_all(struct machine *m, const uint8_t *bytes, unsigned int count)
 {
 	unsigned int done = 0;
 
-	while (done < m->tx_count && atomic_load(&m->outcome) == M_RUNS) {
-		ssize_t n = write(STDOUT_FILENO, m->tx + done, m->tx_count - done);
+	while (done < count && atomic_load(&m->outcome) == M_RUNS) {
+		ssize_t n = write(STDOUT_FILENO, bytes + done, count - done);
 		struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
 
 		if (n >= 0) {
@@ -103,8 +116,17 @@ void console_flush(struct machine *m)
 			machine_end(m, M_FAILED);
 		}
 	}
-	atomic_store(&m->midline, m->tx[m->tx_count - 1] != '\n');
-	m->tx_count = 0;
+	if (count)
+		atomic_store(&m->midline, bytes[count - 1] != '\n');
+}
+
+void console_flush(struct machine *m)
+{
+	uint8_t bytes[CLEAVE_MAX_VCPUS];
+
+	pthread_mutex_lock(&m->tx_lock);
+	write_all(m, bytes, take_tx(m, bytes));
+	pthread_mutex_unlock(&m->tx_lock);
 }
 
 void console_newline(struct machine *m)
@@ -135,8 +157,7 @@ static void input_command(struct machine *m, struct input *in, uint8_t key)
 		machine_end(m, M_ENDED);
 		break;
 	case 'c':
-		atomic_store(&m->show, true);
-		machine_kick(m);
+		survey_ask(&m->shown, m, REPORT_EXITS);
 		break;
 	case 'p':
 		pthread_mutex_lock(&m->lock);
@@ -257,7 +278,7 @@ static void *input_thread(void *arg)
 		input_wait(m, &in, until);
 	}
 	/* A kick may come just before the write that it should end: once more. */
-	while (!atomic_load(&m->vcpu_done)) {
+	while (atomic_load(&m->vcpus_left)) {
 		machine_kick(m);
 		nanosleep(&pause, NULL);
 	}

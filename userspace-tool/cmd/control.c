@@ -21,7 +21,7 @@
 enum client_state {
 	CLIENT_FREE,
 	CLIENT_READS,		/* its request comes in */
-	CLIENT_WAITS,		/* for the vCPU */
+	CLIENT_WAITS,		/* for the vCPUs */
 	CLIENT_WRITES,		/* its answer goes out */
 };
 
@@ -29,6 +29,8 @@ struct client {
 	enum client_state state;
 	int fd;
 	bool last;		/* hang up after the answer */
+	bool asked;		/* waits: for the survey that is under way, not the next one */
+	unsigned int exits;	/* that it wants */
 	size_t in_len, out_len, sent;
 	uint64_t deadline;	/* ms */
 	char *out;
@@ -43,9 +45,9 @@ struct control {
 	pthread_t thread;
 	bool started;
 	atomic_bool stop;
-	atomic_uint asked;	/* records wanted of the vCPU's thread, plus 1; 0: nothing */
+	struct survey survey;
 	pthread_mutex_t lock;	/* answer */
-	char *answer;		/* of the vCPU's thread */
+	char *answer;		/* of the vCPU that told last */
 	struct client client[CONTROL_CLIENTS];
 };
 
@@ -112,13 +114,25 @@ static void client_refuse(struct client *cl, const char *why)
 	client_answer_doc(cl, doc);
 }
 
-static void ask_vcpu(struct control *c, unsigned int exits)
+/* For all who wait for it, unless one is under way: then they wait for the next. */
+static void ask_vcpus(struct control *c)
 {
-	unsigned int old = atomic_load(&c->asked);
+	unsigned int exits = 0;
+	bool waits = false;
+	size_t i;
 
-	while (old < exits + 1 && !atomic_compare_exchange_weak(&c->asked, &old, exits + 1))
-		;
-	machine_kick(c->m);
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &c->client[i];
+
+		if (cl->state != CLIENT_WAITS || cl->asked)
+			continue;
+		waits = true;
+		exits = cl->exits > exits ? cl->exits : exits;
+	}
+	if (!waits || !survey_ask(&c->survey, c->m, exits))
+		return;
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		c->client[i].asked |= c->client[i].state == CLIENT_WAITS;
 }
 
 static void client_request(struct control *c, struct client *cl, const char *line, size_t len)
@@ -138,7 +152,9 @@ static void client_request(struct control *c, struct client *cl, const char *lin
 		client_answer_doc(cl, counters_build(c->m));
 	} else if (!strcmp(command, "explain")) {
 		client_wait(cl, CLIENT_WAITS);
-		ask_vcpu(c, exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS);
+		cl->exits = exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS;
+		cl->asked = false;
+		ask_vcpus(c);
 	} else {
 		client_refuse(cl, "no such command; there are explain and stat");
 	}
@@ -213,7 +229,7 @@ static void client_late(struct client *cl)
 {
 	if (cl->state == CLIENT_WAITS) {
 		cl->last = true;
-		client_refuse(cl, "the CPU did not stop in time: does anyone read the guest's console?");
+		client_refuse(cl, "a CPU did not stop in time: does anyone read the guest's console?");
 	} else if (cl->state != CLIENT_FREE) {
 		client_drop(cl);
 	}
@@ -231,8 +247,10 @@ static void take_answer(struct control *c)
 	c->answer = NULL;
 	pthread_mutex_unlock(&c->lock);
 	for (i = 0; text && i < CONTROL_CLIENTS; i++)
-		if (c->client[i].state == CLIENT_WAITS)
+		if (c->client[i].state == CLIENT_WAITS && c->client[i].asked)
 			client_answer(&c->client[i], strdup(text));
+	if (text)
+		ask_vcpus(c);
 	free(text);
 }
 
@@ -325,6 +343,7 @@ static void control_free(struct control *c)
 	if (c->wake >= 0)
 		close(c->wake);
 	runtime_close(&c->runtime);
+	survey_drop(&c->survey);
 	pthread_mutex_destroy(&c->lock);
 	free(c->answer);
 	free(c);
@@ -343,6 +362,7 @@ int control_claim(struct machine *m, char *name, size_t size, bool chosen)
 	c->m = m;
 	c->listen = c->runtime.dir = -1;
 	pthread_mutex_init(&c->lock, NULL);
+	pthread_mutex_init(&c->survey.lock, NULL);
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ret = runtime_open(&c->runtime, true, err, sizeof(err));
 	if (!ret) {
@@ -391,16 +411,14 @@ void control_start(struct machine *m)
 	control_stop(m);
 }
 
-void control_serve(struct machine *m)
+void control_serve(struct vcpu *v)
 {
-	struct control *c = m->control;
-	unsigned int asked = c ? atomic_exchange(&c->asked, 0) : 0;
-	struct json_object *doc;
+	struct control *c = v->m->control;
+	struct json_object *doc = c ? survey_tell(&c->survey, v) : NULL;
 	const char *text;
 
-	if (!asked)
+	if (!doc)
 		return;
-	doc = report_alive(m, asked - 1);
 	text = json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PLAIN);
 	pthread_mutex_lock(&c->lock);
 	free(c->answer);

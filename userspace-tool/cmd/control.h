@@ -15,6 +15,7 @@
 #define CONTROL_TIMEOUT_MS	10000	/* for a request to come, or an answer to be taken */
 
 struct machine;
+struct vcpu;
 struct control;
 
 /* ---- control.c: in the process of the guest -------------------------------------- */
@@ -28,8 +29,8 @@ struct control;
 int control_claim(struct machine *m, char *name, size_t size, bool chosen);
 void control_start(struct machine *m);	/* the thread; signals are masked already */
 void control_stop(struct machine *m);	/* gives the name back; harmless without a start */
-/* By the vCPU's thread whenever CLEAVE_RUN was interrupted. */
-void control_serve(struct machine *m);
+/* By v's thread whenever CLEAVE_RUN was interrupted. */
+void control_serve(struct vcpu *v);
 /* Keeps the report of a guest that died, for `cleave explain`. */
 void control_died(struct machine *m, struct json_object *report);
 

@@ -20,6 +20,16 @@ static void add(uint64_t *to, const __u64 *from, size_t count)
 		to[i] += __atomic_load_n(&from[i], __ATOMIC_RELAXED);
 }
 
+static void add_sums(struct sums *to, const struct sums *from)
+{
+	uint64_t *t = (uint64_t *)to;
+	const uint64_t *f = (const uint64_t *)from;
+	size_t i;
+
+	for (i = 0; i < sizeof(*to) / sizeof(*t); i++)
+		t[i] += f[i];
+}
+
 static void sum(struct sums *s, const struct cleave_recorder *rec)
 {
 	add(s->kinds, rec->kinds, ROOM(kinds));
@@ -74,20 +84,27 @@ void counters_describe(struct json_object *o, const struct cleave_recorder *rec)
 
 struct json_object *counters_build(struct machine *m)
 {
-	struct json_object *doc = json_object_new_object(), *list, *cpu;
+	struct json_object *doc = json_object_new_object(), *vm, *list, *cpu;
 	struct timespec now;
 	struct sums all = { 0 };
+	uint32_t i;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	doc_text(doc, "name", m->args->name);
 	doc_count(doc, "pid", getpid());
 	doc_count(doc, "monotonic_us", (uint64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000);
-	sum(&all, m->recorder);
-	describe(doc_object(doc, "vm"), &all);
+	vm = doc_object(doc, "vm");
 	list = doc_array(doc, "vcpus");
-	cpu = json_object_new_object();
-	doc_count(cpu, "id", 0);
-	describe(cpu, &all);
-	json_object_array_add(list, cpu);
+	for (i = 0; i < m->cpus; i++) {
+		struct sums one = { 0 };
+
+		sum(&one, m->vcpu[i].recorder);
+		add_sums(&all, &one);
+		cpu = json_object_new_object();
+		doc_count(cpu, "id", i);
+		describe(cpu, &one);
+		json_object_array_add(list, cpu);
+	}
+	describe(vm, &all);
 	return doc;
 }

@@ -86,7 +86,7 @@ static int tell(struct json_object *doc, const struct explain_args *a)
 		puts(json_object_to_json_string_ext(doc, JSON_C_TO_STRING_PRETTY |
 						    JSON_C_TO_STRING_NOSLASHESCAPE));
 	else
-		render_report(stdout, doc, a->exits);
+		render_report(stdout, doc, a->exits, true);
 	if (!fflush(stdout))
 		return 0;
 	complain("stdout: %s", strerror(errno));

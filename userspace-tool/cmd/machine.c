@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #define HUGE_PAGE	(2ULL << 20)
 #define PIT_PORT	0x40
 #define FEATURES	(CLEAVE_FEATURE_LAPIC | CLEAVE_FEATURE_RECORDER)
+_Static_assert(ARGS_CPUS_MAX == CLEAVE_MAX_VCPUS, "--cpus");
 
 static uint64_t clock_now(struct dev_clock *clock)
 {
@@ -25,18 +27,28 @@ static uint64_t clock_now(struct dev_clock *clock)
 
 void machine_kick(struct machine *m)
 {
-	if (m->vcpu < 0 || pthread_equal(pthread_self(), m->vcpu_thread))
-		return;
-	cleave_kick(m->vcpu);
-	pthread_kill(m->vcpu_thread, SIGUSR1);
+	uint32_t i;
+
+	pthread_mutex_lock(&m->kick_lock);
+	for (i = 0; i < m->cpus; i++) {
+		struct vcpu *v = &m->vcpu[i];
+
+		if (!v->runs || pthread_equal(pthread_self(), v->thread))
+			continue;
+		cleave_kick(v->fd);
+		pthread_kill(v->thread, SIGUSR1);
+	}
+	pthread_mutex_unlock(&m->kick_lock);
 }
 
-void machine_end(struct machine *m, enum outcome why)
+bool machine_end(struct machine *m, enum outcome why)
 {
 	int running = M_RUNS;
+	bool first = atomic_compare_exchange_strong(&m->outcome, &running, why);
 
-	if (atomic_compare_exchange_strong(&m->outcome, &running, why))
+	if (first)
 		machine_kick(m);
+	return first;
 }
 
 /* ---- devices ---------------------------------------------------------------- */
@@ -238,8 +250,9 @@ static int open_failed(int error)
 
 static int machine_check_module(struct machine *m)
 {
-	if ((m->info.features & FEATURES) != FEATURES || m->info.run_size < sizeof(*m->run) ||
-	    m->info.recorder_size < sizeof(*m->recorder)) {
+	if ((m->info.features & FEATURES) != FEATURES ||
+	    m->info.run_size < sizeof(struct cleave_run) ||
+	    m->info.recorder_size < sizeof(struct cleave_recorder)) {
 		complain("module: lacks what this tool needs (features 0x%llx, has 0x%" PRIx64
 			 "); build and load the module of the same version",
 			 FEATURES, (uint64_t)m->info.features);
@@ -248,6 +261,11 @@ static int machine_check_module(struct machine *m)
 	if (m->info.gpa_bits < 52 && BOOT_HIGH_START + m->args->memory > 1ULL << m->info.gpa_bits) {
 		complain("--memory: guests of this host end at %llu GiB; ask for less",
 			 1ULL << (m->info.gpa_bits - 30));
+		return -EINVAL;
+	}
+	if (m->cpus > m->info.max_vcpus) {
+		complain("--cpus %u: the loaded module takes %u; ask for fewer", m->cpus,
+			 m->info.max_vcpus);
 		return -EINVAL;
 	}
 	return 0;
@@ -273,45 +291,93 @@ static int machine_slots(struct machine *m)
 	return 0;
 }
 
-static int machine_vcpu(struct machine *m)
+/* Which of the host's limits a vCPU more has met. */
+static int vcpu_failed(struct vcpu *v, int error, const char *what)
 {
-	struct cleave_cpuid cpuid = { 0 };
-	struct cleave_msrs msrs = { 0 };
+	uint32_t cpus = v->m->cpus;
+	struct rlimit files = { 0 };
+
+	switch (-error) {
+	case EMFILE:
+		getrlimit(RLIMIT_NOFILE, &files);
+		complain("%s for CPU %u of %u: this process may open %llu files, and each CPU is one; raise ulimit -n, or ask for fewer --cpus",
+			 what, v->id, cpus, (unsigned long long)files.rlim_cur);
+		return error;
+	case ENFILE:
+		complain("%s for CPU %u of %u: the host may open no more files; raise fs.file-max, or ask for fewer --cpus",
+			 what, v->id, cpus);
+		return error;
+	case ENOMEM:
+		complain("%s for CPU %u of %u: the host or this process's cgroup is out of memory, or ulimit -v is met; free some, raise it, or ask for fewer --cpus",
+			 what, v->id, cpus);
+		return error;
+	}
+	return module_failed(error, what);
+}
+
+static int machine_vcpu(struct vcpu *v, struct cleave_cpuid cpuid)
+{
+	/* IA32_MTRR_DEF_TYPE: enabled, write-back, as firmware leaves it. */
+	struct cleave_msrs msrs = { .count = 1, .entries = { { .index = 0x2ff, .value = 0xc06 } } };
+	struct machine *m = v->m;
 	int ret;
 
-	m->vcpu = cleave_create_vcpu(m->vm, 0);
-	if (m->vcpu < 0)
-		return module_failed(m->vcpu, "create a vCPU");
-	ret = cleave_map_run(m->vcpu, m->info.run_size, &m->run);
+	v->fd = cleave_create_vcpu(m->vm, v->id);
+	if (v->fd < 0)
+		return vcpu_failed(v, v->fd, "create a vCPU");
+	ret = cleave_map_run(v->fd, m->info.run_size, &v->run);
 	if (ret < 0)
-		return module_failed(ret, "map the run page");
-	ret = cleave_map_recorder(m->vcpu, &m->info, &m->recorder);
+		return vcpu_failed(v, ret, "map the run page");
+	ret = cleave_map_recorder(v->fd, &m->info, &v->recorder);
 	if (ret < 0)
-		return module_failed(ret, "map the flight recorder");
-	ret = cleave_get_cpuid(m->dev, &cpuid);
+		return vcpu_failed(v, ret, "map the flight recorder");
+	cpuid_for_guest(&cpuid, v->id, m->cpus);
+	ret = cleave_set_cpuid(v->fd, &cpuid);
+	if (ret < 0)
+		return vcpu_failed(v, ret, "CLEAVE_SET_CPUID");
+	ret = cleave_set_msrs(v->fd, &msrs);
+	return ret < 0 ? vcpu_failed(v, ret, "CLEAVE_SET_MSRS") : 0;
+}
+
+static int machine_vcpus(struct machine *m)
+{
+	struct cleave_cpuid cpuid = { 0 };
+	uint32_t i;
+	int ret = cleave_get_cpuid(m->dev, &cpuid);
+
 	if (ret < 0)
 		return module_failed(ret, "CLEAVE_GET_CPUID");
-	cpuid_for_guest(&cpuid, 0, m->args->cpus);
-	ret = cleave_set_cpuid(m->vcpu, &cpuid);
-	if (ret < 0)
-		return module_failed(ret, "CLEAVE_SET_CPUID");
-	/* IA32_MTRR_DEF_TYPE: enabled, write-back, as firmware leaves it. */
-	msrs.count = 1;
-	msrs.entries[0].index = 0x2ff;
-	msrs.entries[0].value = 0xc06;
-	ret = cleave_set_msrs(m->vcpu, &msrs);
-	return ret < 0 ? module_failed(ret, "CLEAVE_SET_MSRS") : 0;
+	for (i = 0, ret = 0; i < m->cpus && !ret; i++)
+		ret = machine_vcpu(&m->vcpu[i], cpuid);
+	return ret;
+}
+
+static int machine_cpus(struct machine *m)
+{
+	uint32_t i;
+
+	m->vcpu = calloc(m->args->cpus, sizeof(*m->vcpu));
+	if (!m->vcpu) {
+		complain("the host is out of memory; free some");
+		return -ENOMEM;
+	}
+	m->cpus = m->args->cpus;
+	for (i = 0; i < m->cpus; i++)
+		m->vcpu[i] = (struct vcpu){ .m = m, .id = i, .fd = -1 };
+	return 0;
 }
 
 int machine_create(struct machine *m, const struct run_args *args)
 {
 	memset(m, 0, sizeof(*m));
 	m->args = args;
-	m->dev = m->vm = m->vcpu = m->wake = -1;
-	m->vcpu_thread = pthread_self();
+	m->dev = m->vm = m->wake = -1;
 	pthread_mutex_init(&m->lock, NULL);
+	pthread_mutex_init(&m->tx_lock, NULL);
+	pthread_mutex_init(&m->kick_lock, NULL);
+	pthread_mutex_init(&m->shown.lock, NULL);
 	machine_wire(m);
-	return machine_ram(m);
+	return machine_cpus(m) ?: machine_ram(m);
 }
 
 /*
@@ -377,16 +443,16 @@ int machine_load(struct machine *m)
 		return module_failed(m->vm, "create a VM");
 	ret = machine_slots(m);
 	if (!ret)
-		ret = machine_vcpu(m);
+		ret = machine_vcpus(m);
 	if (ret)
 		return ret;
-	ret = cleave_get_state(m->vcpu, &state);
+	ret = cleave_get_state(m->vcpu[0].fd, &state);
 	if (ret >= 0) {
 		start.sregs.apic_base = state.sregs.apic_base;	/* as reset left it */
 		state.groups = CLEAVE_REGS | CLEAVE_SREGS;
 		state.regs = start.regs;
 		state.sregs = start.sregs;
-		ret = cleave_set_state(m->vcpu, &state);
+		ret = cleave_set_state(m->vcpu[0].fd, &state);
 	}
 	if (ret < 0)
 		return module_failed(ret, "set the vCPU's registers");
@@ -396,22 +462,34 @@ int machine_load(struct machine *m)
 	return 0;
 }
 
+static void vcpu_destroy(struct vcpu *v)
+{
+	if (v->recorder)
+		cleave_unmap_recorder(v->recorder, &v->m->info);
+	if (v->run)
+		cleave_unmap_run(v->run, v->m->info.run_size);
+	if (v->fd >= 0)
+		close(v->fd);
+	cleave_assist_free(&v->assist);
+}
+
 void machine_destroy(struct machine *m)
 {
-	if (m->recorder)
-		cleave_unmap_recorder(m->recorder, &m->info);
-	if (m->run)
-		cleave_unmap_run(m->run, m->info.run_size);
-	if (m->vcpu >= 0)
-		close(m->vcpu);
+	uint32_t i;
+
+	for (i = 0; i < m->cpus; i++)
+		vcpu_destroy(&m->vcpu[i]);
+	free(m->vcpu);
 	if (m->vm >= 0)
 		close(m->vm);
 	if (m->dev >= 0)
 		close(m->dev);
 	if (m->wake >= 0)
 		close(m->wake);
-	cleave_assist_free(&m->assist);
 	if (m->ram)
 		munmap(m->ram, m->ram_mapped);
+	survey_drop(&m->shown);
+	pthread_mutex_destroy(&m->kick_lock);
+	pthread_mutex_destroy(&m->tx_lock);
 	pthread_mutex_destroy(&m->lock);
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The machine that `cleave run` builds: one VM, its memory, its devices, one
- * vCPU. The main thread runs the vCPU; a second one reads the terminal,
- * signals and deadlines. Both touch devices under machine.lock alone.
+ * The machine that `cleave run` builds: one VM, its memory, its devices, its
+ * vCPUs. Each vCPU has a thread, "cpu N"; one more reads the terminal, signals
+ * and deadlines, one serves `cleave stat`; the main thread waits for the end.
+ * All touch devices under machine.lock alone. Locks, outermost first: tx_lock,
+ * lock, kick_lock.
  */
 #ifndef CLEAVE_MACHINE_H
 #define CLEAVE_MACHINE_H
@@ -26,34 +28,60 @@ enum outcome {
 	M_RESET,
 	M_ENDED,		/* Ctrl-A x */
 	M_SIGNAL,
-	M_CRASH,		/* the page has been printed */
+	M_CRASH,		/* machine.dead says which vCPU */
 	M_FAILED,		/* the line has been printed */
+};
+
+struct machine;
+
+struct vcpu {
+	struct machine *m;
+	uint32_t id;
+	int fd;				/* or -1 */
+	struct cleave_run *run;
+	const struct cleave_recorder *recorder;
+	struct cleave_assist assist;
+	pthread_t thread;
+	bool started;		/* the main thread's: to be joined */
+	bool runs;		/* under kick_lock: the thread is there and may be signalled */
+};
+
+/* A report of a guest that lives: each CPU's part is told by its own thread; survey.c. */
+struct survey {
+	pthread_mutex_t lock;
+	unsigned int exits, left;	/* how many CPUs have not told; 0: nobody asks */
+	bool told[CLEAVE_MAX_VCPUS];
+	struct json_object *part[CLEAVE_MAX_VCPUS];
 };
 
 struct machine {
 	const struct run_args *args;
-	int dev, vm, vcpu;	/* file descriptors, or -1 */
+	int dev, vm;		/* file descriptors, or -1 */
 	struct cleave_info info;
-	struct cleave_run *run;
-	const struct cleave_recorder *recorder;
+	uint32_t cpus;		/* of vcpu[] */
+	struct vcpu *vcpu;
 	struct control *control;	/* or NULL */
 	char cmdline[BOOT_CMDLINE_MAX];
 	uint8_t *ram;
 	size_t ram_mapped;
 	struct cleave_mem mem;
-	struct cleave_assist assist;
 
 	_Atomic int outcome;
 	int signal;		/* with M_SIGNAL */
-	atomic_bool show;	/* print the state at the next exit */
-	pthread_t vcpu_thread, io_thread;
+	struct vcpu *dead;	/* with M_CRASH; */
+	int dead_error;		/* as report_dead() takes it */
+	struct survey shown;	/* Ctrl-A c */
+	pthread_t io_thread;
 	bool io_started;
-	atomic_bool vcpu_done;	/* vcpu_loop() has returned */
-	uint8_t tx[16];		/* what the guest sends, until the lock is dropped; */
-	unsigned int tx_count;	/* the vCPU thread's alone */
+	pthread_mutex_t kick_lock;	/* vcpu.runs */
+	atomic_uint vcpus_left;	/* vCPU threads that may write to stdout still */
+	pthread_mutex_t tx_lock;	/* held to write to stdout, in the order of tx */
 	atomic_bool midline;	/* the guest's last byte was no newline */
 
 	pthread_mutex_t lock;	/* what follows */
+	/* What the guest sent: of a thread one byte at most, as it waits for console_flush(). */
+	uint8_t tx[CLEAVE_MAX_VCPUS];
+	unsigned int tx_count;
 	struct dev_clock clock;
 	struct bus pio, mmio;
 	struct uart uart;
@@ -71,9 +99,9 @@ struct machine {
 int machine_create(struct machine *m, const struct run_args *args);
 int machine_load(struct machine *m);
 void machine_destroy(struct machine *m);
-/* Ends the run, from any thread; the first one wins. */
-void machine_end(struct machine *m, enum outcome why);
-/* Brings the vCPU thread out of CLEAVE_RUN, and out of a write that hangs. */
+/* Ends the run, from any thread; true: it was the first one, which counts. */
+bool machine_end(struct machine *m, enum outcome why);
+/* Brings the vCPU threads out of CLEAVE_RUN, and out of a write that hangs. */
 void machine_kick(struct machine *m);
 uint64_t machine_deadline(struct machine *m);		/* lock held */
 void machine_tick(struct machine *m);			/* lock held */
@@ -83,8 +111,16 @@ void machine_recheck(struct machine *m);
 /* cpuid.c: the guest's table from what host and module offer. */
 void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, uint32_t cpus);
 
-/* vcpu.c: runs it until the machine ends. */
-void vcpu_loop(struct machine *m);
+/* vcpu.c: the threads. 0, or -errno after one line on stderr: then none is left. */
+int vcpus_start(struct machine *m);
+void vcpus_wait(struct machine *m);	/* until the machine has ended, and all of them */
+
+/* survey.c */
+/* False: one is under way already. */
+bool survey_ask(struct survey *s, struct machine *m, unsigned int exits);
+/* By v's thread whenever CLEAVE_RUN was interrupted: the report, if v was the last to tell. */
+struct json_object *survey_tell(struct survey *s, struct vcpu *v);
+void survey_drop(struct survey *s);	/* frees what was told; nobody tells any more */
 
 /* console.c */
 int console_start(struct machine *m);	/* the I/O thread, raw mode */

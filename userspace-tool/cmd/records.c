@@ -154,7 +154,7 @@ static struct json_object *describe(struct machine *m, const struct cleave_state
 	return o;
 }
 
-void records_describe(struct json_object *cpu, struct machine *m, const struct cleave_state *st,
+void records_describe(struct json_object *cpu, struct vcpu *v, const struct cleave_state *st,
 		      unsigned int max)
 {
 	struct cleave_record list[CLEAVE_RECORDS];
@@ -162,11 +162,11 @@ void records_describe(struct json_object *cpu, struct machine *m, const struct c
 	unsigned int n, i;
 	uint64_t count;
 
-	n = cleave_records(m->recorder, list, max, &count);
+	n = cleave_records(v->recorder, list, max, &count);
 	doc_count(cpu, "recorded", count);
 	array = doc_array(cpu, "last_exits");
 	for (i = 0; i < n; i++)
-		json_object_array_add(array, describe(m, st, &list[i], list[n - 1].tsc));
+		json_object_array_add(array, describe(v->m, st, &list[i], list[n - 1].tsc));
 }
 
 /* Offset of the handler in a 64-bit gate (SDM vol. 3A 6.14.1); 0: none. */
@@ -181,7 +181,7 @@ static uint64_t handler(struct machine *m, const struct cleave_sregs *s, unsigne
 	return (gate[0] & 0xffff) | (gate[1] & 0xffff0000) | (uint64_t)gate[2] << 32;
 }
 
-void records_anchors(struct json_object *cpu, struct machine *m, const struct cleave_state *st)
+void records_anchors(struct json_object *cpu, struct vcpu *v, const struct cleave_state *st)
 {
 	struct cleave_msrs msrs = { .count = 1, .entries = { { .index = MSR_LSTAR } } };
 	struct json_object *o = doc_object(cpu, "anchors");
@@ -189,12 +189,12 @@ void records_anchors(struct json_object *cpu, struct machine *m, const struct cl
 
 	if (!(st->sregs.efer & EFER_LMA))
 		return;
-	if (cleave_get_msrs(m->vcpu, &msrs) >= 0 && msrs.entries[0].value)
+	if (cleave_get_msrs(v->fd, &msrs) >= 0 && msrs.entries[0].value)
 		doc_hex(o, "lstar", msrs.entries[0].value);
-	address = handler(m, &st->sregs, 13);
+	address = handler(v->m, &st->sregs, 13);
 	if (address)
 		doc_hex(o, "gate_13", address);
-	address = handler(m, &st->sregs, 14);
+	address = handler(v->m, &st->sregs, 14);
 	if (address)
 		doc_hex(o, "gate_14", address);
 }

@@ -47,7 +47,8 @@ static void put_head(FILE *f, struct json_object *doc)
 	if (!strcmp(status, "dead"))
 		render_print(f, "cleave: %s: the guest died\n", name);
 	else if (!strcmp(status, "halted"))
-		render_print(f, "cleave: %s: halted: its CPU waits for an interrupt\n", name);
+		render_print(f, "cleave: %s: halted: %s for an interrupt\n", name,
+			     doc_length(doc, "vcpus") > 1 ? "all its CPUs wait" : "its CPU waits");
 	else
 		render_print(f, "cleave: %s: %s\n", name, status);
 }
@@ -209,18 +210,53 @@ static void put_exits(FILE *f, struct json_object *cpu, size_t exits)
 		put_exit(f, doc_element(cpu, "last_exits", i), names);
 }
 
-void render_report(FILE *f, struct json_object *doc, size_t exits)
+static void put_cpu(FILE *f, struct json_object *cpu, size_t exits)
 {
+	put_code(f, cpu);
+	put_registers(f, cpu);
+	put_exits(f, cpu, exits);
+}
+
+/* A line of each CPU, where it is and in which state. */
+static void put_cpus(FILE *f, struct json_object *doc)
+{
+	struct json_object *cpu;
 	size_t i;
 
-	put_head(f, doc);
-	put_why(f, doc_get_object(doc, "why"));
-	put_guest(f, doc);
 	for (i = 0; i < doc_length(doc, "vcpus"); i++) {
-		struct json_object *cpu = doc_element(doc, "vcpus", i);
-
-		put_code(f, cpu);
-		put_registers(f, cpu);
-		put_exits(f, cpu, exits);
+		cpu = doc_element(doc, "vcpus", i);
+		render_print(f, "  CPU %-9" PRIu64 " %-13s %04" PRIx64 ":%016" PRIx64 "  %12" PRIu64 " exits  %s\n",
+			     doc_get_count(cpu, "id"), text_or(cpu, "mp", "?"), doc_get_hex(cpu, "cs"),
+			     doc_get_hex(cpu, "rip"),
+			     doc_get_count(doc_get_object(cpu, "counters"), "exits"),
+			     text_or(cpu, "symbol", text_or(cpu, "instruction", "?")));
 	}
+}
+
+void render_report(FILE *f, struct json_object *doc, size_t exits, bool all)
+{
+	struct json_object *why = doc_get_object(doc, "why"), *cpu;
+	size_t i, n = doc_length(doc, "vcpus");
+	uint64_t dead = doc_get_count(why, "cpu");
+
+	put_head(f, doc);
+	put_why(f, why);
+	put_guest(f, doc);
+	if (n <= 1) {
+		for (i = 0; i < n; i++)
+			put_cpu(f, doc_element(doc, "vcpus", i), exits);
+		return;
+	}
+	put_cpus(f, doc);
+	for (i = 0; i < n; i++) {
+		cpu = doc_element(doc, "vcpus", i);
+		if (!all && !(why && doc_get_count(cpu, "id") == dead))
+			continue;
+		render_print(f, "CPU %" PRIu64 "%s\n", doc_get_count(cpu, "id"),
+			     why && doc_get_count(cpu, "id") == dead ? ", which died" : "");
+		put_cpu(f, cpu, exits);
+	}
+	if (!all)
+		render_print(f, "  %-13s `cleave explain %s` tells each CPU's registers and last exits\n",
+			     "more", text_or(doc, "name", "NAME"));
 }

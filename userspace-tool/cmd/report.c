@@ -15,6 +15,8 @@
 #define EFER_LMA	(1ULL << 10)
 #define RFLAGS_VM	(1ULL << 17)
 
+#define RECORDS_IN_ALL	8192U	/* in a report, to keep it below 16 MiB */
+
 static const char *mode(const struct cleave_regs *r, const struct cleave_sregs *s)
 {
 	if (!(s->cr0 & CR0_PE))
@@ -140,7 +142,7 @@ static void describe_event(struct json_object *cpu, const char *key, const struc
 		doc_hex(o, "address", e->payload);
 }
 
-static void get_state(struct machine *m, struct cleave_state *st)
+static void get_state(struct vcpu *v, struct cleave_state *st)
 {
 	int ret;
 
@@ -148,23 +150,23 @@ static void get_state(struct machine *m, struct cleave_state *st)
 	do {
 		memset(st, 0, sizeof(*st));
 		st->groups = CLEAVE_REGS | CLEAVE_SREGS | CLEAVE_EVENTS | CLEAVE_MP;
-		ret = cleave_get_state(m->vcpu, st);
+		ret = cleave_get_state(v->fd, st);
 	} while (ret == -EINTR);
 	if (ret < 0) {
 		/* What came with the exit is better than nothing. */
-		st->regs = m->run->regs;
-		st->sregs = m->run->sregs;
+		st->regs = v->run->regs;
+		st->sregs = v->run->sregs;
 	}
 }
 
-static void describe_cpu(struct json_object *doc, struct machine *m, const struct cleave_state *st,
-			 unsigned int exits)
+static struct json_object *describe_cpu(struct vcpu *v, const struct cleave_state *st,
+					unsigned int exits)
 {
 	struct json_object *cpu = json_object_new_object();
 	const char *mp = cleave_mp_name(st->mp.state);
+	struct machine *m = v->m;
 
-	json_object_array_add(doc_array(doc, "vcpus"), cpu);
-	doc_count(cpu, "id", 0);
+	doc_count(cpu, "id", v->id);
 	doc_text(cpu, "mp", mp ? mp : "unknown");
 	doc_text(cpu, "mode", mode(&st->regs, &st->sregs));
 	doc_text(cpu, "paging", paging(&st->sregs));
@@ -176,9 +178,10 @@ static void describe_cpu(struct json_object *doc, struct machine *m, const struc
 	describe_event(cpu, "in_delivery", &st->events.injected);
 	describe_event(cpu, "waiting", &st->events.exception);
 	describe_registers(cpu, &st->regs, &st->sregs);
-	records_anchors(cpu, m, st);
-	counters_describe(doc_object(cpu, "counters"), m->recorder);
-	records_describe(cpu, m, st, exits);
+	records_anchors(cpu, v, st);
+	counters_describe(doc_object(cpu, "counters"), v->recorder);
+	records_describe(cpu, v, st, exits);
+	return cpu;
 }
 
 static struct json_object *describe_guest(struct machine *m, const char *status)
@@ -201,24 +204,51 @@ static struct json_object *describe_guest(struct machine *m, const char *status)
 	return doc;
 }
 
-struct json_object *report_alive(struct machine *m, unsigned int exits)
+struct json_object *report_vcpu(struct vcpu *v, unsigned int exits)
 {
-	struct json_object *doc;
+	unsigned int most = RECORDS_IN_ALL / v->m->cpus;
 	struct cleave_state st;
 
-	get_state(m, &st);
-	doc = describe_guest(m, st.mp.state == CLEAVE_MP_HALTED ? "halted" : "running");
-	describe_cpu(doc, m, &st, exits);
+	get_state(v, &st);
+	return describe_cpu(v, &st, exits < most ? exits : most);
+}
+
+static void add_parts(struct json_object *doc, struct machine *m, struct json_object **part)
+{
+	struct json_object *list = doc_array(doc, "vcpus");
+	uint32_t i;
+
+	for (i = 0; i < m->cpus; i++)
+		json_object_array_add(list, part[i]);
+}
+
+struct json_object *report_alive(struct machine *m, struct json_object **part)
+{
+	const char *status = "halted", *mp;
+	struct json_object *doc;
+	uint32_t i;
+
+	for (i = 0; i < m->cpus; i++) {
+		mp = doc_get_text(part[i], "mp");
+		if (mp && !strcmp(mp, cleave_mp_name(CLEAVE_MP_RUNNABLE)))
+			status = "running";
+	}
+	doc = describe_guest(m, status);
+	add_parts(doc, m, part);
 	return doc;
 }
 
-struct json_object *report_dead(struct machine *m, int error)
+struct json_object *report_dead(struct vcpu *v, int error)
 {
-	struct json_object *doc = describe_guest(m, "dead");
+	struct json_object *doc = describe_guest(v->m, "dead"), *part[CLEAVE_MAX_VCPUS];
 	struct cleave_state st;
+	uint32_t i;
 
-	get_state(m, &st);
-	why_died(doc_object(doc, "why"), m, &st, error);
-	describe_cpu(doc, m, &st, CLEAVE_RECORDS);
+	get_state(v, &st);
+	why_died(doc_object(doc, "why"), v, &st, error);
+	for (i = 0; i < v->m->cpus; i++)
+		part[i] = i == v->id ? describe_cpu(v, &st, CLEAVE_RECORDS) :
+				       report_vcpu(&v->m->vcpu[i], CLEAVE_RECORDS);
+	add_parts(doc, v->m, part);
 	return doc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * What is told of a guest, alive or dead: one document, built here from the
- * vCPU's state and flight recorder, and one text made of it.
+ * vCPUs' states and flight recorders, and one text made of it.
  */
 #ifndef CLEAVE_REPORT_H
 #define CLEAVE_REPORT_H
@@ -13,12 +13,14 @@
 
 #define REPORT_EXITS	16	/* that people see unless they ask for more */
 
-/* ---- report.c: on the thread that runs the vCPU ------------------------------- */
+/* ---- report.c: a vCPU's part is built by its own thread, or when that has ended ----- */
 
-/* Of a guest that lives: it runs, or waits in HLT. exits: newest records, at most. */
-struct json_object *report_alive(struct machine *m, unsigned int exits);
-/* error: what CLEAVE_RUN or the assist returned; 0: run->exit says it all. */
-struct json_object *report_dead(struct machine *m, int error);
+/* exits: newest records, at most; the more CPUs there are, the fewer they are. */
+struct json_object *report_vcpu(struct vcpu *v, unsigned int exits);
+/* Of a guest that lives; takes the parts, by CPU. */
+struct json_object *report_alive(struct machine *m, struct json_object **part);
+/* By v. error: what CLEAVE_RUN or the assist returned; 0: run->exit says it all. */
+struct json_object *report_dead(struct vcpu *v, int error);
 uint64_t report_linear(const struct cleave_segment *seg, uint64_t offset,
 		       const struct cleave_sregs *s);
 /* As cleave_walk() with CLEAVE_WALK_PEEK. */
@@ -26,17 +28,16 @@ int report_walk(struct machine *m, const struct cleave_state *st, uint64_t gva, 
 
 /* ---- records.c: the last exits, decoded, and where a kernel was put --------------- */
 
-void records_describe(struct json_object *cpu, struct machine *m, const struct cleave_state *st,
+void records_describe(struct json_object *cpu, struct vcpu *v, const struct cleave_state *st,
 		      unsigned int max);
 /* Addresses that a kernel's symbols have names for; see symbolize.c. */
-void records_anchors(struct json_object *cpu, struct machine *m, const struct cleave_state *st);
+void records_anchors(struct json_object *cpu, struct vcpu *v, const struct cleave_state *st);
 /* Bytes and text of the instruction at regs->rip. */
 void records_instruction(struct json_object *o, struct machine *m, const struct cleave_regs *regs,
 			 const struct cleave_sregs *sregs);
 
 /* ---- why.c ------------------------------------------------------------------------ */
 
-void why_died(struct json_object *why, struct machine *m, const struct cleave_state *st,
-	      int error);
+void why_died(struct json_object *why, struct vcpu *v, const struct cleave_state *st, int error);
 
 #endif /* CLEAVE_REPORT_H */

@@ -5,7 +5,8 @@
 #include <string.h>
 
 #include "control.h"
-#include "machine.h"
+#include "render.h"
+#include "report.h"
 
 static void help(void)
 {
@@ -16,7 +17,7 @@ static void help(void)
 	       "  -i, --initrd FILE    initial RAM disk (default: none)\n"
 	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
 	       "  -m, --memory SIZE    with K, M, G or T (default: %lluM)\n"
-	       "  -c, --cpus N         CPUs (default and most: 1)\n"
+	       "  -c, --cpus N         CPUs, at most %u (default: 1)\n"
 	       "  -n, --name NAME      for `cleave explain` and `cleave stat` (default: the\n"
 	       "                       kernel's, with a number if a guest has it already)\n"
 	       "  -h, --help           this\n\n"
@@ -24,7 +25,7 @@ static void help(void)
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
 	       "Exit status: 0 the guest powered off or was ended by Ctrl-A x; 1 it could not\n"
 	       "start or the host failed it; 2 wrong usage; 3 it crashed; 4 it asked for a\n"
-	       "reset; 128 + N signal N ended it.\n", ARGS_MEMORY >> 20);
+	       "reset; 128 + N signal N ended it.\n", ARGS_MEMORY >> 20, ARGS_CPUS_MAX);
 }
 
 static int status(struct machine *m)
@@ -48,6 +49,17 @@ static int status(struct machine *m)
 		return STATUS_CRASH;
 	}
 	return STATUS_ERROR;
+}
+
+/* All threads of its vCPUs have ended. */
+static void tell_crash(struct machine *m)
+{
+	struct json_object *doc = report_dead(m->dead, m->dead_error);
+
+	console_newline(m);
+	render_report(stderr, doc, REPORT_EXITS, false);
+	control_died(m, doc);
+	json_object_put(doc);
 }
 
 int cmd_run(int argc, char **argv)
@@ -76,11 +88,15 @@ int cmd_run(int argc, char **argv)
 	if (!ret) {
 		control_start(&m);
 		if (console_interactive())
-			complain("%s: %" PRIu64 " MiB, %u CPU; Ctrl-A x ends it, Ctrl-A h helps",
-				 args.name, args.memory >> 20, args.cpus);
-		vcpu_loop(&m);
+			complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
+				 args.name, args.memory >> 20, args.cpus, args.cpus == 1 ? "" : "s");
+		ret = vcpus_start(&m);
 	}
+	if (!ret)
+		vcpus_wait(&m);
 	console_stop(&m);
+	if (!ret && atomic_load(&m.outcome) == M_CRASH)
+		tell_crash(&m);
 	control_stop(&m);
 	ret = ret ? STATUS_ERROR : status(&m);
 	machine_destroy(&m);

@@ -120,6 +120,21 @@ static void put_counters(FILE *f, struct json_object *o)
 	put_part(f, o, "events injected", "events_injected", "injected");
 }
 
+/* One line. */
+static void put_cpu(FILE *f, struct json_object *cpu)
+{
+	static const char *const total[] = { "exits", "exits_to_user", "events_injected" };
+	struct json_object *rates = doc_get_object(cpu, "rates");
+	char text[32];
+	size_t i;
+
+	render_print(f, "  CPU %-4" PRIu64, doc_get_count(cpu, "id"));
+	for (i = 0; i < ARRAY_SIZE(total); i++)
+		render_print(f, " %16" PRIu64 " %14s", doc_get_count(cpu, total[i]),
+			     rate(rates, total[i], text));
+	fputc('\n', f);
+}
+
 static void put_text(FILE *f, struct json_object *doc)
 {
 	size_t i, n = doc_length(doc, "vcpus");
@@ -127,12 +142,13 @@ static void put_text(FILE *f, struct json_object *doc)
 	render_print(f, "%s, pid %" PRIu64 ", %zu CPU%s\n", doc_get_text(doc, "name"),
 		     doc_get_count(doc, "pid"), n, n == 1 ? "" : "s");
 	put_counters(f, doc_get_object(doc, "vm"));
-	for (i = 0; n > 1 && i < n; i++) {
-		struct json_object *cpu = doc_element(doc, "vcpus", i);
-
-		render_print(f, "CPU %" PRIu64 "\n", doc_get_count(cpu, "id"));
-		put_counters(f, cpu);
-	}
+	if (n <= 1)
+		return;
+	/* By kind they are in the JSON. */
+	render_print(f, "  %-8s %16s %14s %16s %14s %16s %14s\n", "", "exits", "", "to user space", "",
+		     "events injected", "");
+	for (i = 0; i < n; i++)
+		put_cpu(f, doc_element(doc, "vcpus", i));
 }
 
 /* ---- the command ---------------------------------------------------------------------- */

@@ -58,14 +58,14 @@ static void why_access(struct json_object *why, uint64_t gpa, uint32_t flags)
 }
 
 /* An instruction that user space was to carry out and could not. */
-static void why_assist(struct json_object *why, struct machine *m, int error)
+static void why_assist(struct json_object *why, struct vcpu *v, int error)
 {
-	const struct cleave_run *run = m->run;
+	const struct cleave_run *run = v->run;
 
 	doc_print(why, "what", "%s: %s", error == -EOPNOTSUPP ?
 		  "an instruction at a device that this tool does not know" :
 		  "an instruction at a device could not be carried out",
-		  m->assist.text[0] ? m->assist.text : strerror(-error));
+		  v->assist.text[0] ? v->assist.text : strerror(-error));
 	if (run->exit != CLEAVE_EXIT_MMIO)
 		return;
 	why_access(why, run->mmio.gpa, run->mmio.flags);
@@ -101,14 +101,14 @@ static void why_fault(struct json_object *why, const struct cleave_run *run)
 	hint(why, text);
 }
 
-static void why_exit(struct json_object *why, struct machine *m, const struct cleave_state *st)
+static void why_exit(struct json_object *why, struct vcpu *v, const struct cleave_state *st)
 {
-	const struct cleave_run *run = m->run;
+	const struct cleave_run *run = v->run;
 
 	switch (run->exit) {
 	case CLEAVE_EXIT_SHUTDOWN:
 		doc_text(why, "what", "triple fault: the CPU could not deliver an exception and shut down");
-		hint_shutdown(why, m, st);
+		hint_shutdown(why, v->m, st);
 		return;
 	case CLEAVE_EXIT_HLT:
 		doc_text(why, "what", "HLT left the module, which should wait itself");
@@ -131,9 +131,9 @@ static void why_exit(struct json_object *why, struct machine *m, const struct cl
 	doc_text(why, "what", "an exit that nobody asked for");
 }
 
-void why_died(struct json_object *why, struct machine *m, const struct cleave_state *st, int error)
+void why_died(struct json_object *why, struct vcpu *v, const struct cleave_state *st, int error)
 {
-	const struct cleave_run *run = m->run;
+	const struct cleave_run *run = v->run;
 	const char *name = cleave_exit_name(run->exit);
 	struct json_object *exit;
 
@@ -141,9 +141,10 @@ void why_died(struct json_object *why, struct machine *m, const struct cleave_st
 		doc_print(why, "what", "CLEAVE_RUN failed: %s; `dmesg | grep cleave` may tell more",
 			  strerror(-error));
 	else if (error < 0)
-		why_assist(why, m, error);
+		why_assist(why, v, error);
 	else
-		why_exit(why, m, st);
+		why_exit(why, v, st);
+	doc_count(why, "cpu", v->id);
 	exit = doc_object(why, "exit");
 	doc_text(exit, "name", name ? name : "unknown");
 	doc_hex(exit, "reason", run->raw_reason);
