@@ -150,6 +150,7 @@ struct clv_vcpu {
 	u64 tlb_gen;			/* v: of the last flush done */
 	atomic_t nmi_queued;		/* a */
 	struct rcuwait wait;		/* who sleeps in HLT */
+	u32 poll_ns;			/* v: how long HLT looks before it does */
 	struct clv_s2_cache s2_cache;	/* v: table pages for a fault */
 
 	/* parts */

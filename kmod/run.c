@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: CLEAVE_RUN, the loop around the guest. One way in, one way out. */
 #include <linux/rcuwait.h>
+#include <linux/sched/stat.h>
 #include <linux/sched/signal.h>
 #include <linux/smp.h>
 #include <linux/vtime.h>
@@ -147,6 +148,44 @@ static enum clv_next handle(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	return next;
 }
 
+/* A look for what ends HLT, before sleep: the first one, and the longest. */
+#define POLL_MIN_NS	10000U
+#define POLL_MAX_NS	200000U
+
+/* While nobody else wants the CPU: an interrupt that comes soon is cheaper met than woken for. */
+static void poll(struct clv_vcpu *vcpu, u64 start)
+{
+	while (!READ_ONCE(vcpu->requests) && !READ_ONCE(vcpu->vm->dead) &&
+	       single_task_running() && !need_resched() && !signal_pending(current) &&
+	       ktime_get_ns() - start < vcpu->poll_ns)
+		cpu_relax();
+}
+
+/*
+ * Until there is a request; 0 or -EINTR. A HLT that a longer look would have spared the sleep
+ * makes the next look longer, one that lasts makes it shorter, down to none.
+ */
+static int wait_for_request(struct clv_vcpu *vcpu)
+{
+	bool halted = vcpu->mp_state == CLEAVE_MP_HALTED;
+	u64 start = halted ? ktime_get_ns() : 0, took;
+	int ret;
+
+	if (halted && vcpu->poll_ns)
+		poll(vcpu, start);
+	ret = rcuwait_wait_event(&vcpu->wait,
+				 READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
+				 TASK_INTERRUPTIBLE);
+	if (!halted || ret)
+		return ret;
+	took = ktime_get_ns() - start;
+	if (took > POLL_MAX_NS)
+		vcpu->poll_ns = vcpu->poll_ns > POLL_MIN_NS ? vcpu->poll_ns / 2 : 0;
+	else if (took > vcpu->poll_ns)
+		vcpu->poll_ns = clamp(vcpu->poll_ns * 2, POLL_MIN_NS, POLL_MAX_NS);
+	return 0;
+}
+
 enum { READY_USER, READY_ENTER, READY_AGAIN };	/* or -errno */
 
 /* Is the vCPU to be entered, or the run page filled? Sleeps where it is neither. */
@@ -188,9 +227,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 	}
 	if (vcpu->mp_state == CLEAVE_MP_RUNNABLE)
 		return READY_ENTER;
-	ret = rcuwait_wait_event(&vcpu->wait,
-				 READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
-				 TASK_INTERRUPTIBLE);
+	ret = wait_for_request(vcpu);
 	return ret ? ret : READY_AGAIN;
 }
 
