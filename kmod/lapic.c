@@ -237,7 +237,7 @@ static int deliver(struct clv_vcpu *vcpu, u32 icr)
  */
 static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 dest)
 {
-	u32 i, n = READ_ONCE(vm->nr_vcpus);
+	u32 i, n = READ_ONCE(vm->nr_vcpus), first = 0;
 	struct clv_vcpu *vcpu, *best = NULL;
 	int taken = 0;
 
@@ -246,8 +246,13 @@ static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 
 		vcpu = clv_vcpu_by_id(vm, dest);
 		return vcpu ? deliver(vcpu, icr) : 0;
 	}
+	/* Linux' choice in x2APIC mode: some of a cluster. Small ones may be an xAPIC's, too. */
+	if (!(icr & APIC_DEST_ALLBUT) && dest > 0xff && dest != U32_MAX) {
+		first = dest >> 16 << 4;
+		n = clamp_t(s32, n - first, 0, 16);
+	}
 	for (i = 0; i < n; i++) {
-		vcpu = clv_vcpu_by_id(vm, ((icr & APIC_VECTOR_MASK) + i) % n);
+		vcpu = clv_vcpu_by_id(vm, first + ((icr & APIC_VECTOR_MASK) + i) % n);
 		if (!vcpu || !matches(vcpu, src, icr, dest))
 			continue;
 		if ((icr & APIC_DM_FIXED_MASK) != APIC_DM_LOWEST)
