@@ -277,7 +277,7 @@ static void *input_thread(void *arg)
 		pthread_mutex_unlock(&m->lock);
 		input_wait(m, &in, until);
 	}
-	/* A kick may come just before the write that it should end: once more. */
+	/* See machine_end(). */
 	while (atomic_load(&m->vcpus_left)) {
 		machine_kick(m);
 		nanosleep(&pause, NULL);
@@ -323,14 +323,11 @@ int console_start(struct machine *m)
 
 void console_stop(struct machine *m)
 {
-	uint64_t one = 1;
-
 	console_restore();
 	/* Its thread sees that the machine has ended, once it has. */
 	if (!m->io_started || atomic_load(&m->outcome) == M_RUNS)
 		return;
-	while (write(m->wake, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	machine_wake(m);
 	pthread_join(m->io_thread, NULL);
 	m->io_started = false;
 }

@@ -41,14 +41,24 @@ void machine_kick(struct machine *m)
 	pthread_mutex_unlock(&m->kick_lock);
 }
 
+void machine_wake(struct machine *m)
+{
+	uint64_t one = 1;
+
+	while (write(m->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
 bool machine_end(struct machine *m, enum outcome why)
 {
 	int running = M_RUNS;
-	bool first = atomic_compare_exchange_strong(&m->outcome, &running, why);
 
-	if (first)
-		machine_kick(m);
-	return first;
+	if (!atomic_compare_exchange_strong(&m->outcome, &running, why))
+		return false;
+	machine_kick(m);
+	/* A kick may come just before the write that it should end: that thread repeats it. */
+	machine_wake(m);
+	return true;
 }
 
 /* ---- devices ---------------------------------------------------------------- */
@@ -94,14 +104,11 @@ void machine_tick(struct machine *m)
 
 void machine_recheck(struct machine *m)
 {
-	uint64_t one = 1;
-
 	if (machine_deadline(m) >= m->sleeps_until && !(m->starved && uart_room(&m->uart)))
 		return;
 	m->sleeps_until = 0;
 	m->starved = false;
-	while (write(m->wake, &one, sizeof(one)) < 0 && errno == EINTR)
-		;
+	machine_wake(m);
 }
 
 static void machine_wire(struct machine *m)

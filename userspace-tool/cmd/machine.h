@@ -103,6 +103,7 @@ void machine_destroy(struct machine *m);
 bool machine_end(struct machine *m, enum outcome why);
 /* Brings the vCPU threads out of CLEAVE_RUN, and out of a write that hangs. */
 void machine_kick(struct machine *m);
+void machine_wake(struct machine *m);			/* the I/O thread looks again */
 uint64_t machine_deadline(struct machine *m);		/* lock held */
 void machine_tick(struct machine *m);			/* lock held */
 /* After devices changed: does the I/O thread sleep too long? lock held */
