@@ -30,7 +30,9 @@ FIXTURE(ipi) {
 	struct cleave_state st;
 };
 
-/* Writes the ICR with RDX:RSI, again and again. */
+/* Writes the ICR with RDX:RSI, again and again; an NMI to the sender itself is counted. */
+#define NMIS		VM_DATA(&self->vm, uint64_t, 0x100)
+GUEST(took_nmi, 64, "incq " S(GPA_DATA) "+0x100\n\tiretq\n\t");
 GUEST(sender, 64, "1:\tmov $0x830, %ecx\n\tmov %esi, %eax\n\twrmsr\n\t" G_DONE "jmp 1b\n\t");
 
 FIXTURE_SETUP(ipi)
@@ -38,6 +40,8 @@ FIXTURE_SETUP(ipi)
 	vm_create(&self->vm, RAM_SIZE, 0);
 	vm_tables(&self->vm);
 	GUEST_LOAD(&self->vm, GPA_CODE, sender);
+	GUEST_LOAD(&self->vm, GPA_HANDLER + 0xc00, took_nmi);
+	vm_gate(&self->vm, 2, GPA_HANDLER + 0xc00, 0, 0);
 	for (int i = 0; i < N; i++) {
 		vcpu_create(&self->vm, &self->v[i], i);
 		vcpu_x2apic(&self->v[i]);
@@ -51,7 +55,7 @@ FIXTURE_TEARDOWN(ipi)
 	vm_destroy(&self->vm);
 }
 
-static void start(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t low)
+static void send(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t low)
 {
 	struct vcpu *v = &self->v[from];
 	struct cleave_regs regs;
@@ -64,12 +68,7 @@ static void start(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t low
 	regs.rsi = low;
 	regs.rdx = dest;
 	regs_set(v, &regs);
-}
-
-static void send(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t low)
-{
-	start(self, from, dest, low);
-	vcpu_run_done(&self->v[from]);
+	vcpu_run_done(v);
 }
 
 /* Who has the vector requested, as a mask; it is cleared. */
@@ -89,18 +88,17 @@ static uint64_t who(FIXTURE_DATA(ipi) *self, uint8_t vector)
 	return mask;
 }
 
-/* Who has an NMI pending, or has taken it; it is cleared. */
+/* Who has an NMI pending; it is cleared. */
 static uint64_t who_nmi(FIXTURE_DATA(ipi) *self)
 {
 	uint64_t mask = 0;
 
 	for (int i = 0; i < N; i++) {
 		state_get(&self->v[i], CLEAVE_EVENTS, &self->st);
-		if (!self->st.events.nmi_pending && !self->st.events.nmi_masked)
+		if (!self->st.events.nmi_pending)
 			continue;
 		mask |= 1ULL << i;
 		self->st.events.nmi_pending = 0;
-		self->st.events.nmi_masked = 0;
 		state_must_set(&self->v[i], CLEAVE_EVENTS, &self->st);
 	}
 	return mask;
@@ -114,10 +112,11 @@ static uint64_t fixed(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t
 
 static uint64_t nmi(FIXTURE_DATA(ipi) *self, int from, uint32_t dest, uint32_t how)
 {
-	start(self, from, dest, how | NMI);
+	uint64_t before = *NMIS;
+
+	send(self, from, dest, how | NMI);
 	/* Whoever sends one to itself has it before it is done. */
-	vcpu_run_exit(&self->v[from], CLEAVE_EXIT_IO);
-	return who_nmi(self);
+	return who_nmi(self) | (*NMIS - before) << from;
 }
 
 TEST_F(ipi, physical)
