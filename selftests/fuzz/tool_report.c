@@ -84,7 +84,7 @@ static void with_report(const uint8_t *data, size_t len, const struct cleave_sym
 		symbolize(doc, symbols, "vmlinux", NULL);
 	f = open_memstream(&text, &room);
 	PROMISE(f);
-	render_report(f, doc, 5, size & 2);
+	render_report(f, doc, 5, len & 2);
 	PROMISE(!fclose(f));
 	for (size_t i = 0; i < room; i++)
 		PROMISE(text[i] == '\n' || (text[i] >= ' ' && text[i] <= '~'));
