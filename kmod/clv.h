@@ -4,7 +4,7 @@
  * that its files offer one another.
  *
  * Locks, outermost first: cpus_read_lock -> host lock -> vm->lock ->
- * vcpu->mutex -> vm->s2.lock -> clv_mm's lock. Legend of the fields:
+ * vcpu->mutex -> vm->s2.lock -> clv_mm's lock; vm->clock.lock alone. Legend of the fields:
  *   c  constant once the object can be reached
  *   h  host lock (host.c)
  *   l  vm->lock
@@ -61,6 +61,11 @@ struct clv_vm {
 	bool dead;			/* a: the mm is gone */
 
 	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */
+	struct clv_clock {		/* pv.c: its lock, but for mul and shift, c */
+		raw_spinlock_t lock;
+		u32 mul, shift;		/* ns = (TSC << shift) * mul >> 32 */
+		u64 tsc, ns, raw;	/* the guest's clock was ns at that TSC and host clock */
+	} clock;
 	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 };
@@ -94,6 +99,7 @@ struct clv_vm {
 #define CLV_REQ_SIPI	2		/* SIPI came, vector in sipi_vector */
 #define CLV_REQ_NMI	3		/* an NMI came: move nmi_queued to events */
 #define CLV_REQ_EVENT	4		/* the local APIC may have something new */
+#define CLV_REQ_CLOCK	5		/* vm->clock is new */
 
 /* What the next CLEAVE_RUN has to complete first. */
 enum clv_pending {
@@ -155,6 +161,17 @@ struct clv_vcpu {
 
 	/* parts */
 	struct clv_lapic *lapic;	/* c */
+	struct clv_pv {			/* v: pv.c */
+		u64 wall_clock, clock, steal, eoi, poll;	/* the MSRs */
+		bool clock_due, steal_due;	/* to be written before the next entry */
+		bool eoi_armed;			/* the guest may have cleared the byte */
+		bool kicked;			/* a: by a hypercall; ends HLT */
+		int clock_cpu;			/* where alone the clock is right, or -1 */
+		unsigned long clock_jiffies;	/* when it was written */
+		u64 run_delay;			/* of this task, counted as stolen until here: */
+		const struct task_struct *delayed;
+	} pv;
+	struct task_struct *runner;	/* a: in CLEAVE_RUN, or NULL; see clv_pv_hypercall() */
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
@@ -168,6 +185,7 @@ struct clv_vcpu {
 		u8 linear_bits;		/* 48, or 57 with LA57 */
 		bool x2apic, tsc_deadline, rdtscp, tsc_aux, tsc_adjust, mce, mtrr;
 		bool spec_ctrl, ibpb, flush_l1d, arch_caps, amd, invpcid;
+		bool pv_clock, pv_steal, pv_eoi, pv_unhalt, pv_ipi, pv_poll, pv_yield;
 	} caps;
 	bool has_run;			/* v: entered at least once */
 };
@@ -311,6 +329,7 @@ int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);
 void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void clv_events_take_nmis(struct clv_vcpu *vcpu);
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if any: 0 */
+void clv_events_choose(struct clv_vcpu *vcpu);	/* what goes in at the next entry */
 void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks for a window */
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
@@ -331,6 +350,9 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args);	/* l he
 int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva);
 /* Reads within a page of guest memory; 0, -EFAULT (host), -ENOENT (no slot). May sleep. */
 int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
+/* Writes, by the owner; -EROFS (slot), too. May sleep; nothing is written once a slot has gone. */
+int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
+int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val);	/* the same of a byte, atomically */
 
 /* lapic.c */
 int clv_lapic_create(struct clv_vcpu *vcpu);
@@ -350,11 +372,25 @@ int clv_lapic_base_set(struct clv_vcpu *vcpu, u64 base, bool host);
 int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val);
 int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
+int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr);	/* 1 if it was taken; any context */
+bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu);	/* would change nothing but ISR */
+void clv_lapic_eoi(struct clv_vcpu *vcpu);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
 int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi);	/* any context */
 void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *l);
 int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
+
+/* pv.c: KVM's paravirtual interface; v held */
+void clv_pv_vm_create(struct clv_vm *vm);
+void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta);	/* adds it to vm->tsc_offset */
+void clv_pv_reset(struct clv_vcpu *vcpu);
+int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set);	/* CLEAVE_MSR_CLOCK; 0 */
+void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host);	/* any; its field has it */
+bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result);
+void clv_pv_enter(struct clv_vcpu *vcpu);
+void clv_pv_leave(struct clv_vcpu *vcpu);	/* if pv.eoi_armed */
+void clv_pv_preempted(struct clv_vcpu *vcpu);
 
 /* fpu.c, cpuid.c, msr.c */
 u64 clv_fpu_xcr0(void);				/* what a guest may set */
@@ -377,7 +413,9 @@ int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
 void clv_msr_reset(struct clv_vcpu *vcpu);	/* to the values of power-on */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
-u64 clv_guest_tsc(const struct clv_vcpu *vcpu);	/* the one place where time enters a guest */
+/* The one place where time enters a guest; the VM's is before IA32_TSC_ADJUST. */
+u64 clv_vm_tsc(const struct clv_vm *vm);
+u64 clv_guest_tsc(const struct clv_vcpu *vcpu);
 
 /* Guest TSC - host TSC. */
 static inline u64 clv_tsc_offset(const struct clv_vcpu *vcpu)

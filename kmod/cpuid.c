@@ -3,6 +3,7 @@
  * cleave: CPUID. What host and module offer, what of it user space may give a
  * guest, and the answer at an exit.
  */
+#include <linux/kvm_para.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr-index.h>
@@ -17,6 +18,13 @@ enum { EAX, EBX, ECX, EDX };
 #define XFEATURES	8		/* XCR0 bits 0 to 7: no more is offered */
 #define SUBLEAF		CLEAVE_CPUID_SUBLEAF
 #define HASH_SIZE	64
+#define KVMK		0x4b4d564bU
+#define VMKV		0x564b4d56U
+#define PV_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) | \
+			 BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) | \
+			 BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_POLL_CONTROL) | \
+			 BIT(KVM_FEATURE_PV_SCHED_YIELD) | (IS_ENABLED(CONFIG_SCHED_INFO) ? \
+			 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_PV_TLB_FLUSH) : 0))
 #define AMD_ALIASES	0x0183f3ffU	/* of leaf 1 EDX in 0x80000001 EDX, APM vol. 3 E.4.2 */
 
 struct clv_cpuid_table {
@@ -73,6 +81,10 @@ static const struct word words[] = {
 	{ 0xd, 0, EBX, -1, .any = ~0U }, { 0xd, 0, ECX, -1, .any = ~0U },
 	{ 0xd, 1, EBX, -1, .any = ~0U },
 	{ 0xd, 1, EAX, CPUID_D_1_EAX, F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1) },
+	/* "KVMKVMKVM", and what pv.c does. */
+	{ 0x40000000, 0, EAX, -1, .always = 0x40000001 }, { 0x40000000, 0, EBX, -1, .always = KVMK },
+	{ 0x40000000, 0, ECX, -1, .always = VMKV }, { 0x40000000, 0, EDX, -1, .always = 'M' },
+	{ 0x40000001, 0, EAX, -1, .always = PV_FEATURES },
 	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX, F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) |
 	  F(3DNOWPREFETCH) | F(XOP) | F(FMA4) | F(TBM) | F(TOPOEXT),
 	  .any = F(CMP_LEGACY) },
@@ -109,7 +121,8 @@ static const struct leaf {
 	{ 0xb, 0xb, 2, true, 0, ABCD },
 	{ 0xd, 0xd, 2, true },
 	{ 0x1f, 0x1f, 0, true, 0, ABCD },
-	{ 0x40000000, 0x400000ff, 0, false, 0, ABCD },
+	{ 0x40000000, 0x40000001, 1, false, 0, ABCD },
+	{ 0x40000002, 0x400000ff, 0, false, 0, ABCD },
 	{ 0x80000000, 0x80000000, 1, false, 0, ABCD },
 	{ 0x80000001, 0x80000001, 1, false, AB, AB },
 	{ 0x80000002, 0x80000006, 1, false, ABCD, ABCD },
@@ -289,6 +302,7 @@ static const struct {
 static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 {
 	const u32 vendor = value(t, 0x0, 0, EBX);
+	u32 pv = 0;
 	int i;
 
 	memset(c, 0, sizeof(*c));
@@ -318,6 +332,16 @@ static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 	c->flush_l1d = has(t, X86_FEATURE_FLUSH_L1D);
 	c->invpcid = has(t, X86_FEATURE_INVPCID);
 	c->arch_caps = has(t, X86_FEATURE_ARCH_CAPABILITIES);
+	if (value(t, 0x40000000, 0, EBX) == KVMK && value(t, 0x40000000, 0, ECX) == VMKV &&
+	    value(t, 0x40000000, 0, EDX) == 'M')
+		pv = value(t, 0x40000001, 0, EAX) & PV_FEATURES;
+	c->pv_clock = pv & BIT(KVM_FEATURE_CLOCKSOURCE2);
+	c->pv_steal = pv & BIT(KVM_FEATURE_STEAL_TIME);
+	c->pv_eoi = pv & BIT(KVM_FEATURE_PV_EOI);
+	c->pv_unhalt = pv & BIT(KVM_FEATURE_PV_UNHALT);
+	c->pv_ipi = pv & BIT(KVM_FEATURE_PV_SEND_IPI);
+	c->pv_poll = pv & BIT(KVM_FEATURE_POLL_CONTROL);
+	c->pv_yield = pv & BIT(KVM_FEATURE_PV_SCHED_YIELD);
 	c->amd = vendor == 0x68747541 || vendor == 0x6f677948;	/* "Auth", "Hygo" */
 }
 

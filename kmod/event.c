@@ -145,14 +145,17 @@ static void choose(struct clv_vcpu *vcpu)
  * vcpu->events.injected stays set until an exit shows that it was delivered, so an
  * entry that is called off just injects it again.
  */
-void clv_events_deliver(struct clv_vcpu *vcpu)
+void clv_events_choose(struct clv_vcpu *vcpu)
 {
-	struct cleave_event ev;
-	u32 windows = 0;
-
 	if (vcpu->events.injected.type == CLEAVE_EVENT_NONE)
 		choose(vcpu);
-	ev = vcpu->events.injected;
+}
+
+void clv_events_deliver(struct clv_vcpu *vcpu)
+{
+	struct cleave_event ev = vcpu->events.injected;
+	u32 windows = 0;
+
 	/*
 	 * With an error code exactly if the exception has one, and never in real mode
 	 * (SDM vol. 3C 27.2.1.3): the mode may have changed since it was queued.
@@ -183,7 +186,8 @@ void clv_events_take_nmis(struct clv_vcpu *vcpu)
 
 bool clv_has_wake_event(struct clv_vcpu *vcpu)
 {
-	return vcpu->events.injected.type || vcpu->events.exception.type || ready_event(vcpu);
+	return vcpu->events.injected.type || vcpu->events.exception.type || ready_event(vcpu) ||
+	       READ_ONCE(vcpu->pv.kicked);
 }
 
 /*

@@ -153,19 +153,24 @@ static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, 
 /* Number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX, as on KVM. */
 static enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
-	struct cleave_run *run = vcpu->run;
-	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U;
+	struct cleave_regs *r = &vcpu->regs;
+	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U, nr = r->rax & mask, result;
+	u64 args[] = { r->rbx & mask, r->rcx & mask, r->rdx & mask, r->rsi & mask };
+	bool user = vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL;
 
 	skip(vcpu, exit->next_rip);
-	if (clv_cpl(vcpu) || !(vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL)) {
-		vcpu->regs.rax = (clv_cpl(vcpu) ? -KVM_EPERM : -KVM_ENOSYS) & mask;
+	if (clv_cpl(vcpu))
+		result = -KVM_EPERM;
+	else if (!clv_pv_hypercall(vcpu, nr, args, &result))
+		result = -KVM_ENOSYS;
+	else
+		user = false;
+	if (clv_cpl(vcpu) || !user) {
+		r->rax = result & mask;
 		return CLV_RESUME;
 	}
-	run->hypercall.nr = vcpu->regs.rax & mask;
-	run->hypercall.args[0] = vcpu->regs.rbx & mask;
-	run->hypercall.args[1] = vcpu->regs.rcx & mask;
-	run->hypercall.args[2] = vcpu->regs.rdx & mask;
-	run->hypercall.args[3] = vcpu->regs.rsi & mask;
+	vcpu->run->hypercall.nr = nr;
+	memcpy(vcpu->run->hypercall.args, args, sizeof(args));
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_HYPERCALL, exit);
 }
 

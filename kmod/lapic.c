@@ -158,8 +158,9 @@ void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector)
 	set_bit(vector, bits(vcpu->lapic, APIC_ISR));
 }
 
-static void eoi(struct clv_lapic *l)
+void clv_lapic_eoi(struct clv_vcpu *vcpu)
 {
+	struct clv_lapic *l = vcpu->lapic;
 	int vector = highest(bits(l, APIC_ISR));
 
 	if (vector < 0)
@@ -167,6 +168,15 @@ static void eoi(struct clv_lapic *l)
 	clear_bit(vector, bits(l, APIC_ISR));
 	if (test_bit(vector, bits(l, APIC_TMR)))
 		__set_bit(vector, l->eoi);
+}
+
+/* One interrupt in service, edge-triggered, and none that waits for its end. */
+bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu)
+{
+	struct clv_lapic *l = vcpu->lapic;
+	int vector = highest(bits(l, APIC_ISR));
+
+	return vector >= 0 && !test_bit(vector, bits(l, APIC_TMR)) && highest(bits(l, APIC_IRR)) < 0;
 }
 
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu)
@@ -204,8 +214,8 @@ static bool matches(const struct clv_vcpu *vcpu, const struct clv_vcpu *src, u32
 	return reg(l, APIC_DFR) == APIC_DFR_CLUSTER && dest >> 4 == ldr >> 4 && (dest & ldr & 0xf);
 }
 
-/* 1 if it was taken. SMI, remote read and ExtINT have nobody here to take them. */
-static int deliver(struct clv_vcpu *vcpu, u32 icr)
+/* SMI, remote read and ExtINT have nobody here to take them. */
+int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr)
 {
 	switch (icr & APIC_DM_FIXED_MASK) {
 	case APIC_DM_FIXED:
@@ -244,7 +254,7 @@ static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 
 	/* Most messages: to one APIC by its id, which is the vCPU's. */
 	if (!(icr & (APIC_DEST_ALLBUT | APIC_DEST_LOGICAL)) && dest < 0xff) {
 		vcpu = clv_vcpu_by_id(vm, dest);
-		return vcpu ? deliver(vcpu, icr) : 0;
+		return vcpu ? clv_lapic_deliver(vcpu, icr) : 0;
 	}
 	/* Linux' choice in x2APIC mode: some of a cluster. Small ones may be an xAPIC's, too. */
 	if (!(icr & APIC_DEST_ALLBUT) && dest > 0xff && dest != U32_MAX) {
@@ -256,11 +266,11 @@ static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 
 		if (!vcpu || !matches(vcpu, src, icr, dest))
 			continue;
 		if ((icr & APIC_DM_FIXED_MASK) != APIC_DM_LOWEST)
-			taken += deliver(vcpu, icr);
+			taken += clv_lapic_deliver(vcpu, icr);
 		else if (takes_fixed(vcpu->lapic) && (!best || ppr(vcpu->lapic) < ppr(best->lapic)))
 			best = vcpu;
 	}
-	return best ? deliver(best, icr) : taken;
+	return best ? clv_lapic_deliver(best, icr) : taken;
 }
 
 /*
@@ -521,7 +531,7 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 		val |= APIC_LVT_MASKED;
 	switch (off) {
 	case APIC_EOI:
-		eoi(l);
+		clv_lapic_eoi(vcpu);
 		break;
 	case APIC_SPIV:
 		reg_put(l, off, val);

@@ -443,12 +443,22 @@ unlock:
 	return -EAGAIN;
 }
 
+/* As the owner's own access would. */
+static int host_fault(struct mm_struct *mm, unsigned long hva, bool write)
+{
+	bool unlocked = false;
+	int ret;
+
+	if (mmap_read_lock_killable(mm))
+		return -EINTR;
+	ret = fixup_user_fault(mm, hva, write ? FAULT_FLAG_WRITE : 0, &unlocked);
+	mmap_read_unlock(mm);
+	return ret;
+}
+
 int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva)
 {
-	u32 flags = access & CLV_S2_W ? FAULT_FLAG_WRITE : 0;
-	struct mm_struct *mm = vcpu->vm->mm;
 	u64 gfn = gpa >> PAGE_SHIFT;
-	bool unlocked = false;
 	int ret;
 
 	*hva = 0;
@@ -457,11 +467,7 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 		return ret;
 	ret = fault_try(vcpu, gfn, access, true, hva);
 	if (ret == -ENXIO) {
-		/* As the owner's own access would. */
-		if (mmap_read_lock_killable(mm))
-			return -EAGAIN;
-		ret = fixup_user_fault(mm, *hva, flags, &unlocked);
-		mmap_read_unlock(mm);
+		ret = host_fault(vcpu->vm->mm, *hva, access & CLV_S2_W);
 		/* The page is new to the host, and its neighbours are: not worth a look. */
 		if (!ret)
 			ret = fault_try(vcpu, gfn, access, false, hva);
@@ -482,6 +488,67 @@ int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
 	if (!slot)
 		return -ENOENT;
 	return copy_from_user(buf, (void __user *)hva, len) ? -EFAULT : 0;
+}
+
+/* XCHG, as it cannot be kept from coming to an end as CMPXCHG can. Faults are not handled. */
+static int user_xchg(u8 __user *p, u8 *val)
+{
+	int ret = -EFAULT;
+
+	if (!user_access_begin(p, sizeof(*p)))
+		return -EFAULT;
+	asm volatile("1:\txchgb %b0, %2\n\txor %1, %1\n2:\n" _ASM_EXTABLE_UA(1b, 2b)
+		     : "+q" (*val), "+r" (ret), "+m" (*(__force u8 *)p));
+	user_access_end();
+	return ret;
+}
+
+/*
+ * The one place where the module changes guest memory, a page at most; xchg: a byte, whose old
+ * value comes back in buf. Under s2.lock, so that nothing is written where no slot is any more;
+ * hence without page faults, which are done in between. The owner may take the page away again and
+ * again: that is its own loss.
+ */
+static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
+{
+	const struct clv_slot *slot;
+	int ret, tries = 3;
+
+	do {
+		unsigned long hva = 0;
+
+		ret = -ENOENT;
+		read_lock(&vm->s2.lock);
+		slot = slot_find(vm, gpa >> PAGE_SHIFT);
+		if (slot) {
+			ret = -EROFS;
+			hva = slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
+		}
+		if (slot && !(slot->flags & CLEAVE_SLOT_READONLY)) {
+			pagefault_disable();
+			ret = xchg ? user_xchg((u8 __user *)hva, buf) :
+				     copy_to_user_nofault((void __user *)hva, buf, len);
+			pagefault_enable();
+		}
+		read_unlock(&vm->s2.lock);
+		if (ret != -EFAULT || !tries--)
+			return ret;
+		ret = host_fault(vm->mm, hva, true);
+	} while (!ret);
+	return ret;
+}
+
+int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
+{
+	u32 first = min_t(u32, len, PAGE_SIZE - offset_in_page(gpa));
+	int ret = change(vm, gpa, buf, first, false);
+
+	return ret || first == len ? ret : change(vm, gpa + first, buf + first, len - first, false);
+}
+
+int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val)
+{
+	return change(vm, gpa, val, sizeof(*val), true);
 }
 
 int clv_mem_vm_create(struct clv_vm *vm)

@@ -3,6 +3,7 @@
  * cleave: the MSRs a guest may read and write. An allow-list: no value of a
  * guest reaches an MSR of the host but the commands of write_command().
  */
+#include <linux/kvm_para.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
@@ -49,6 +50,12 @@ static const struct reg {
 	{ MSR_IA32_MCG_CAP, 1, 0, CAP(mce) },
 	{ MSR_IA32_ARCH_CAPABILITIES, 1, FIELD(arch_caps), CAP(arch_caps), .host = ~0ULL },
 
+	{ MSR_KVM_WALL_CLOCK_NEW, 1, FIELD(pv.wall_clock), CAP(pv_clock), .guest = ~3ULL },
+	{ MSR_KVM_SYSTEM_TIME_NEW, 1, FIELD(pv.clock), CAP(pv_clock), .guest = ~2ULL },
+	{ MSR_KVM_STEAL_TIME, 1, FIELD(pv.steal), CAP(pv_steal), .guest = ~0x3eULL },
+	{ MSR_KVM_PV_EOI_EN, 1, FIELD(pv.eoi), CAP(pv_eoi), .guest = ~2ULL },
+	{ MSR_KVM_POLL_CONTROL, 1, FIELD(pv.poll), CAP(pv_poll), .guest = 1 },
+
 	{ MTRR_VAR, 16, FIELD(mtrr.var), CAP(mtrr), .guest = ~0ULL },
 	{ MTRR_FIX_64K, 1, FIELD(mtrr.fixed[0]), CAP(mtrr), .guest = ~0ULL },
 	{ MTRR_FIX_16K, 2, FIELD(mtrr.fixed[1]), CAP(mtrr), .guest = ~0ULL },
@@ -73,9 +80,14 @@ static const struct reg {
 	{ MSR_AMD64_OSVW_ID_LENGTH, 2, 0, CAP(amd) },		/* and _STATUS */
 };
 
+u64 clv_vm_tsc(const struct clv_vm *vm)
+{
+	return rdtsc_ordered() + READ_ONCE(vm->tsc_offset) + READ_ONCE(clv_tsc_lost);
+}
+
 u64 clv_guest_tsc(const struct clv_vcpu *vcpu)
 {
-	return rdtsc_ordered() + clv_tsc_offset(vcpu);
+	return clv_vm_tsc(vcpu->vm) + vcpu->tsc_adjust;
 }
 
 /*
@@ -90,12 +102,15 @@ static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 
 	if (!host) {
 		vcpu->tsc_adjust += delta;
+		vcpu->pv.clock_due = true;
 		clv_lapic_tsc_changed(vcpu);
 		return;
 	}
-	WRITE_ONCE(vm->tsc_offset, vm->tsc_offset + delta);
-	clv_for_each_vcpu(i, vcpu, vm)
+	clv_pv_tsc_moved(vm, delta);
+	clv_for_each_vcpu(i, vcpu, vm) {
+		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
 		clv_lapic_tsc_changed(vcpu);
+	}
 }
 
 /* Each byte of val is one of the memory types in the set. */
@@ -250,8 +265,11 @@ static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 		return -EINVAL;
 	if (r->field)
 		*reg_field(vcpu, r, msr) = val | r->fixed;
-	if (msr == MSR_IA32_TSC_ADJUST)
+	if (msr == MSR_IA32_TSC_ADJUST) {
+		vcpu->pv.clock_due = true;
 		clv_lapic_tsc_changed(vcpu);
+	}
+	clv_pv_msr_written(vcpu, msr, host);
 	return 0;
 }
 
@@ -275,6 +293,8 @@ int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 	case MSR_IA32_APICBASE:
 		*val = clv_lapic_base_get(vcpu);
 		return 0;
+	case CLEAVE_MSR_CLOCK:
+		return host ? clv_pv_clock_msr(vcpu, val, false) : -ENOENT;
 	case MSR_EFER:
 		clv_regs_need(vcpu, CLV_REG_CRS);
 		*val = vcpu->sregs.efer;
@@ -316,6 +336,8 @@ int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 		return 0;
 	case MSR_IA32_APICBASE:
 		return clv_lapic_base_set(vcpu, val, host);
+	case CLEAVE_MSR_CLOCK:
+		return host ? clv_pv_clock_msr(vcpu, &val, true) : -ENOENT;
 	case MSR_EFER:
 		return clv_efer_write(vcpu, val);
 	case MSR_IA32_PRED_CMD:

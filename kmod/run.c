@@ -131,6 +131,8 @@ static int take_requests(struct clv_vcpu *vcpu)
 		return -EINTR;
 	take_init_sipi(vcpu);
 	clear_bit(CLV_REQ_EVENT, &vcpu->requests);
+	if (test_and_clear_bit(CLV_REQ_CLOCK, &vcpu->requests))
+		vcpu->pv.clock_due = true;
 	if (test_and_clear_bit(CLV_REQ_NMI, &vcpu->requests))
 		clv_events_take_nmis(vcpu);
 	/* The bit was cleared before what it announces is looked at. */
@@ -171,7 +173,7 @@ static int wait_for_request(struct clv_vcpu *vcpu)
 	u64 start = halted ? ktime_get_ns() : 0, took;
 	int ret;
 
-	if (halted && vcpu->poll_ns)
+	if (halted && (vcpu->pv.poll & 1))
 		poll(vcpu, start);
 	ret = rcuwait_wait_event(&vcpu->wait,
 				 READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
@@ -202,6 +204,8 @@ static int get_ready(struct clv_vcpu *vcpu)
 		set_thread_flag(TIF_SIGPENDING);
 		return -ERESTARTNOHAND;
 	}
+	if (need_resched())
+		clv_pv_preempted(vcpu);
 	cond_resched();
 	ret = take_requests(vcpu);
 	if (ret)
@@ -212,8 +216,10 @@ static int get_ready(struct clv_vcpu *vcpu)
 		return READY_USER;
 	}
 	clv_lapic_timer_sync(vcpu);
-	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu))
+	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu)) {
+		WRITE_ONCE(vcpu->pv.kicked, false);
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
+	}
 	if (vcpu->mp_state == CLEAVE_MP_SHUTDOWN) {
 		struct clv_exit exit = { .kind = CLEAVE_KIND_SHUTDOWN, .rip = vcpu->regs.rip };
 
@@ -227,6 +233,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 	}
 	if (vcpu->mp_state == CLEAVE_MP_RUNNABLE)
 		return READY_ENTER;
+	clv_pv_preempted(vcpu);
 	ret = wait_for_request(vcpu);
 	return ret ? ret : READY_AGAIN;
 }
@@ -235,7 +242,8 @@ static int get_ready(struct clv_vcpu *vcpu)
 static bool must_not_enter(struct clv_vcpu *vcpu)
 {
 	return READ_ONCE(vcpu->requests) || need_resched() || signal_pending(current) ||
-	       clv_work_needs_user() || !clv_host_cpu_enabled() || READ_ONCE(vcpu->vm->dead);
+	       clv_work_needs_user() || !clv_host_cpu_enabled() || READ_ONCE(vcpu->vm->dead) ||
+	       (vcpu->pv.clock_cpu >= 0 && vcpu->pv.clock_cpu != smp_processor_id());
 }
 
 static void put(struct clv_vcpu *vcpu)
@@ -301,13 +309,21 @@ static bool enter_once(struct clv_vcpu *vcpu)
 static int loop(struct clv_vcpu *vcpu)
 {
 	struct clv_exit exit;
+	bool entered;
 	int ret;
 
 	for (;;) {
 		ret = get_ready(vcpu);
 		if (ret <= READY_USER)
 			return ret;
-		if (ret == READY_AGAIN || !enter_once(vcpu))
+		if (ret == READY_AGAIN)
+			continue;
+		clv_events_choose(vcpu);
+		clv_pv_enter(vcpu);
+		entered = enter_once(vcpu);
+		if (vcpu->pv.eoi_armed)
+			clv_pv_leave(vcpu);
+		if (!entered)
 			continue;
 		memset(&exit, 0, sizeof(exit));
 		exit.entered = vcpu->events.injected;
@@ -339,8 +355,10 @@ int clv_run(struct clv_vcpu *vcpu)
 		return -EINTR;
 	vcpu->want_window = request & CLEAVE_RUN_WINDOW;
 
+	WRITE_ONCE(vcpu->runner, current);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
 	ret = loop(vcpu);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
+	WRITE_ONCE(vcpu->runner, NULL);
 	return ret;
 }

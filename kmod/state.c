@@ -219,6 +219,7 @@ int clv_state_get(struct clv_vcpu *vcpu, struct cleave_state *st)
 	if (groups & CLEAVE_MP) {
 		st->mp.state = vcpu->mp_state;
 		st->mp.sipi_vector = READ_ONCE(vcpu->sipi_vector);
+		st->mp.kicked = READ_ONCE(vcpu->pv.kicked);
 	}
 	if (groups & CLEAVE_LAPIC)
 		clv_lapic_get(vcpu, &st->lapic);
@@ -239,7 +240,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	    ((r || s || ev) && !both_ok(vcpu, r, s, ev)) ||
 	    ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32))) ||
 	    ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0)) ||
-	    ((groups & CLEAVE_MP) && (st->mp.state > CLEAVE_MP_SHUTDOWN ||
+	    ((groups & CLEAVE_MP) && (st->mp.state > CLEAVE_MP_SHUTDOWN || st->mp.kicked > 1 ||
 				      memchr_inv(st->mp.reserved, 0, sizeof(st->mp.reserved)))) ||
 	    ((groups & CLEAVE_LAPIC) && clv_lapic_check(vcpu, &st->lapic)))
 		return -EINVAL;
@@ -273,6 +274,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	if (groups & CLEAVE_MP) {
 		WRITE_ONCE(vcpu->mp_state, st->mp.state);
 		WRITE_ONCE(vcpu->sipi_vector, st->mp.sipi_vector);
+		WRITE_ONCE(vcpu->pv.kicked, st->mp.kicked);
 	}
 	if (groups & CLEAVE_LAPIC)
 		clv_lapic_set(vcpu, &st->lapic);
@@ -311,6 +313,7 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	vcpu->flush = true;
 	vcpu->pending = CLV_PENDING_NONE;
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
+	clv_pv_reset(vcpu);
 	clv_cpuid_query(vcpu, &version);
 	vcpu->regs.rdx = version.eax;
 	if (!init)

@@ -11,7 +11,8 @@ int clv_info(struct cleave_info *info)
 {
 	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
 			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
-			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER;
+			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER |
+			 CLEAVE_FEATURE_PV;
 	info->vendor = clv_backend->vendor;
 	info->max_vcpus = CLEAVE_MAX_VCPUS;
 	info->max_slots = CLEAVE_MAX_SLOTS;
@@ -62,6 +63,7 @@ static struct clv_vm *vm_alloc(u64 flags)
 	atomic64_set(&vm->tlb_gen, 1);
 	/* The guest's TSC starts at 0, as after power-on. */
 	vm->tsc_offset = -rdtsc() - clv_tsc_lost;
+	clv_pv_vm_create(vm);
 	if (!zalloc_cpumask_var(&vm->kick_mask, GFP_KERNEL_ACCOUNT))
 		goto free_vm;
 	vm->mm = current->mm;

@@ -69,6 +69,7 @@ static const struct allowed {
 	{ 0x802, 2, X2APIC }, { 0x808, 1, X2APIC }, { 0x80a, 1, X2APIC }, { 0x80d, 1, X2APIC },
 	{ 0x80f, 26, X2APIC },		/* SVR, ISR, TMR, IRR, ESR */
 	{ 0x830, 1, X2APIC }, { 0x832, 8, X2APIC }, { 0x83e, 1, X2APIC },
+	{ 0x4b564d00, 2 }, { 0x4b564d03, 3 },	/* of KVM: clocks; steal time, EOI, polling */
 	{ 0xc0000080, 5 },		/* EFER, STAR, LSTAR, CSTAR, SFMASK */
 	{ 0xc0000100, 3 },		/* FS_BASE, GS_BASE, KERNEL_GS_BASE */
 	{ 0xc0000103, 1, TSC_AUX },

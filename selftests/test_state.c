@@ -769,7 +769,8 @@ TEST_F(refuse, debug_xcrs_mp)
 	REFUSED(CLEAVE_XCRS, b->xcrs.xcr0 = 1ull << 63 | 3);
 	REFUSED(CLEAVE_MP, b->mp.state = CLEAVE_MP_SHUTDOWN + 1);
 	REFUSED(CLEAVE_MP, b->mp.state = ~0u);
-	REFUSED(CLEAVE_MP, b->mp.reserved[2] = 1);
+	REFUSED(CLEAVE_MP, b->mp.reserved[1] = 1);
+	REFUSED(CLEAVE_MP, b->mp.kicked = 2);
 }
 
 TEST_F(refuse, events)

@@ -341,9 +341,11 @@ UNIT_TEST(bad_tables)
 	entry(&c, 7, 0)->flags = SUBLEAF;
 
 	/* The hypervisor's leaves, and not one more. */
-	c.entries[c.count++] = hv;
+	*entry(&c, 0x40000000, 0) = hv;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	CHECK_EQ(ask(0x40000000, 0).ebx, ~0U);
+	c.entries[c.count++] = hv;
+	CHECK_EQ(clv_cpuid_set(&vcpu, &c), -EINVAL);
 	c.entries[c.count - 1].leaf = 0x400000ff;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), 0);
 	c.entries[c.count - 1].leaf = 0x40000100;
@@ -360,6 +362,8 @@ UNIT_TEST(bad_tables)
 	c.entries[c.count - 1].flags = SUBLEAF;
 	CHECK_EQ(clv_cpuid_set(&vcpu, &c), -EINVAL);
 	c.entries[c.count - 1] = hv;
+	c.entries[c.count - 1].leaf++;
+	entry(&c, 0x40000001, 0)->leaf = 0x400000ff;
 	c.entries[c.count - 1].flags = SUBLEAF;
 	c.entries[c.count] = c.entries[c.count - 1];
 	c.entries[c.count++].subleaf = 1;

@@ -89,6 +89,24 @@ int clv_efer_write(struct clv_vcpu *v, u64 val)
 	return 0;
 }
 
+void clv_vcpu_kick(struct clv_vcpu *v)
+{
+}
+
+void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta)
+{
+	vm->tsc_offset += delta;
+}
+
+int clv_pv_clock_msr(struct clv_vcpu *v, u64 *val, bool set)
+{
+	return 0;
+}
+
+void clv_pv_msr_written(struct clv_vcpu *v, u32 msr, bool host)
+{
+}
+
 void clv_regs_pull(struct clv_vcpu *v, u32 groups)
 {
 	v->avail |= groups;

@@ -14,6 +14,10 @@ static u64 apic_base, cr8;
 static bool lapic_bad, events_bad;
 static int lapic_sets;
 
+void clv_pv_reset(struct clv_vcpu *v)
+{
+}
+
 void clv_regs_pull(struct clv_vcpu *v, u32 groups)
 {
 	v->avail |= groups;
@@ -506,7 +510,7 @@ UNIT_TEST(all_or_nothing)
 		if (i == 2)
 			st.mp.state = 5;
 		if (i == 3)
-			st.mp.reserved[2] = 1;
+			st.mp.reserved[1] = 1;
 		if (i == 4)
 			st.xcrs.xcr0 = 6;
 		if (i == 5)

@@ -37,6 +37,7 @@
 #define CLEAVE_FEATURE_LAPIC		(1ULL << 3)	/* local APIC in the kernel */
 #define CLEAVE_FEATURE_TSC_DEADLINE	(1ULL << 4)	/* its timer has that mode */
 #define CLEAVE_FEATURE_RECORDER		(1ULL << 5)	/* struct cleave_recorder, CLEAVE_FREEZE */
+#define CLEAVE_FEATURE_PV		(1ULL << 6)	/* by CPUID 0x40000001, CLEAVE_MSR_CLOCK */
 
 /**
  * struct cleave_info - what the host and the module can do
@@ -379,12 +380,14 @@ struct cleave_events {
  * struct cleave_mp - multiprocessor state
  * @state: CLEAVE_MP_*
  * @sipi_vector: of the SIPI that started it last
+ * @kicked: 1: KVM_HC_KICK_CPU has come, and ends the HLT that it is in or the next
  * @reserved: zero
  */
 struct cleave_mp {
 	__u32 state;
 	__u8 sipi_vector;
-	__u8 reserved[3];
+	__u8 kicked;
+	__u8 reserved[2];
 };
 
 /**
@@ -443,6 +446,12 @@ struct cleave_state {
 struct cleave_fpu {
 	__u8 region[12288];
 };
+
+/*
+ * The VM's paravirtual clock (KVM_FEATURE_CLOCKSOURCE2) in ns, as an MSR that no guest has, of each
+ * vCPU: it goes on from the value that was set last. 0 when the VM is created.
+ */
+#define CLEAVE_MSR_CLOCK	0x636c7600
 
 /**
  * struct cleave_msr_entry - one model-specific register

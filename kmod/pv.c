@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * cleave: what a guest that knows it is one gets by the interface of KVM
+ * (Documentation/virt/kvm/x86/{cpuid,msr,hypercalls}.rst): clock, steal time, EOI without an exit,
+ * IPIs to many, flushes that a vCPU which is not running owes, kick, yield, poll control. What
+ * CPUID leaf 0x40000001 of the guest does not say is not there.
+ *
+ * The guest chooses where its pages are, may take them away at any time and write to them what it
+ * likes. Nothing here depends on what is in them but what the guest's own processor does next, and
+ * what could not be written is written before a later entry.
+ */
+#include <linux/clocksource.h>
+#include <linux/kvm_para.h>
+#include <linux/math64.h>
+#include <linux/sched/task.h>
+#include <linux/timekeeping.h>
+#include <asm/apicdef.h>
+#include <asm/pvclock-abi.h>
+#include <asm/tsc.h>
+#include "backend.h"
+
+#define ENABLED		1ULL		/* bit 0 of the MSRs; the others are the address */
+
+/* ---- the clock ------------------------------------------------------------ */
+
+/*
+ * At vm->clock.tsc the clock was at vm->clock.ns and goes on from there with the TSC: one pair for
+ * all vCPUs, so that they never differ. Where the host found its TSCs to differ, with the host's
+ * clock. clock.lock held.
+ */
+static u64 clock_at(const struct clv_vm *vm, u64 tsc)
+{
+	const struct clv_clock *c = &vm->clock;
+
+	if (check_tsc_unstable())
+		return c->ns + ktime_get_raw_ns() - c->raw;
+	return c->ns + mul_u64_u32_shr((tsc - c->tsc) << c->shift, c->mul, 32);
+}
+
+static u64 clock_get(struct clv_vm *vm)
+{
+	unsigned long flags;
+	u64 ns;
+
+	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	ns = clock_at(vm, clv_vm_tsc(vm));
+	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	return ns;
+}
+
+static void clock_set(struct clv_vm *vm, u64 ns)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	vm->clock.tsc = clv_vm_tsc(vm);
+	vm->clock.raw = ktime_get_raw_ns();
+	vm->clock.ns = ns;
+	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+}
+
+void clv_pv_vm_create(struct clv_vm *vm)
+{
+	u32 shift;
+
+	raw_spin_lock_init(&vm->clock.lock);
+	clocks_calc_mult_shift(&vm->clock.mul, &shift, tsc_khz, NSEC_PER_MSEC, 0);
+	vm->clock.shift = 32 - shift;
+	clock_set(vm, 0);
+}
+
+/* The guest's TSC moves, its clock does not. */
+void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	WRITE_ONCE(vm->tsc_offset, vm->tsc_offset + delta);
+	vm->clock.tsc += delta;
+	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+}
+
+/*
+ * A structure whose readers try again when its version is odd, or has changed: odd, contents, even.
+ * The version goes on from what the guest has there, so that it is new after a migration, too.
+ */
+static int put_versioned(struct clv_vcpu *vcpu, u64 gpa, void *data, u32 len, u32 *version)
+{
+	u64 at = gpa + ((void *)version - data);
+	int ret;
+
+	*version = (*version + 1) | 1;
+	ret = clv_mem_write(vcpu->vm, at, version, sizeof(*version));
+	smp_wmb();
+	ret = ret ?: clv_mem_write(vcpu->vm, gpa, data, len);
+	smp_wmb();
+	++*version;
+	return ret ?: clv_mem_write(vcpu->vm, at, version, sizeof(*version));
+}
+
+static void clock_write(struct clv_vcpu *vcpu)
+{
+	struct clv_vm *vm = vcpu->vm;
+	u64 gpa = vcpu->pv.clock & ~ENABLED;
+	struct pvclock_vcpu_time_info t = {
+		.tsc_to_system_mul = vm->clock.mul,
+		.tsc_shift = vm->clock.shift,
+		.flags = check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT,
+	};
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	t.tsc_timestamp = t.flags ? vm->clock.tsc : clv_vm_tsc(vm);
+	t.system_time = t.flags ? vm->clock.ns : clock_at(vm, t.tsc_timestamp);
+	vcpu->pv.clock_cpu = t.flags ? -1 : smp_processor_id();
+	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	t.tsc_timestamp += vcpu->tsc_adjust;
+	vcpu->pv.clock_jiffies = jiffies;
+	vcpu->pv.clock_due = clv_mem_read(vm, gpa, &t.version, sizeof(t.version)) ||
+			     put_versioned(vcpu, gpa, &t, sizeof(t), &t.version);
+}
+
+/* Of an unstable TSC what was written holds on one CPU, and for a while. */
+static bool clock_is_old(const struct clv_vcpu *vcpu)
+{
+	return vcpu->pv.clock_due ||
+	       (check_tsc_unstable() && (vcpu->pv.clock_cpu != raw_smp_processor_id() ||
+					 time_after(jiffies, vcpu->pv.clock_jiffies + HZ)));
+}
+
+/* The time of day when the clock was 0. Once: the guest asks again when it wants to know. */
+static void wall_clock_write(struct clv_vcpu *vcpu, u64 gpa)
+{
+	struct pvclock_wall_clock wc = { 0 };
+
+	wc.sec = div_u64_rem(ktime_get_real_ns() - clock_get(vcpu->vm), NSEC_PER_SEC, &wc.nsec);
+	if (!clv_mem_read(vcpu->vm, gpa, &wc.version, sizeof(wc.version)))
+		put_versioned(vcpu, gpa, &wc, sizeof(wc), &wc.version);
+}
+
+/* ---- steal time and flushes that are owed ---------------------------------- */
+
+#ifdef CONFIG_SCHED_INFO
+#define RUN_DELAY	(current->sched_info.run_delay)
+#else
+#define RUN_DELAY	0ULL			/* cpuid.c does not offer it */
+#endif
+#define PREEMPTED	offsetof(struct kvm_steal_time, preempted)
+
+/*
+ * The vCPU is about to not run. Between two instructions of the guest alone: who sees the byte set
+ * leaves a flush to the next entry, and nothing that was found by an old translation may be used
+ * after that. Never twice without an entry in between, which would wipe out such a flush.
+ */
+void clv_pv_preempted(struct clv_vcpu *vcpu)
+{
+	u8 preempted = KVM_VCPU_PREEMPTED;
+
+	if (!(vcpu->pv.steal & ENABLED) || vcpu->pv.steal_due)
+		return;
+	vcpu->pv.steal_due = true;
+	clv_mem_write(vcpu->vm, (vcpu->pv.steal & ~ENABLED) + PREEMPTED,
+		      &preempted, sizeof(preempted));
+}
+
+/*
+ * The byte is taken by an exchange: a flush that another vCPU asked for before it is done here,
+ * after it nobody asks. Where the page cannot be reached, so that the byte may say what is not
+ * true, each entry flushes.
+ */
+static void steal_write(struct clv_vcpu *vcpu)
+{
+	struct { u64 steal; u32 version, flags; } st;	/* struct kvm_steal_time, up to the byte */
+	struct clv_pv *pv = &vcpu->pv;
+	u64 gpa = pv->steal & ~ENABLED, delay = RUN_DELAY;
+	u8 preempted = 0;
+
+	pv->steal_due = clv_mem_xchg(vcpu->vm, gpa + PREEMPTED, &preempted);
+	vcpu->flush |= pv->steal_due || (preempted & KVM_VCPU_FLUSH_TLB);
+	if (pv->steal_due || clv_mem_read(vcpu->vm, gpa, &st, sizeof(st)))
+		return;
+	/* What another thread waited for is not this vCPU's loss. */
+	if (pv->delayed == current && delay > pv->run_delay)
+		st.steal += delay - pv->run_delay;
+	pv->delayed = current;
+	pv->run_delay = delay;
+	st.flags = 0;
+	pv->steal_due = put_versioned(vcpu, gpa, &st, sizeof(st), &st.version);
+}
+
+static bool steal_is_old(const struct clv_vcpu *vcpu)
+{
+	return (vcpu->pv.steal & ENABLED) &&
+	       (vcpu->pv.steal_due || vcpu->pv.delayed != current ||
+		vcpu->pv.run_delay != RUN_DELAY);
+}
+
+/* ---- before and after an entry --------------------------------------------- */
+
+/*
+ * May sleep. Sets the byte that tells the guest to clear it instead of writing to the EOI register:
+ * while what it has in service needs no more of the local APIC than that.
+ */
+void clv_pv_enter(struct clv_vcpu *vcpu)
+{
+	struct clv_pv *pv = &vcpu->pv;
+	u8 pending = 1;
+
+	if ((pv->clock & ENABLED) && clock_is_old(vcpu))
+		clock_write(vcpu);
+	if (steal_is_old(vcpu))
+		steal_write(vcpu);
+	if ((pv->eoi & ENABLED) && clv_lapic_eoi_is_quiet(vcpu))
+		pv->eoi_armed = !clv_mem_xchg(vcpu->vm, pv->eoi & ~ENABLED, &pending);
+}
+
+/* May sleep. Behind each entry, done or called off: before anybody looks at the local APIC. */
+void clv_pv_leave(struct clv_vcpu *vcpu)
+{
+	u8 pending = 0;
+
+	vcpu->pv.eoi_armed = false;
+	if (!clv_mem_xchg(vcpu->vm, vcpu->pv.eoi & ~ENABLED, &pending) && !(pending & 1))
+		clv_lapic_eoi(vcpu);
+}
+
+/* ---- MSRs ------------------------------------------------------------------ */
+
+int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set)
+{
+	struct clv_vm *vm = vcpu->vm;
+	u32 i;
+
+	if (!set) {
+		*val = clock_get(vm);
+		return 0;
+	}
+	clock_set(vm, *val);
+	clv_for_each_vcpu(i, vcpu, vm)
+		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
+	return 0;
+}
+
+/* What is in the byte of a new place already is taken up before anything else is put there. */
+void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host)
+{
+	struct clv_pv *pv = &vcpu->pv;
+
+	if (msr == MSR_KVM_SYSTEM_TIME_NEW) {
+		pv->clock_due = true;
+		pv->clock_cpu = -1;
+	}
+	pv->steal_due |= msr == MSR_KVM_STEAL_TIME;
+	if (msr == MSR_KVM_WALL_CLOCK_NEW && !host)
+		wall_clock_write(vcpu, pv->wall_clock);
+}
+
+/* Power-on and INIT: nobody writes any more where the guest had its pages. */
+void clv_pv_reset(struct clv_vcpu *vcpu)
+{
+	memset(&vcpu->pv, 0, sizeof(vcpu->pv));
+	vcpu->pv.poll = 1;
+	vcpu->pv.clock_cpu = -1;
+}
+
+/* ---- hypercalls ------------------------------------------------------------ */
+
+/* To the APIC ids from first on whose bit is set in the map: how many took it. */
+static u64 send_ipis(struct clv_vcpu *vcpu, const u64 *map, u32 bits, u64 first, u64 icr)
+{
+	struct clv_vcpu *target;
+	u64 taken = 0;
+	u32 i;
+
+	if (icr & ~(u64)(APIC_VECTOR_MASK | APIC_DM_FIXED_MASK | APIC_INT_ASSERT))
+		return -KVM_EINVAL;
+	for (i = 0; i < 2 * bits && first < CLEAVE_MAX_VCPUS; i++, first++) {
+		target = map[i / bits] >> (i % bits) & 1 ? clv_vcpu_by_id(vcpu->vm, first) : NULL;
+		if (target)
+			taken += clv_lapic_deliver(target, icr & ~APIC_INT_ASSERT);
+	}
+	return taken;
+}
+
+/* Ends the HLT that it is in, or the next one. */
+static u64 kick(struct clv_vcpu *target)
+{
+	if (target) {
+		WRITE_ONCE(target->pv.kicked, true);
+		clv_vcpu_request(target, CLV_REQ_EVENT);
+	}
+	return 0;
+}
+
+/*
+ * Its thread, if that waits for a CPU, gets what is left of this one's time. A runner's task_struct
+ * is freed an RCU grace period after it has left CLEAVE_RUN at the earliest.
+ */
+static u64 yield_for(struct clv_vcpu *target)
+{
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = target ? READ_ONCE(target->runner) : NULL;
+	if (task)
+		get_task_struct(task);
+	rcu_read_unlock();
+	if (task) {
+		if (task != current)
+			yield_to(task, true);
+		put_task_struct(task);
+	}
+	return 0;
+}
+
+/* CPL is 0. False: not offered, nor known. The result goes to RAX. */
+bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result)
+{
+	if (nr == KVM_HC_SEND_IPI && vcpu->caps.pv_ipi)
+		*result = send_ipis(vcpu, args, clv_code64(vcpu) ? 64 : 32, args[2], args[3]);
+	else if (nr == KVM_HC_KICK_CPU && vcpu->caps.pv_unhalt)
+		*result = kick(clv_vcpu_by_id(vcpu->vm, args[1]));
+	else if (nr == KVM_HC_SCHED_YIELD && vcpu->caps.pv_yield)
+		*result = yield_for(clv_vcpu_by_id(vcpu->vm, args[0]));
+	else
+		return false;
+	return true;
+}
