@@ -82,6 +82,8 @@ UNIT_TEST(options_defaults)
 	CHECK(!strcmp(a.name, "6.1.0") && !a.named);
 	CHECK_EQ(a.memory, 512 << 20);
 	CHECK_EQ(a.cpus, 1);
+	CHECK_EQ(a.pv, UINT32_MAX);
+	CHECK_EQ(a.hints, 0);
 	CHECK_EQ(RUN("-k", "my kernel\n"), 0);
 	CHECK(!strcmp(a.name, "my_kernel_"));
 	CHECK_EQ(RUN("-k", "vmlinuz-"), 0);
@@ -90,6 +92,20 @@ UNIT_TEST(options_defaults)
 	CHECK(!strcmp(a.name, "_.hidden"));
 	CHECK_EQ(RUN("-k", "/x/"), 0);
 	CHECK(args_name(a.name));
+}
+
+UNIT_TEST(paravirtual)
+{
+	CHECK_EQ(RUN("-k", "k", "--pv", "none"), 0);
+	CHECK_EQ(a.pv | a.hints, 0);
+	CHECK_EQ(RUN("-k", "k", "--pv", "all,realtime"), 0);
+	CHECK_EQ(a.pv, UINT32_MAX);
+	CHECK_EQ(a.hints, 1);
+	CHECK_EQ(RUN("-k", "k", "--pv=clock,steal,eoi,ipi,tlb,unhalt,yield,poll"), 0);
+	CHECK_EQ(a.pv, 0x1003ae8);
+	CHECK_EQ(a.hints, 0);
+	CHECK_EQ(RUN("-k", "k", "--pv", "all", "--pv", "eoi"), 0);	/* the last one counts */
+	CHECK_EQ(a.pv, 1 << 6);
 }
 
 UNIT_TEST(names)
@@ -122,6 +138,10 @@ UNIT_TEST(options_refused)
 	REFUSED("--cpus 0", "-k", "k", "--cpus", "0");
 	REFUSED("--cpus -1", "-k", "k", "--cpus=-1");
 	REFUSED("--cpus 1x", "-k", "k", "--cpus", "1x");
+	REFUSED("--pv clocks: no paravirtual feature; give none, all", "-k", "k", "--pv", "clocks");
+	REFUSED("--pv :", "-k", "k", "--pv", "");
+	REFUSED("--pv :", "-k", "k", "--pv", "clock,");
+	REFUSED("--pv cloc", "-k", "k", "--pv", "cloc,steal");
 	REFUSED("not a size", "-k", "k", "--memory", "lots");
 	REFUSED("too large", "-k", "k", "--memory", "99999999T");
 	REFUSED("multiple of 4K", "-k", "k", "--memory", "1000001");

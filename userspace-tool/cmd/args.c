@@ -104,6 +104,36 @@ static int parse_cpus(const char *text, struct run_args *a, char *err, size_t er
 	return 0;
 }
 
+/* Paravirtual features by name; Documentation/virt/kvm/x86/cpuid.rst numbers them. */
+static int parse_pv(const char *text, struct run_args *a, char *err, size_t errlen)
+{
+	static const struct {
+		const char *name;
+		uint64_t bits;		/* features, hints << 32 */
+	} names[] = {
+		{ "none", 0 }, { "all", UINT32_MAX }, { "clock", 1 << 3 | 1 << 24 },
+		{ "steal", 1 << 5 }, { "eoi", 1 << 6 }, { "unhalt", 1 << 7 }, { "tlb", 1 << 9 },
+		{ "ipi", 1 << 11 }, { "poll", 1 << 12 }, { "yield", 1 << 13 },
+		{ "realtime", 1ULL << 32 },
+	};
+	size_t i, n;
+
+	a->pv = a->hints = 0;
+	for (;; text += n + 1) {
+		n = strcspn(text, ",");
+		for (i = 0; i < ARRAY_SIZE(names); i++)
+			if (strlen(names[i].name) == n && !strncmp(names[i].name, text, n))
+				break;
+		if (i == ARRAY_SIZE(names))
+			return fail(err, errlen, "--pv %.*s: no paravirtual feature; give none, all, or some of clock,steal,eoi,ipi,tlb,unhalt,yield,poll, and realtime",
+				    (int)n, text);
+		a->pv |= names[i].bits;
+		a->hints |= names[i].bits >> 32;
+		if (!text[n])
+			return 0;
+	}
+}
+
 static bool name_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -177,6 +207,8 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 		return parse_memory(arg, a, err, errlen);
 	case 'c':
 		return parse_cpus(arg, a, err, errlen);
+	case 'p':
+		return parse_pv(arg, a, err, errlen);
 	case 'n':
 		a->named = true;
 		return parse_name("--name", arg, a->name, err, errlen);
@@ -194,6 +226,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		{ "append", required_argument, NULL, 'a' },
 		{ "memory", required_argument, NULL, 'm' },
 		{ "cpus", required_argument, NULL, 'c' },
+		{ "pv", required_argument, NULL, 'p' },
 		{ "name", required_argument, NULL, 'n' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -204,6 +237,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 	a->append = ARGS_APPEND;
 	a->memory = ARGS_MEMORY;
 	a->cpus = 1;
+	a->pv = ~0U;
 	opterr = 0;
 	optind = 0;	/* GNU: start anew */
 	while ((opt = getopt_long(argc, argv, ":k:i:a:m:c:n:h", options, NULL)) != -1) {

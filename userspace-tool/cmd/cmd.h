@@ -40,6 +40,7 @@ struct run_args {
 	bool named;			/* by --name */
 	uint64_t memory;
 	uint32_t cpus;
+	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
 	bool help;
 };
 

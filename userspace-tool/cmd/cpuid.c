@@ -101,18 +101,20 @@ static void topology(struct cleave_cpuid_entry *e, uint32_t id, uint32_t cpus)
 	}
 }
 
-void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, uint32_t cpus)
+void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args *args)
 {
 	const struct cleave_cpuid_entry signature = {
 		.leaf = HV_BASE, .eax = HV_FEATURES,
 		.ebx = 0x4b4d564b, .ecx = 0x564b4d56, .edx = 0x4d,	/* "KVMKVMKVM" */
 	};
-	const struct cleave_cpuid_entry none = { .leaf = HV_FEATURES };
+	struct cleave_cpuid_entry features = { .leaf = HV_FEATURES, .edx = args->hints };
 	uint32_t i;
 
+	if (find(c, HV_FEATURES))
+		features.eax = find(c, HV_FEATURES)->eax & args->pv;
 	drop_hypervisor(c);
 	for (i = 0; i < c->count; i++)
-		topology(&c->entries[i], id, cpus);
+		topology(&c->entries[i], id, args->cpus);
 	/* CmpLegacy is AMD's; Intel reserves the bit. */
 	if (find(c, 0) && find(c, 0)->ecx == 0x6c65746e && find(c, 0x80000001))
 		find(c, 0x80000001)->ecx &= ~2U;
@@ -121,5 +123,5 @@ void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, uint32_t cpus)
 	 * remapping and skips the check of the timer's wiring.
 	 */
 	put(c, signature);
-	put(c, none);
+	put(c, features);
 }

@@ -338,7 +338,7 @@ static int machine_vcpu(struct vcpu *v, struct cleave_cpuid cpuid)
 	ret = cleave_map_recorder(v->fd, &m->info, &v->recorder);
 	if (ret < 0)
 		return vcpu_failed(v, ret, "map the flight recorder");
-	cpuid_for_guest(&cpuid, v->id, m->cpus);
+	cpuid_for_guest(&cpuid, v->id, m->args);
 	ret = cleave_set_cpuid(v->fd, &cpuid);
 	if (ret < 0)
 		return vcpu_failed(v, ret, "CLEAVE_SET_CPUID");

@@ -110,7 +110,7 @@ void machine_tick(struct machine *m);			/* lock held */
 void machine_recheck(struct machine *m);
 
 /* cpuid.c: the guest's table from what host and module offer. */
-void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, uint32_t cpus);
+void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args *args);
 
 /* vcpu.c: the threads. 0, or -errno after one line on stderr: then none is left. */
 int vcpus_start(struct machine *m);

@@ -18,6 +18,8 @@ static void help(void)
 	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
 	       "  -m, --memory SIZE    with K, M, G or T (default: %lluM)\n"
 	       "  -c, --cpus N         CPUs, at most %u (default: 1)\n"
+	       "      --pv LIST        paravirtual features, by commas: all (default), none, clock,\n"
+	       "                       steal, eoi, ipi, tlb, unhalt, yield, poll, realtime\n"
 	       "  -n, --name NAME      for `cleave explain` and `cleave stat` (default: the\n"
 	       "                       kernel's, with a number if a guest has it already)\n"
 	       "  -h, --help           this\n\n"
