@@ -27,8 +27,22 @@ quiet()
 	grep -q '^cleave guest: Linux' $out && ! grep -qE 'WARNING: [^S]|BUG:|Call Trace|Oops|FAILED' $out
 }
 
+# paravirtual CPUS: it uses all that a kernel with so many CPUs does.
+paravirtual()
+{
+	grep -q '^cleave guest: pv: kvm-clock: Using' $out &&
+		grep -qE '^cleave guest: pv: ([a-z_-]+ )*kvm-clock( |\s*$)' $out || return
+	if [ $1 = 1 ]; then
+		grep -q '^cleave guest: pv: PV spinlocks disabled' $out
+		return
+	fi
+	for feature in 'PV spinlocks enabled' 'PV IPIs' 'pv remote TLB flush' 'PV sched yield'; do
+		grep -q "^cleave guest: pv: $feature" $out || return
+	done
+}
+
 set -- "$CLEAVE_GUESTS"/*/vmlinuz
-echo "1..$(($# * 4))"
+echo "1..$(($# * 5))"
 for kernel; do
 	release=${kernel%/vmlinuz}
 	release=${release##*/}
@@ -40,4 +54,5 @@ for kernel; do
 	ok "$release boots to user space" grep -q "^cleave guest: Linux $release, up" $out
 	ok "$release runs its programs" grep -q "^cleave guest: all is well" $out
 	ok "$release does not complain" quiet
+	ok "$release knows that it is a guest" paravirtual 1
 done
