@@ -834,18 +834,17 @@ TEST_F(pv, init)
 {
 	static const uint32_t all[] = { WALL_CLOCK, CLOCK, STEAL, EOI };
 	struct vcpu *v = &self->v[1];
+	struct runner r = { 0 };
 	uint64_t val;
 
 	for (int i = 0; i < MSRS; i++)
 		ASSERT_EQ(0, msr_set(v, msrs[i].msr, msrs[i].good));
 	ASSERT_EQ(1, vm_msi(&self->vm, MSI_ADDRESS(1), MSI_INIT));
-	v->run->request = 0;
-	/* It waits for SIPI: a kick ends that. */
-	MUST(ioctl(v->fd, CLEAVE_KICK));
-	EXPECT_EQ(-EINTR, vcpu_run(v));
-	MUST(ioctl(v->fd, CLEAVE_KICK));
-	vcpu_run(v);
-	EXPECT_EQ(5, mp_get(v) == CLEAVE_MP_WAIT_SIPI ? 5 : mp_get(v));
+	/* It takes the INIT, and waits for a SIPI. */
+	runner_start(&r, v, NULL, NULL);
+	nap_us(20000);
+	runner_stop(&r);
+	EXPECT_EQ(CLEAVE_MP_WAIT_SIPI, mp_get(v));
 	for (int i = 0; i < 4; i++) {
 		ASSERT_EQ(0, msr_get(v, all[i], &val));
 		EXPECT_EQ(0, val);
