@@ -103,7 +103,7 @@ TEST_F(abi, info)
 	memset(&info, 0xaa, sizeof(info));
 	ASSERT_EQ(0, xioctl(self->dev, CLEAVE_INFO, &info));
 	EXPECT_TRUE(info.vendor == CLEAVE_VENDOR_VMX || info.vendor == CLEAVE_VENDOR_SVM);
-	EXPECT_EQ(0, info.features & ~0x3full);
+	EXPECT_EQ(0, info.features & ~0x7full);
 	EXPECT_GE(info.max_vcpus, 1);
 	EXPECT_LE(info.max_vcpus, CLEAVE_MAX_VCPUS);
 	EXPECT_GE(info.max_slots, 1);
