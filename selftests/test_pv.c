@@ -930,11 +930,11 @@ TEST_F(pv, page_edge)
 	EXPECT_EQ(0x5a, mem[4096]);
 }
 
-/* A timer each 100 us, whose handler says EOI by the byte, and the pages come and go. */
+/* A timer each ms, whose handler says EOI by the byte, and the pages come and go. */
 GUEST(busy, 64,
 	"mov $0x83e, %ecx\n\tmov $0xb, %eax\n\txor %edx, %edx\n\twrmsr\n\t"
 	"mov $0x832, %ecx\n\tmov $0x20040, %eax\n\twrmsr\n\t"
-	"mov $0x838, %ecx\n\tmov $100000, %eax\n\twrmsr\n\tsti\n"
+	"mov $0x838, %ecx\n\tmov $1000000, %eax\n\twrmsr\n\tsti\n"
 	"1:\thlt\n\tlock incq " S(GPA_DATA) "+0x20\n\tmov $0x3b, %ecx\n\trdmsr\n\twrmsr\n\tjmp 1b\n\t");
 
 #define ROUNDS		30
