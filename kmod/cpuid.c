@@ -82,8 +82,10 @@ static const struct word words[] = {
 	{ 0xd, 1, EBX, -1, .any = ~0U },
 	{ 0xd, 1, EAX, CPUID_D_1_EAX, F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1) },
 	/* "KVMKVMKVM", and what pv.c does. */
-	{ 0x40000000, 0, EAX, -1, .always = 0x40000001 }, { 0x40000000, 0, EBX, -1, .always = KVMK },
-	{ 0x40000000, 0, ECX, -1, .always = VMKV }, { 0x40000000, 0, EDX, -1, .always = 'M' },
+	{ 0x40000000, 0, EAX, -1, .always = 0x40000001 },
+	{ 0x40000000, 0, EBX, -1, .always = KVMK },
+	{ 0x40000000, 0, ECX, -1, .always = VMKV },
+	{ 0x40000000, 0, EDX, -1, .always = 'M' },
 	{ 0x40000001, 0, EAX, -1, .always = PV_FEATURES },
 	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX, F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) |
 	  F(3DNOWPREFETCH) | F(XOP) | F(FMA4) | F(TBM) | F(TOPOEXT),

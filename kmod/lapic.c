@@ -176,7 +176,8 @@ bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu)
 	struct clv_lapic *l = vcpu->lapic;
 	int vector = highest(bits(l, APIC_ISR));
 
-	return vector >= 0 && !test_bit(vector, bits(l, APIC_TMR)) && highest(bits(l, APIC_IRR)) < 0;
+	return vector >= 0 && !test_bit(vector, bits(l, APIC_TMR)) &&
+	       highest(bits(l, APIC_IRR)) < 0;
 }
 
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu)

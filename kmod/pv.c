@@ -91,9 +91,9 @@ static int put_versioned(struct clv_vcpu *vcpu, u64 gpa, void *data, u32 len, u3
 
 	*version = (*version + 1) | 1;
 	ret = clv_mem_write(vcpu->vm, at, version, sizeof(*version));
-	smp_wmb();
+	smp_wmb();	/* odd before the contents change */
 	ret = ret ?: clv_mem_write(vcpu->vm, gpa, data, len);
-	smp_wmb();
+	smp_wmb();	/* and even after that */
 	++*version;
 	return ret ?: clv_mem_write(vcpu->vm, at, version, sizeof(*version));
 }
