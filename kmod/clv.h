@@ -21,6 +21,7 @@
 #include <linux/kref.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/nospec.h>
 #include <linux/rcuwait.h>
 #include <linux/types.h>
 #include <asm/fpu/api.h>
@@ -64,7 +65,7 @@ struct clv_vm {
 	struct clv_clock {		/* pv.c: its lock, but for mul and shift, c */
 		raw_spinlock_t lock;
 		u32 mul, shift;		/* ns = (TSC << shift) * mul >> 32 */
-		u64 tsc, ns, raw;	/* the guest's clock was ns at that TSC and host clock */
+		u64 tsc, ns, host;	/* the guest's clock was ns at that TSC and host clock */
 	} clock;
 	atomic64_t tlb_gen;		/* a: raised by clv_vm_flush_tlb() */
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
@@ -165,6 +166,7 @@ struct clv_vcpu {
 		u64 wall_clock, clock, steal, eoi, poll;	/* the MSRs */
 		bool clock_due, steal_due;	/* to be written before the next entry */
 		bool eoi_armed;			/* the guest may have cleared the byte */
+		bool told;			/* others may see that it does not run */
 		bool kicked;			/* a: by a hypercall; ends HLT */
 		int clock_cpu;			/* where alone the clock is right, or -1 */
 		unsigned long clock_jiffies;	/* when it was written */
@@ -253,6 +255,8 @@ static inline struct clv_vcpu *clv_vcpu_by_id(struct clv_vm *vm, u32 id)
 {
 	if (id >= CLEAVE_MAX_VCPUS)
 		return NULL;
+	/* Guests choose it: not beyond the array by speculation either. */
+	id = array_index_nospec(id, CLEAVE_MAX_VCPUS);
 	/* Pairs with the release in clv_vcpu_create(): complete if seen. */
 	return smp_load_acquire(&vm->vcpus[id]);
 }
@@ -303,6 +307,8 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void clv_complete_pending(struct clv_vcpu *vcpu);
 /* CLV_TO_USER; exit may be NULL */
 enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv_exit *exit);
+enum clv_next clv_exit_fault(struct clv_vcpu *vcpu, u64 gpa, unsigned long hva, u32 flags, int err,
+			     const struct clv_exit *exit);
 void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
 
 /* record.c: the flight recorder and the counters */
@@ -388,7 +394,9 @@ void clv_pv_reset(struct clv_vcpu *vcpu);
 int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set);	/* CLEAVE_MSR_CLOCK; 0 */
 void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host);	/* any; its field has it */
 bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result);
-void clv_pv_enter(struct clv_vcpu *vcpu);
+void clv_pv_clock_changed(struct clv_vm *vm);
+void clv_pv_cpuid_changed(struct clv_vcpu *vcpu);
+int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);
 void clv_pv_leave(struct clv_vcpu *vcpu);	/* if pv.eoi_armed */
 void clv_pv_preempted(struct clv_vcpu *vcpu);
 

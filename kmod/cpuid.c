@@ -433,6 +433,7 @@ int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	clv_cpuid_destroy(vcpu);
 	vcpu->cpuid = t;
 	fill_caps(t, &vcpu->caps);
+	clv_pv_cpuid_changed(vcpu);
 	clv_backend->vcpu_reset(vcpu);
 	return 0;
 free:

@@ -235,9 +235,22 @@ static u32 access_flags(const struct clv_exit *exit)
 	       (exit->walk ? CLEAVE_ACCESS_WALK : 0);
 }
 
-static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+/* The host refuses the owner's memory there; err: -errno. */
+enum clv_next clv_exit_fault(struct clv_vcpu *vcpu, u64 gpa, unsigned long hva, u32 flags, int err,
+			     const struct clv_exit *exit)
 {
 	struct cleave_run *run = vcpu->run;
+
+	memset(&run->fault, 0, sizeof(run->fault));
+	run->fault.gpa = gpa;
+	run->fault.hva = hva;
+	run->fault.flags = flags;
+	run->fault.error = -err;
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_FAULT, exit);
+}
+
+static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
 	unsigned long hva = 0;
 	u32 flags = access_flags(exit);
 	int err = clv_mem_fault(vcpu, exit->gpa, exit->access, &hva);
@@ -254,12 +267,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 		fill_mmio(vcpu, exit, flags);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MMIO, exit);
 	}
-	memset(&run->fault, 0, sizeof(run->fault));
-	run->fault.gpa = exit->gpa;
-	run->fault.hva = hva;
-	run->fault.flags = flags;
-	run->fault.error = -err;
-	return clv_exit_to_user(vcpu, CLEAVE_EXIT_FAULT, exit);
+	return clv_exit_fault(vcpu, exit->gpa, hva, flags, err, exit);
 }
 
 static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *exit)

@@ -28,6 +28,11 @@ static int choose_backend(void)
 		ret = backends[i]->probe(&why);
 		clv_backend = backends[i];
 	}
+	/* Timers and clocks divide by it. */
+	if (!ret && !tsc_khz) {
+		why = "the kernel could not measure this machine's TSC";
+		ret = -ENODEV;
+	}
 	if (!ret)
 		return 0;
 	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);

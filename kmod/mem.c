@@ -143,7 +143,7 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 		if (slot != &vm->slots[args->slot] && new.gfn < slot->gfn + slot->npages &&
 		    slot->gfn < new.gfn + new.npages)
 			return -EEXIST;
-	slot = &vm->slots[args->slot];
+	slot = &vm->slots[array_index_nospec(args->slot, CLEAVE_MAX_SLOTS)];
 	if (!new.npages && !slot->npages)
 		return -ENOENT;
 

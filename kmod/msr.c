@@ -101,16 +101,15 @@ static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 	u32 i;
 
 	if (!host) {
-		vcpu->tsc_adjust += delta;
-		vcpu->pv.clock_due = true;
+		WRITE_ONCE(vcpu->tsc_adjust, vcpu->tsc_adjust + delta);
+		clv_pv_clock_changed(vm);
 		clv_lapic_tsc_changed(vcpu);
 		return;
 	}
 	clv_pv_tsc_moved(vm, delta);
-	clv_for_each_vcpu(i, vcpu, vm) {
-		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
+	clv_pv_clock_changed(vm);
+	clv_for_each_vcpu(i, vcpu, vm)
 		clv_lapic_tsc_changed(vcpu);
-	}
 }
 
 /* Each byte of val is one of the memory types in the set. */
@@ -266,7 +265,7 @@ static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 	if (r->field)
 		*reg_field(vcpu, r, msr) = val | r->fixed;
 	if (msr == MSR_IA32_TSC_ADJUST) {
-		vcpu->pv.clock_due = true;
+		clv_pv_clock_changed(vcpu->vm);
 		clv_lapic_tsc_changed(vcpu);
 	}
 	clv_pv_msr_written(vcpu, msr, host);

@@ -23,6 +23,12 @@
 
 /* ---- the clock ------------------------------------------------------------ */
 
+/* With sleep, as a TSC that goes on counts it (msr.rst, system_time), and as even as the TSC. */
+static u64 host_ns(void)
+{
+	return ktime_to_ns(ktime_mono_to_any(ktime_get_raw(), TK_OFFS_BOOT));
+}
+
 /*
  * At vm->clock.tsc the clock was at vm->clock.ns and goes on from there with the TSC: one pair for
  * all vCPUs, so that they never differ. Where the host found its TSCs to differ, with the host's
@@ -33,7 +39,7 @@ static u64 clock_at(const struct clv_vm *vm, u64 tsc)
 	const struct clv_clock *c = &vm->clock;
 
 	if (check_tsc_unstable())
-		return c->ns + ktime_get_raw_ns() - c->raw;
+		return c->ns + host_ns() - c->host;
 	return c->ns + mul_u64_u32_shr((tsc - c->tsc) << c->shift, c->mul, 32);
 }
 
@@ -54,7 +60,7 @@ static void clock_set(struct clv_vm *vm, u64 ns)
 
 	raw_spin_lock_irqsave(&vm->clock.lock, flags);
 	vm->clock.tsc = clv_vm_tsc(vm);
-	vm->clock.raw = ktime_get_raw_ns();
+	vm->clock.host = host_ns();
 	vm->clock.ns = ns;
 	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
 }
@@ -98,6 +104,31 @@ static int put_versioned(struct clv_vcpu *vcpu, u64 gpa, void *data, u32 len, u3
 	return ret ?: clv_mem_write(vcpu->vm, at, version, sizeof(*version));
 }
 
+/*
+ * Guests take the flag of one vCPU for all, and read its pair on any (arch/x86/entry/vdso): it says
+ * that their TSCs are one, too.
+ */
+static bool tscs_match(const struct clv_vcpu *one)
+{
+	struct clv_vcpu *vcpu;
+	u32 i;
+
+	clv_for_each_vcpu(i, vcpu, one->vm)
+		if (READ_ONCE(vcpu->tsc_adjust) != one->tsc_adjust)
+			return false;
+	return true;
+}
+
+/* All that was written of it is void. */
+void clv_pv_clock_changed(struct clv_vm *vm)
+{
+	struct clv_vcpu *vcpu;
+	u32 i;
+
+	clv_for_each_vcpu(i, vcpu, vm)
+		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
+}
+
 static void clock_write(struct clv_vcpu *vcpu)
 {
 	struct clv_vm *vm = vcpu->vm;
@@ -105,16 +136,17 @@ static void clock_write(struct clv_vcpu *vcpu)
 	struct pvclock_vcpu_time_info t = {
 		.tsc_to_system_mul = vm->clock.mul,
 		.tsc_shift = vm->clock.shift,
-		.flags = check_tsc_unstable() ? 0 : PVCLOCK_TSC_STABLE_BIT,
 	};
+	bool stable = !check_tsc_unstable();
 	unsigned long flags;
 
 	raw_spin_lock_irqsave(&vm->clock.lock, flags);
-	t.tsc_timestamp = t.flags ? vm->clock.tsc : clv_vm_tsc(vm);
-	t.system_time = t.flags ? vm->clock.ns : clock_at(vm, t.tsc_timestamp);
-	vcpu->pv.clock_cpu = t.flags ? -1 : smp_processor_id();
+	t.tsc_timestamp = stable ? vm->clock.tsc : clv_vm_tsc(vm);
+	t.system_time = stable ? vm->clock.ns : clock_at(vm, t.tsc_timestamp);
+	vcpu->pv.clock_cpu = stable ? -1 : smp_processor_id();
 	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
 	t.tsc_timestamp += vcpu->tsc_adjust;
+	t.flags = stable && tscs_match(vcpu) ? PVCLOCK_TSC_STABLE_BIT : 0;
 	vcpu->pv.clock_jiffies = jiffies;
 	vcpu->pv.clock_due = clv_mem_read(vm, gpa, &t.version, sizeof(t.version)) ||
 			     put_versioned(vcpu, gpa, &t, sizeof(t), &t.version);
@@ -159,26 +191,30 @@ void clv_pv_preempted(struct clv_vcpu *vcpu)
 	if (!(vcpu->pv.steal & ENABLED) || vcpu->pv.steal_due)
 		return;
 	vcpu->pv.steal_due = true;
-	clv_mem_write(vcpu->vm, (vcpu->pv.steal & ~ENABLED) + PREEMPTED,
-		      &preempted, sizeof(preempted));
+	vcpu->pv.told = !clv_mem_write(vcpu->vm, (vcpu->pv.steal & ~ENABLED) + PREEMPTED,
+				       &preempted, sizeof(preempted));
 }
 
 /*
  * The byte is taken by an exchange: a flush that another vCPU asked for before it is done here,
- * after it nobody asks. Where the page cannot be reached, so that the byte may say what is not
- * true, each entry flushes.
+ * after it nobody asks. -errno: it cannot be, and others would go on to leave flushes to an entry
+ * that is past. Where no slot is nobody can.
  */
-static void steal_write(struct clv_vcpu *vcpu)
+static int steal_write(struct clv_vcpu *vcpu)
 {
 	struct { u64 steal; u32 version, flags; } st;	/* struct kvm_steal_time, up to the byte */
 	struct clv_pv *pv = &vcpu->pv;
 	u64 gpa = pv->steal & ~ENABLED, delay = RUN_DELAY;
 	u8 preempted = 0;
+	int ret = clv_mem_xchg(vcpu->vm, gpa + PREEMPTED, &preempted);
 
-	pv->steal_due = clv_mem_xchg(vcpu->vm, gpa + PREEMPTED, &preempted);
-	vcpu->flush |= pv->steal_due || (preempted & KVM_VCPU_FLUSH_TLB);
-	if (pv->steal_due || clv_mem_read(vcpu->vm, gpa, &st, sizeof(st)))
-		return;
+	pv->steal_due = ret;
+	vcpu->flush |= ret || (preempted & KVM_VCPU_FLUSH_TLB);
+	if (ret)
+		return pv->told && ret != -ENOENT ? ret : 0;
+	pv->told = false;
+	if (clv_mem_read(vcpu->vm, gpa, &st, sizeof(st)))
+		return 0;
 	/* What another thread waited for is not this vCPU's loss. */
 	if (pv->delayed == current && delay > pv->run_delay)
 		st.steal += delay - pv->run_delay;
@@ -186,6 +222,7 @@ static void steal_write(struct clv_vcpu *vcpu)
 	pv->run_delay = delay;
 	st.flags = 0;
 	pv->steal_due = put_versioned(vcpu, gpa, &st, sizeof(st), &st.version);
+	return 0;
 }
 
 static bool steal_is_old(const struct clv_vcpu *vcpu)
@@ -199,28 +236,39 @@ static bool steal_is_old(const struct clv_vcpu *vcpu)
 
 /*
  * May sleep. Sets the byte that tells the guest to clear it instead of writing to the EOI register:
- * while what it has in service needs no more of the local APIC than that.
+ * while what it has in service needs no more of the local APIC than that. -errno: not to be
+ * entered, as what other vCPUs believe of this one at *gpa cannot be made true.
  */
-void clv_pv_enter(struct clv_vcpu *vcpu)
+int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa)
 {
 	struct clv_pv *pv = &vcpu->pv;
 	u8 pending = 1;
+	int ret = 0;
 
 	if ((pv->clock & ENABLED) && clock_is_old(vcpu))
 		clock_write(vcpu);
 	if (steal_is_old(vcpu))
-		steal_write(vcpu);
-	if ((pv->eoi & ENABLED) && clv_lapic_eoi_is_quiet(vcpu))
+		ret = steal_write(vcpu);
+	*gpa = (pv->steal & ~ENABLED) + PREEMPTED;
+	if (!ret && (pv->eoi & ENABLED) && !pv->eoi_armed && clv_lapic_eoi_is_quiet(vcpu))
 		pv->eoi_armed = !clv_mem_xchg(vcpu->vm, pv->eoi & ~ENABLED, &pending);
+	return ret;
 }
 
-/* May sleep. Behind each entry, done or called off: before anybody looks at the local APIC. */
+/*
+ * May sleep. Behind each entry, done or called off: before anybody looks at the local APIC. What
+ * cannot be taken back counts as it is, and stays armed while it is set.
+ */
 void clv_pv_leave(struct clv_vcpu *vcpu)
 {
+	u64 gpa = vcpu->pv.eoi & ~ENABLED;
 	u8 pending = 0;
+	int ret = clv_mem_xchg(vcpu->vm, gpa, &pending);
 
-	vcpu->pv.eoi_armed = false;
-	if (!clv_mem_xchg(vcpu->vm, vcpu->pv.eoi & ~ENABLED, &pending) && !(pending & 1))
+	if (ret && clv_mem_read(vcpu->vm, gpa, &pending, sizeof(pending)))
+		pending = 0;
+	vcpu->pv.eoi_armed = ret && (pending & 1);
+	if (!(pending & 1))
 		clv_lapic_eoi(vcpu);
 }
 
@@ -228,16 +276,12 @@ void clv_pv_leave(struct clv_vcpu *vcpu)
 
 int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set)
 {
-	struct clv_vm *vm = vcpu->vm;
-	u32 i;
-
 	if (!set) {
-		*val = clock_get(vm);
+		*val = clock_get(vcpu->vm);
 		return 0;
 	}
-	clock_set(vm, *val);
-	clv_for_each_vcpu(i, vcpu, vm)
-		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
+	clock_set(vcpu->vm, *val);
+	clv_pv_clock_changed(vcpu->vm);
 	return 0;
 }
 
@@ -250,9 +294,33 @@ void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host)
 		pv->clock_due = true;
 		pv->clock_cpu = -1;
 	}
-	pv->steal_due |= msr == MSR_KVM_STEAL_TIME;
+	if (msr == MSR_KVM_STEAL_TIME) {
+		/* What was owed by the old place is paid; what the new one says may be true. */
+		pv->steal_due = true;
+		pv->told = host;
+		vcpu->flush = true;
+	}
+	if (msr == MSR_KVM_PV_EOI_EN)
+		pv->eoi_armed = false;
 	if (msr == MSR_KVM_WALL_CLOCK_NEW && !host)
 		wall_clock_write(vcpu, pv->wall_clock);
+}
+
+/* Nothing is written for a guest that has no way to say where, nor to end it. */
+void clv_pv_cpuid_changed(struct clv_vcpu *vcpu)
+{
+	struct clv_pv *pv = &vcpu->pv;
+
+	if (!vcpu->caps.pv_clock) {
+		pv->clock = 0;
+		pv->wall_clock = 0;
+	}
+	if (!vcpu->caps.pv_steal)
+		pv->steal = 0;
+	if (!vcpu->caps.pv_eoi)
+		pv->eoi = 0;
+	if (!vcpu->caps.pv_poll)
+		pv->poll = 1;
 }
 
 /* Power-on and INIT: nobody writes any more where the guest had its pages. */

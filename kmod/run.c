@@ -310,6 +310,7 @@ static int loop(struct clv_vcpu *vcpu)
 {
 	struct clv_exit exit;
 	bool entered;
+	u64 gpa;
 	int ret;
 
 	for (;;) {
@@ -319,7 +320,13 @@ static int loop(struct clv_vcpu *vcpu)
 		if (ret == READY_AGAIN)
 			continue;
 		clv_events_choose(vcpu);
-		clv_pv_enter(vcpu);
+		ret = clv_pv_enter(vcpu, &gpa);
+		if (ret == -EINTR)
+			return ret;
+		if (ret) {
+			clv_exit_fault(vcpu, gpa, 0, CLEAVE_ACCESS_WRITE, ret, NULL);
+			return 0;
+		}
 		entered = enter_once(vcpu);
 		if (vcpu->pv.eoi_armed)
 			clv_pv_leave(vcpu);

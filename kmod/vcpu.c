@@ -58,7 +58,7 @@ int clv_vcpu_create(struct clv_vm *vm, const struct cleave_create_vcpu *args)
 	lockdep_assert_held(&vm->lock);
 	if (args->flags || args->reserved || args->id >= CLEAVE_MAX_VCPUS)
 		return -EINVAL;
-	if (vm->vcpus[args->id])
+	if (clv_vcpu_by_id(vm, args->id))
 		return -EEXIST;
 	vcpu = vcpu_alloc(vm, args->id);
 	if (!vcpu)

@@ -71,7 +71,7 @@ functions()
 mapfile -t files < <(sources kmod)
 module=$(code "${files[@]}")
 
-echo "1..21"
+echo "1..22"
 only "user memory is copied by ioctl.c, and by mem.c for the guest" \
 	'\b(_*copy_(to|from)_user\w*|copy_struct_from_user|_*(get|put)_user|strncpy_from_user)\s*\(' 'ioctl\.c|mem\.c'
 grep -oP '^[^:]*:\d+:.*\b(_*copy_from_user\w*|copy_struct_from_user|_*get_user|strncpy_from_user)\s*\(' <<<"$module" |
@@ -83,6 +83,7 @@ grep -P '\b(try_)?cmpxchg\w*\(|\bxchg\(|WRITE_ONCE\(' <<<"$module" | grep '^kmod
 	verdict "stage-2 entries are stored by stage2.c's two setters"
 only "->enter: run.c" '->enter\s*\(' 'run\.c'
 only "what an exit tells user space: exit.c" '\brun->(exit|valid|window|raw_\w+|rip|io|mmio|msr|hypercall|eoi|fault|refused)\b[^=;]*[^=!<>]=(?!=)(?!.*CLEAVE_EXIT_NONE)' 'exit\.c'
+only "vCPUs by a number that a guest or user space gives: clv_vcpu_by_id()" '\bvcpus\[(?!CLEAVE_MAX_VCPUS\]|i\])' 'clv\.h|vcpu\.c'
 only "CPUs are switched on and off by host.c" '\b(on_each_cpu\w*|cpuhp_\w+)\s*\(' 'host\.c'
 only "kernel versions: compat.h" '\b(LINUX_VERSION_CODE|KERNEL_VERSION)\b' 'compat\.h'
 only "VMRUN, VMLAUNCH, VMRESUME: vmenter.S" '\b(vmrun|vmlaunch|vmresume|VMRUN|VMLAUNCH|VMRESUME)\b' '(svm|vmx)/vmenter\.S'

@@ -201,6 +201,24 @@ stat_live()
 		[ ! -e $dir/run/cleave/spin.sock ] && [ ! -e $dir/run/cleave/spin.json ]
 }
 
+# From the first moment that it can be asked, when not all CPUs run yet, and again.
+at_once()
+{
+	cleave run -k $dir/sleep -m 16M -c 32 -n early </dev/null >$dir/out.early 2>&1 &
+	pid=$!
+	pids="$pids $pid"
+	i=0
+	until [ -S $dir/run/cleave/early.sock ]; do
+		i=$((i + 1))
+		[ $i -lt 1000 ] || return
+		sleep 0.01
+	done
+	explain early --json && says '"id":31' && explain early || return
+	kill $pid
+	wait $pid
+	[ $? = 143 ]
+}
+
 asleep()
 {
 	start asleep sleep && explain asleep && says 'asleep: halted' 'fa |f4 |eb ' &&
@@ -261,7 +279,7 @@ guest spin 31 c0 0f a2 e6 80 eb f8
 # 1: cli; hlt; jmp 1b
 guest sleep fa f4 eb fc
 
-echo "1..21"
+echo "1..22"
 ok "a guest that dies says why" dies
 ok "cleave explain says it again" told_again
 ok "it tells the last exits" exits_are_told
@@ -274,6 +292,7 @@ ok "a guest that runs is explained and runs on" alive
 ok "cleave stat counts" stat_once
 ok "cleave stat speaks JSON" stat_json
 ok "cleave stat goes on until the guest ends" stat_live
+ok "a guest is explained from its start" at_once
 ok "a guest that waits is explained; Ctrl-C ends cleave stat" asleep
 ok "a name in use" in_use
 ok "a name that nobody chose is made unique" made_unique

@@ -40,6 +40,7 @@
 #define GPA_CLOCK	0x100000u	/* struct clock of vCPU n: n * 64 above */
 #define GPA_STEAL	0x101000u	/* struct steal alike */
 #define GPA_EOI		0x102000u
+#define GPA_LONE_STEAL	0x20000000u	/* a page with nothing around */
 #define GPA_BLOB	0x110000u	/* vCPU n's code: n pages above */
 #define GPA_CALL	0x120000u
 
@@ -63,6 +64,8 @@ struct steal {
 GUEST(wrmsr, 64, "wrmsr\n\t" G_DONE);
 GUEST(rdmsr, 64, "rdmsr\n\tshl $32, %rdx\n\tor %rdx, %rax\n\tmov %rax, %r8\n\t" G_DONE);
 GUEST(vmcall, 64, "vmcall\n\tmov %rax, %r8\n\t" G_DONE);
+GUEST(counts, 64, "1:\tincq " S(GPA_DATA) "\n\tjmp 1b\n\t");
+GUEST(halts, 64, "cli\n\thlt\n\t" G_DONE);
 GUEST(vmmcall, 64, "vmmcall\n\tmov %rax, %r8\n\t" G_DONE);
 
 FIXTURE(pv) {
@@ -251,6 +254,32 @@ TEST_F(pv, as_cpuid_says)
 }
 
 /* Another signature: the leaf's bits are somebody else's. */
+/* What was set is gone with the feature: no page is written that nobody could take back. */
+TEST_F(pv, cpuid_after_msrs)
+{
+	struct runner r = { 0 };
+	struct vcpu v;
+	struct vm vm;
+
+	vm_create(&vm, RAM_SIZE, 0);
+	vm_tables(&vm);
+	vcpu_create(&vm, &v, 0);
+	memset(vm.ram + GPA_CLOCK, 0x5a, 3 * 4096);
+	for (int i = 0; i < MSRS; i++)
+		ASSERT_EQ(0, msr_set(&v, msrs[i].msr, msrs[i].good));
+	ASSERT_EQ(0, cpuid_features(&v, 0));
+	vcpu_long(&v, GPA_BLOB);
+	START(&v, halts);
+	runner_start(&r, &v, NULL, NULL);
+	nap_us(20000);
+	runner_stop(&r);
+	EXPECT_EQ(0, r.exits);
+	for (int i = 0; i < 3 * 4096; i++)
+		ASSERT_EQ(0x5a, vm.ram[GPA_CLOCK + i]);
+	vcpu_destroy(&v);
+	vm_destroy(&vm);
+}
+
 TEST_F(pv, signature)
 {
 	struct cleave_cpuid *c = calloc(1, sizeof(*c));
@@ -368,6 +397,31 @@ TEST_F(pv, clock_is_set)
 	EXPECT_GE(v->run->regs.r9, 1ull << 51);
 	EXPECT_GE(v->run->regs.r8, now);
 	EXPECT_LT(v->run->regs.r8, now + 10 * SEC);
+}
+
+/* Guests read one vCPU's structure on all, if its flag is set. */
+TEST_F(pv, clock_of_tscs_that_differ)
+{
+	uint64_t adjust;
+	uint8_t stable;
+
+	if (msr_get(&self->v[0], 0x3b, &adjust))
+		SKIP(return, "no IA32_TSC_ADJUST in this host");
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(0, msr_set(&self->v[i], 0x3b, 0));
+		ASSERT_EQ(-1, write_msr(&self->v[i], CLOCK, (GPA_CLOCK + i * 64) | 1));
+	}
+	/* Where the host's TSC is not stable it is never set. */
+	stable = CLOCK_OF(&self->vm, 0)->flags;
+	EXPECT_EQ(stable, CLOCK_OF(&self->vm, 1)->flags);
+	for (int i = 0; i < 2; i++) {
+		ASSERT_EQ(-1, write_msr(&self->v[1 - i], 0x3b, 1ull << 40));
+		ASSERT_EQ(0, msr_set(&self->v[2], 0x3b, (uint64_t)i << 40));
+		for (int k = 0; k < 2; k++)
+			ASSERT_EQ(-1, write_msr(&self->v[k], POLL, 1));
+		EXPECT_EQ(i ? stable : 0, CLOCK_OF(&self->vm, 0)->flags);
+		EXPECT_EQ(i ? stable : 0, CLOCK_OF(&self->vm, 1)->flags);
+	}
 }
 
 TEST_F(pv, wall_clock)
@@ -557,6 +611,75 @@ TEST_F_TIMEOUT(pv, tlb_flush, 60)
 	}
 }
 
+/*
+ * Others leave flushes to a vCPU that says it does not run. Where that cannot be taken back it is
+ * not entered: its user space is told why.
+ */
+TEST_F(pv, preempted_cannot_be_taken)
+{
+	struct steal *s = mem_alloc(4096, 4096);
+	struct vcpu *v = &self->v[0];
+	struct runner r = { 0 };
+
+	ASSERT_EQ(0, vm_slot(&self->vm, 1, 0, GPA_LONE_STEAL, 4096, s));
+	ASSERT_EQ(-1, write_msr(v, STEAL, GPA_LONE_STEAL | 1));
+	START(v, halts);
+	runner_start(&r, v, any_exit, NULL);
+	ASSERT_TRUE(WAIT_FOR(*(volatile uint8_t *)&s->preempted == 1, 10000));
+	runner_stop(&r);
+	ASSERT_EQ(0, mprotect(s, 4096, PROT_READ));
+	START(v, counts);
+	ASSERT_EQ(0, vcpu_run(v));
+	EXPECT_EQ(CLEAVE_EXIT_FAULT, v->run->exit);
+	EXPECT_EQ(GPA_LONE_STEAL + offsetof(struct steal, preempted), v->run->fault.gpa);
+	EXPECT_EQ(CLEAVE_ACCESS_WRITE, v->run->fault.flags);
+	EXPECT_EQ(EFAULT, v->run->fault.error);
+	EXPECT_EQ(0, *VM_DATA(&self->vm, uint64_t, 0));
+	ASSERT_EQ(0, mprotect(s, 4096, PROT_READ | PROT_WRITE));
+	runner_start(&r, v, any_exit, NULL);
+	EXPECT_TRUE(WAIT_FOR(*VM_DATA(&self->vm, volatile uint64_t, 0) > 1000, 10000));
+	runner_stop(&r);
+	EXPECT_EQ(0, r.exits);
+	EXPECT_EQ(0, s->preempted & 2);
+	/* Nobody sees the byte where nothing is: it runs. */
+	START(v, halts);
+	runner_start(&r, v, any_exit, NULL);
+	ASSERT_TRUE(WAIT_FOR(*(volatile uint8_t *)&s->preempted == 1, 10000));
+	runner_stop(&r);
+	ASSERT_EQ(0, vm_slot(&self->vm, 1, 0, GPA_LONE_STEAL, 0, NULL));
+	START(v, counts);
+	*VM_DATA(&self->vm, uint64_t, 0) = 0;
+	runner_start(&r, v, any_exit, NULL);
+	EXPECT_TRUE(WAIT_FOR(*VM_DATA(&self->vm, volatile uint64_t, 0) > 1000, 10000));
+	runner_stop(&r);
+	EXPECT_EQ(0, r.exits);
+}
+
+/* The MSR is all that says where a flush is owed: who sets it anew has it done. */
+TEST_F(pv, steal_moved)
+{
+	volatile uint64_t *pte = (uint64_t *)(self->vm.ram + GPA_PT) + GPA_A / 4096;
+	volatile struct steal *s = STEAL_OF(&self->vm, 0);
+	struct vcpu *v = &self->v[0];
+	struct runner r = { 0 };
+
+	*(uint64_t *)(self->vm.ram + GPA_A) = 0xa;
+	*(uint64_t *)(self->vm.ram + GPA_B) = 0xb;
+	tables_for_stale(&self->vm);
+	*pte = GPA_A | 0x67;
+	ASSERT_EQ(-1, write_msr(v, STEAL, GPA_STEAL | 1));
+	START(v, stale);
+	runner_start(&r, v, any_exit, NULL);
+	ASSERT_TRUE(WAIT_FOR(s->preempted == 1, 10000));
+	runner_stop(&r);
+	*pte = GPA_B | 0x67;
+	s->preempted = 3;
+	ASSERT_EQ(0, msr_set(v, STEAL, 0));
+	EXPECT_EQ(0, hypercall(self, &self->v[1], HC_KICK, 0, 0, 0, 0));
+	vcpu_run_done(v);
+	EXPECT_EQ(0xb, v->run->regs.r9);
+}
+
 /* ---- EOI -------------------------------------------------------------------- */
 
 #define GPA_HANDLE	0x160000u
@@ -642,6 +765,45 @@ TEST_F(pv, eoi)
 	vcpu_run_done(v);
 	EXPECT_EQ(25, *taken);
 	EXPECT_EQ(22, *quiet);
+}
+
+/* Its handler ends interrupts by the byte alone, if that is set: then no other way is right. */
+GUEST(ticks, 64,
+	"mov $0x83e, %ecx\n\tmov $0xb, %eax\n\txor %edx, %edx\n\twrmsr\n\t"
+	"mov $0x832, %ecx\n\tmov $0x20040, %eax\n\twrmsr\n\t"
+	"mov $0x838, %ecx\n\tmov $1000000, %eax\n\twrmsr\n\tsti\n1:\tjmp 1b\n\t");
+GUEST(handle_tick, 64,
+	"push %rax\n\tpush %rcx\n\tpush %rdx\n\tincq " S(GPA_DATA) "\n\t"
+	"btrl $0, " S(GPA_LONE_STEAL) "\n\tjc 3f\n\t"
+	"xor %eax, %eax\n\txor %edx, %edx\n\tmov $0x80b, %ecx\n\twrmsr\n"
+	"3:\tpop %rdx\n\tpop %rcx\n\tpop %rax\n\tiretq\n\t");
+
+/* Whatever becomes of its page, who says that it has ended an interrupt has. */
+TEST_F_TIMEOUT(pv, eoi_write_protected, 120)
+{
+	volatile uint64_t *taken = VM_DATA(&self->vm, uint64_t, 0);
+	uint8_t *page = mem_alloc(4096, 4096);
+	struct vcpu *v = &self->v[0];
+	struct runner r = { 0 };
+	uint64_t at;
+
+	ASSERT_EQ(0, vm_slot(&self->vm, 1, 0, GPA_LONE_STEAL, 4096, page));
+	vm_load(&self->vm, GPA_HANDLE, handle_tick, handle_tick_end - handle_tick);
+	vm_gate(&self->vm, 0x40, GPA_HANDLE, 0, 0);
+	ASSERT_EQ(-1, write_msr(v, EOI, GPA_LONE_STEAL | 1));
+	START(v, ticks);
+	runner_start(&r, v, NULL, NULL);	/* an exit for the page's sake is run again */
+	for (int i = 0; i < 100; i++) {
+		at = *taken;
+		ASSERT_TRUE(WAIT_FOR(*taken > at + 1, 20000));
+		ASSERT_EQ(0, mprotect(page, 4096, PROT_READ));
+		nap_us(1 + i * 7 % 300);
+		ASSERT_EQ(0, mprotect(page, 4096, PROT_READ | PROT_WRITE));
+	}
+	at = *taken;
+	EXPECT_TRUE(WAIT_FOR(*taken > at + 3, 20000));
+	runner_stop(&r);
+	EXPECT_EQ(0, r.error);
 }
 
 /* ---- hypercalls -------------------------------------------------------------- */

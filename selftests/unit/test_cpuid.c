@@ -28,6 +28,10 @@ static void unit_cpuid(u32 leaf, u32 subleaf, u32 r[4])
 		r[i] = host_fill;
 }
 
+void clv_pv_cpuid_changed(struct clv_vcpu *v)
+{
+}
+
 static int resets;
 
 static void backend_reset(struct clv_vcpu *v)

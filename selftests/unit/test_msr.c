@@ -98,6 +98,10 @@ void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta)
 	vm->tsc_offset += delta;
 }
 
+void clv_pv_clock_changed(struct clv_vm *vm)
+{
+}
+
 int clv_pv_clock_msr(struct clv_vcpu *v, u64 *val, bool set)
 {
 	return 0;

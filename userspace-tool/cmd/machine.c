@@ -33,10 +33,11 @@ void machine_kick(struct machine *m)
 	for (i = 0; i < m->cpus; i++) {
 		struct vcpu *v = &m->vcpu[i];
 
-		if (!v->runs || pthread_equal(pthread_self(), v->thread))
+		if (v->fd < 0 || (v->runs && pthread_equal(pthread_self(), v->thread)))
 			continue;
-		cleave_kick(v->fd);
-		pthread_kill(v->thread, SIGUSR1);
+		cleave_kick(v->fd);	/* kept for one that has not run yet */
+		if (v->runs)
+			pthread_kill(v->thread, SIGUSR1);
 	}
 	pthread_mutex_unlock(&m->kick_lock);
 }
