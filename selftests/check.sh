@@ -215,6 +215,9 @@ make_overlay()
 		cp "$tests"/test_*.sh "$tests/lib/boots.sh" "$overlay/tests/" &&
 		programs_of "$kver" >"$overlay/programs" && echo "$limit" >"$overlay/limit" &&
 		tr ' ' '\n' <<<"PATIENCE=$patience ${CHECK_ENV-}" >"$overlay/environment" || return
+	if [[ " $(programs_of "$kver") " = *" test_stress "* || -z $(programs_of "$kver") ]]; then
+		"$hosts/guest-initramfs.sh" "$overlay/guest/stress" stress-ng || return
+	fi
 	for guest in $guests; do
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
 	done

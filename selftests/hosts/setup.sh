@@ -25,7 +25,8 @@ for word; do
 	svm)	packages+=(qemu-system-x86) ;;
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
-	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64)
+	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
+			   stress-ng)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;

@@ -18,11 +18,12 @@ ok()
 	fi
 }
 
-# guest KERNEL MEMORY CPUS: its console to $out and here; sets rc.
+# guest KERNEL MEMORY CPUS [INITRD WORDS]: its console to $out and here; sets rc.
 guest()
 {
-	cleave run --kernel "$1" --initrd "$CLEAVE_GUESTS/initramfs" --memory "$2" --cpus "$3" \
-		--append "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.cpus=$3" </dev/null >$out 2>&1
+	cleave run --kernel "$1" --initrd "$CLEAVE_GUESTS/${4-initramfs}" --memory "$2" --cpus "$3" \
+		--append "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.cpus=$3 ${5-}" \
+		</dev/null >$out 2>&1
 	rc=$?
 	sed 's/^/# /' $out
 }
