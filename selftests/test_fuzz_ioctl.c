@@ -223,7 +223,7 @@ static void answers_as_documented(struct __test_metadata *_metadata)
 static bool all_came(void)
 {
 	for (int k = 0; k < OP_KINDS; k++)
-		if (!fuzz->calls[k])
+		if (!fuzz->calls[k] || (k < OP_COMMANDS && fuzz->good[k] * 10 < fuzz->calls[k]))
 			return false;
 	for (int i = CLEAVE_EXIT_IO; i <= CLEAVE_EXIT_FAULT; i++)
 		if (i != CLEAVE_EXIT_INSN && !fuzz->exits[i])
