@@ -24,8 +24,11 @@
 #include <linux/nospec.h>
 #include <linux/rcuwait.h>
 #include <linux/types.h>
+#include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
+#include <asm/msr.h>
+#include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 #include "../uapi/linux/cleave.h"
 #include "stage2.h"

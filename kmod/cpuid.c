@@ -5,10 +5,7 @@
  */
 #include <linux/kvm_para.h>
 #include <linux/slab.h>
-#include <asm/cpufeature.h>
-#include <asm/msr-index.h>
 #include <asm/processor.h>
-#include <asm/processor-flags.h>
 #include "backend.h"
 
 enum { EAX, EBX, ECX, EDX };

@@ -3,7 +3,6 @@
  * cleave: which event the guest gets next. Order: what an exit cut short, exceptions, NMI,
  * interrupts of a PIC, interrupts of the local APIC (SDM vol. 3A 6.9, APM vol. 2 8.5).
  */
-#include <asm/processor-flags.h>
 #include "backend.h"
 #include "trace.h"
 

@@ -5,7 +5,6 @@
  */
 #include <linux/kvm_para.h>
 #include <asm/debugreg.h>
-#include <asm/processor-flags.h>
 #include "backend.h"
 #include "trace.h"
 

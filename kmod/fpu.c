@@ -9,10 +9,7 @@
  */
 #include <linux/sched.h>
 #include <linux/thread_info.h>
-#include <asm/cpufeature.h>
 #include <asm/fpu/xcr.h>
-#include <asm/msr.h>
-#include <asm/processor-flags.h>
 #include "clv.h"
 
 #define XCR0_OFFERED	(XFEATURE_MASK_FPSSE | XFEATURE_MASK_YMM | XFEATURE_MASK_AVX512)

@@ -4,10 +4,7 @@
  * guest reaches an MSR of the host but the commands of write_command().
  */
 #include <linux/kvm_para.h>
-#include <asm/cpufeature.h>
-#include <asm/msr.h>
 #include <asm/nospec-branch.h>
-#include <asm/processor-flags.h>
 #include <asm/tsc.h>
 #include "backend.h"
 

@@ -4,7 +4,6 @@
  * map and read while the vCPU runs. Written by the vCPU's own thread; what is in the pages is never
  * read back to decide anything but where the next record goes.
  */
-#include <asm/msr.h>
 #include "backend.h"
 #define CREATE_TRACE_POINTS
 #include "trace.h"

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: CLEAVE_RUN, the loop around the guest. One way in, one way out. */
-#include <linux/rcuwait.h>
 #include <linux/sched/stat.h>
-#include <linux/sched/signal.h>
-#include <linux/smp.h>
 #include <linux/vtime.h>
 #include "backend.h"
 #include "compat.h"

@@ -5,10 +5,6 @@
  * enter with (SDM vol. 3C 27.3.1, APM vol. 2 15.5.1), so that a state taken
  * from one runs on the other. PDPTEs are not part of it: they are in memory.
  */
-#include <asm/cpufeature.h>
-#include <asm/fpu/types.h>
-#include <asm/msr-index.h>
-#include <asm/processor-flags.h>
 #include "backend.h"
 
 #define CR0_BITS	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \

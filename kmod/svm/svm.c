@@ -4,13 +4,10 @@
  * and what the guest may do without an exit.
  */
 #include <linux/cc_platform.h>
-#include <linux/gfp.h>
 #include <linux/mem_encrypt.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
-#include <asm/cpufeature.h>
 #include <asm/debugreg.h>
-#include <asm/msr.h>
 #include <asm/processor.h>
 #include "../compat.h"
 #include "vmcb.h"

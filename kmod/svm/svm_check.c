@@ -3,11 +3,7 @@
  * cleave: which rule of VMRUN's the VMCB breaks: what APM vol. 2 15.5.1 asks of
  * the fields that cleave uses, in its order.
  */
-#include <linux/kernel.h>
 #include <linux/mem_encrypt.h>
-#include <linux/string.h>
-#include <asm/msr-index.h>
-#include <asm/processor-flags.h>
 #include "vmcb.h"
 
 #define HIGH_HALF	GENMASK_ULL(63, 32)

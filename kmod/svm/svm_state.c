@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: guest registers between their neutral form and the VMCB. */
-#include <asm/msr-index.h>
-#include <asm/processor-flags.h>
 #include "vmcb.h"
 
 /*

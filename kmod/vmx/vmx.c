@@ -3,18 +3,14 @@
  * cleave: VT-x (SDM vol. 3C). What the CPU can, each CPU's part, each vCPU's
  * VMCS, and what the guest may do without an exit.
  */
-#include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/sched/smt.h>
 #include <linux/slab.h>
 #include <linux/smp.h>
-#include <asm/cpufeature.h>
-#include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
 #include <asm/processor.h>
 #include <asm/tlbflush.h>
-#include <asm/trapnr.h>
 #include <asm/tsc.h>
 #include "vmcs.h"
 

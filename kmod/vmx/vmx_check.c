@@ -3,8 +3,6 @@
  * cleave: which rule of a VM entry is broken: SDM vol. 3C chapter 27's checks of
  * the fields and controls that cleave uses, in its order.
  */
-#include <asm/msr.h>
-#include <asm/trapnr.h>
 #include "vmcs.h"
 
 #define FROM(bit)	(~0ULL << (bit))

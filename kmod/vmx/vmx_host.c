@@ -8,7 +8,6 @@
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/mmu_context.h>
-#include <asm/msr.h>
 #include <asm/segment.h>
 #include "vmcs.h"
 

@@ -2,13 +2,10 @@
 /* cleave: into a VT-x guest and out of it, and why it came out. */
 #include <linux/kvm_host.h>
 #include <asm/cpu.h>
-#include <asm/cpufeature.h>
 #include <asm/debugreg.h>
-#include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
 #include <asm/special_insns.h>
-#include <asm/trapnr.h>
 #include "vmcs.h"
 
 /* Entries for which MOV DR stays free once it was used. */

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: guest registers between their neutral form and the VMCS. */
-#include <asm/msr-index.h>
-#include <asm/processor-flags.h>
 #include "vmcs.h"
 
 /* Bits that a guest changes without an exit. */
