@@ -329,7 +329,6 @@ void clv_pdptes_load(struct clv_vcpu *vcpu);	/* may sleep */
 void clv_state_reset(struct clv_vcpu *vcpu, bool init);	/* power-on or INIT, SDM 3A table 10-1 */
 /* What a MOV to CRn, XSETBV by the guest does: 0, or -EINVAL for #GP(0). */
 int clv_cr0_write(struct clv_vcpu *vcpu, u64 val);
-int clv_cr3_write(struct clv_vcpu *vcpu, u64 val);
 int clv_cr4_write(struct clv_vcpu *vcpu, u64 val);
 int clv_efer_write(struct clv_vcpu *vcpu, u64 val);
 int clv_xcr0_write(struct clv_vcpu *vcpu, u64 val);

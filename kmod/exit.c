@@ -180,8 +180,6 @@ static enum clv_next do_cr_write(struct clv_vcpu *vcpu, const struct clv_exit *e
 	switch (exit->cr.nr) {
 	case 0:
 		return skip_or_gp(vcpu, exit->next_rip, clv_cr0_write(vcpu, val));
-	case 3:
-		return skip_or_gp(vcpu, exit->next_rip, clv_cr3_write(vcpu, val));
 	case 4:
 		return skip_or_gp(vcpu, exit->next_rip, clv_cr4_write(vcpu, val));
 	case 8:
@@ -198,11 +196,10 @@ static enum clv_next do_cr_read(struct clv_vcpu *vcpu, const struct clv_exit *ex
 	u64 *gpr = (u64 *)&vcpu->regs + (exit->cr.gpr & 15), val;
 	u8 nr = exit->cr.nr;
 
-	if (nr != 0 && nr != 3 && nr != 4 && nr != 8)
+	if (nr != 0 && nr != 4 && nr != 8)
 		return raise(vcpu, X86_TRAP_UD);
 	clv_regs_need(vcpu, CLV_REG_CRS);
-	val = nr == 0 ? vcpu->sregs.cr0 : nr == 3 ? vcpu->sregs.cr3 :
-	      nr == 4 ? vcpu->sregs.cr4 : clv_lapic_cr8_get(vcpu);
+	val = nr == 0 ? vcpu->sregs.cr0 : nr == 4 ? vcpu->sregs.cr4 : clv_lapic_cr8_get(vcpu);
 	*gpr = clv_code64(vcpu) ? val : (u32)val;
 	if (gpr == &vcpu->regs.rsp)
 		vcpu->dirty |= CLV_REG_RSP;

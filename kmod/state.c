@@ -10,7 +10,6 @@
 #define CR0_BITS	(X86_CR0_PE | X86_CR0_MP | X86_CR0_EM | X86_CR0_TS | X86_CR0_ET | \
 			 X86_CR0_NE | X86_CR0_WP | X86_CR0_AM | X86_CR0_NW | X86_CR0_CD | \
 			 X86_CR0_PG)
-#define CR3_NOFLUSH	BIT_ULL(63)
 #define CR4_FLUSH	(X86_CR4_PSE | X86_CR4_PAE | X86_CR4_PGE | X86_CR4_PCIDE | \
 			 X86_CR4_SMEP | X86_CR4_SMAP | X86_CR4_LA57)
 #define RFLAGS_RESERVED	(~0ULL << 22 | BIT(15) | BIT(5) | BIT(3))
@@ -317,10 +316,10 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 }
 
 /*
- * PAE paging outside long mode: what the CPU does with the four PDPTEs when a
- * control register is written (SDM vol. 3A 4.4.1). What is not memory holds none.
+ * PAE paging outside long mode: what the CPU does with the four PDPTEs when CR0 or CR4 is written
+ * (SDM vol. 3A 4.4.1), as it does itself at a MOV to CR3. What is not memory holds none.
  */
-static int pdptes_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
+static int pdptes_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr4)
 {
 	u64 reserved = ~0ULL << vcpu->caps.maxphyaddr | PDPTE_RESERVED;
 	u64 pdpte[4];
@@ -330,7 +329,7 @@ static int pdptes_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
 		reserved &= ~PDPTE_ACCESSED;
 	if (!(cr0 & X86_CR0_PG) || !(cr4 & X86_CR4_PAE) || (vcpu->sregs.efer & EFER_LME))
 		return 0;
-	if (clv_mem_read(vcpu->vm, cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
+	if (clv_mem_read(vcpu->vm, vcpu->sregs.cr3 & 0xffffffe0, pdpte, sizeof(pdpte)))
 		memset(pdpte, 0, sizeof(pdpte));
 	for (i = 0; i < 4; i++)
 		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
@@ -346,22 +345,21 @@ void clv_pdptes_load(struct clv_vcpu *vcpu)
 
 	vcpu->pdptes_stale = false;
 	clv_regs_touch(vcpu, CLV_REG_CRS);
-	if (pdptes_take(vcpu, s->cr0, s->cr3, s->cr4))
+	if (pdptes_take(vcpu, s->cr0, s->cr4))
 		memset(vcpu->pdpte, 0, sizeof(vcpu->pdpte));
 }
 
 /* The last checks, and the change: EFER.LMA follows CR0.PG (SDM vol. 3A 10.8.5). */
-static int crs_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr3, u64 cr4)
+static int crs_take(struct clv_vcpu *vcpu, u64 cr0, u64 cr4)
 {
 	struct cleave_sregs *s = &vcpu->sregs;
 	bool lma = (s->efer & EFER_LME) && (cr0 & X86_CR0_PG);
 
-	if (!cr4_fits(cr4, lma) || pdptes_take(vcpu, cr0, cr3, cr4))
+	if (!cr4_fits(cr4, lma) || pdptes_take(vcpu, cr0, cr4))
 		return -EINVAL;
 	if (((cr0 ^ s->cr0) & X86_CR0_PG) || ((cr4 ^ s->cr4) & CR4_FLUSH))
 		vcpu->flush = true;
 	s->cr0 = cr0;
-	s->cr3 = cr3;
 	s->cr4 = cr4;
 	s->efer = (s->efer & ~(u64)EFER_LMA) | (lma ? EFER_LMA : 0);
 	vcpu->dirty |= CLV_REG_CRS;
@@ -381,25 +379,7 @@ int clv_cr0_write(struct clv_vcpu *vcpu, u64 val)
 		if ((s->cs.ar & CLEAVE_AR_L) || ((val & X86_CR0_PG) && ar_type(&s->tr) == 3))
 			return -EINVAL;
 	}
-	return crs_take(vcpu, (val & CR0_BITS) | X86_CR0_ET, s->cr3, s->cr4);
-}
-
-int clv_cr3_write(struct clv_vcpu *vcpu, u64 val)
-{
-	struct cleave_sregs *s = &vcpu->sregs;
-	bool keep = false;
-
-	clv_regs_need(vcpu, CLV_REG_CRS);
-	if (s->cr4 & X86_CR4_PCIDE) {
-		keep = val & CR3_NOFLUSH;
-		val &= ~CR3_NOFLUSH;
-	}
-	if (!clv_code64(vcpu))
-		val = (u32)val;
-	if (val >> vcpu->caps.maxphyaddr || crs_take(vcpu, s->cr0, val, s->cr4))
-		return -EINVAL;
-	vcpu->flush |= !keep;
-	return 0;
+	return crs_take(vcpu, (val & CR0_BITS) | X86_CR0_ET, s->cr4);
 }
 
 /* SDM vol. 2B "MOV - Move to/from Control Registers" */
@@ -413,7 +393,7 @@ int clv_cr4_write(struct clv_vcpu *vcpu, u64 val)
 	if ((val & vcpu->caps.cr4_reserved) || ((changed & X86_CR4_LA57) && (s->efer & EFER_LMA)) ||
 	    ((changed & val & X86_CR4_PCIDE) && (s->cr3 & 0xfff)))
 		return -EINVAL;
-	return crs_take(vcpu, s->cr0, s->cr3, val);
+	return crs_take(vcpu, s->cr0, val);
 }
 
 int clv_efer_write(struct clv_vcpu *vcpu, u64 val)

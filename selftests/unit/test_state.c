@@ -694,24 +694,6 @@ UNIT_TEST(cr4)
 	CHECK_EQ(clv_cr4_write(&vcpu, 0), 0);
 }
 
-UNIT_TEST(cr3)
-{
-	start(LONG);
-	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 40), -EINVAL);
-	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 63), -EINVAL);
-	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 39), 0);
-	CHECK_EQ(vcpu.sregs.cr3, 1ULL << 39);
-	CHECK(vcpu.flush);
-	CHECK_EQ(clv_cr3_write(&vcpu, 0), 0);
-	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PCIDE), 0);
-	vcpu.flush = false;
-	CHECK_EQ(clv_cr3_write(&vcpu, 1ULL << 63 | 0x2005), 0);
-	CHECK_EQ(vcpu.sregs.cr3, 0x2005);
-	CHECK(!vcpu.flush);
-	CHECK_EQ(clv_cr3_write(&vcpu, 0x2005), 0);
-	CHECK(vcpu.flush);
-}
-
 /* SDM vol. 3A 4.4.1 */
 UNIT_TEST(pdptes_with_control_registers)
 {
@@ -721,27 +703,27 @@ UNIT_TEST(pdptes_with_control_registers)
 	CHECK(vcpu.pdptes_stale);
 	memcpy(pdptes, good, sizeof(pdptes));
 	pdptes_at = 0x20a0;
-	CHECK_EQ(clv_cr3_write(&vcpu, 0x20b8), 0);	/* in units of 32 bytes */
+	vcpu.sregs.cr3 = 0x20b8;			/* in units of 32 bytes */
+	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE), 0);
 	CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
 	/* A reserved bit in one that is present: as if nothing had been written. */
 	for (int i = 0; i < 4; i++) {
 		pdptes[i] = 1 | 1ULL << (i % 2 ? 2 : 40);
-		CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), -EINVAL);
 		CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PGE), -EINVAL);
 		CHECK_EQ(clv_cr0_write(&vcpu, X86_CR0_PE | X86_CR0_PG | X86_CR0_WP), -EINVAL);
-		CHECK_EQ(vcpu.sregs.cr3, 0x20b8);
 		CHECK_EQ(vcpu.sregs.cr4, X86_CR4_PAE);
 		CHECK(!memcmp(vcpu.pdpte, good, sizeof(good)));
 		memcpy(pdptes, good, sizeof(pdptes));
 	}
 	/* Accessed: QEMU's AMD-V, which loads none itself, sets it in memory. */
 	pdptes[0] |= 1 << 5;
-	CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), -EINVAL);
+	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE), -EINVAL);
 	backend.vendor = CLEAVE_VENDOR_SVM;
-	CHECK_EQ(clv_cr3_write(&vcpu, 0x20a0), 0);
+	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE), 0);
 	backend.vendor = CLEAVE_VENDOR_VMX;
 	memcpy(pdptes, good, sizeof(pdptes));
-	CHECK_EQ(clv_cr3_write(&vcpu, 0x9000), 0);	/* no memory: none is present */
+	vcpu.sregs.cr3 = 0x9000;			/* no memory: none is present */
+	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE), 0);
 	CHECK(!memcmp(vcpu.pdpte, none, sizeof(none)));
 	/* What user space has set is read before entry, and cannot fail any more. */
 	vcpu.sregs.cr3 = pdptes_at;
@@ -753,7 +735,8 @@ UNIT_TEST(pdptes_with_control_registers)
 	CHECK(!memcmp(vcpu.pdpte, none, sizeof(none)));
 	/* Long mode has none. */
 	start(LONG);
-	CHECK_EQ(clv_cr3_write(&vcpu, pdptes_at), 0);
+	vcpu.sregs.cr3 = pdptes_at;
+	CHECK_EQ(clv_cr4_write(&vcpu, X86_CR4_PAE | X86_CR4_PGE), 0);
 	pdptes_at = 0;
 }
 
