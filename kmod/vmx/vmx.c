@@ -28,32 +28,26 @@
 /* SDM vol. 3C 25.6 to 25.8: what cleave cannot do without, and what it is glad of. */
 static const struct vmx_control {
 	const char *name;
-	u32 msr, true_msr;		/* the second one where IA32_VMX_BASIC says so */
-	u32 need, wish;
+	u32 msr, need, wish;
 } vmx_controls[VMX_CONTROLS] = {
-	[VMX_PIN] = { "pin-based controls",
-		MSR_IA32_VMX_PINBASED_CTLS, MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+	[VMX_PIN] = { "pin-based controls", MSR_IA32_VMX_TRUE_PINBASED_CTLS,
 		PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | PIN_BASED_VIRTUAL_NMIS,
 		PIN_BASED_VMX_PREEMPTION_TIMER },
-	[VMX_PRIMARY] = { "primary controls",
-		MSR_IA32_VMX_PROCBASED_CTLS, MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+	[VMX_PRIMARY] = { "primary controls", MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
 		CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | CPU_BASED_RDPMC_EXITING |
 		CPU_BASED_CR8_LOAD_EXITING | CPU_BASED_CR8_STORE_EXITING |
 		CPU_BASED_MOV_DR_EXITING | CPU_BASED_UNCOND_IO_EXITING |
 		CPU_BASED_USE_MSR_BITMAPS | CPU_BASED_MONITOR_EXITING |
 		CPU_BASED_USE_TSC_OFFSETTING | CPU_BASED_ACTIVATE_SECONDARY_CONTROLS },
-	[VMX_SECONDARY] = { "secondary controls",
-		MSR_IA32_VMX_PROCBASED_CTLS2, MSR_IA32_VMX_PROCBASED_CTLS2,
+	[VMX_SECONDARY] = { "secondary controls", MSR_IA32_VMX_PROCBASED_CTLS2,
 		SECONDARY_EXEC_ENABLE_EPT | SECONDARY_EXEC_UNRESTRICTED_GUEST |
 		SECONDARY_EXEC_ENABLE_VPID,
 		SECONDARY_EXEC_ENABLE_RDTSCP | SECONDARY_EXEC_ENABLE_INVPCID |
 		SECONDARY_EXEC_WBINVD_EXITING | SECONDARY_EXEC_ENCLS_EXITING },
-	[VMX_EXIT] = { "exit controls",
-		MSR_IA32_VMX_EXIT_CTLS, MSR_IA32_VMX_TRUE_EXIT_CTLS,
+	[VMX_EXIT] = { "exit controls", MSR_IA32_VMX_TRUE_EXIT_CTLS,
 		VM_EXIT_HOST_ADDR_SPACE_SIZE | VM_EXIT_SAVE_DEBUG_CONTROLS |
 		VM_EXIT_LOAD_IA32_PAT | VM_EXIT_LOAD_IA32_EFER },
-	[VMX_ENTRY] = { "entry controls",
-		MSR_IA32_VMX_ENTRY_CTLS, MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+	[VMX_ENTRY] = { "entry controls", MSR_IA32_VMX_TRUE_ENTRY_CTLS,
 		VM_ENTRY_LOAD_DEBUG_CONTROLS | VM_ENTRY_LOAD_IA32_PAT | VM_ENTRY_LOAD_IA32_EFER },
 };
 
@@ -71,8 +65,7 @@ u64 vmx_control_cap(int i)
 {
 	u64 val;
 
-	rdmsrl(MSR_IA32_VMX_BASIC, val);
-	rdmsrl(val & BASIC_TRUE_CTLS ? vmx_controls[i].true_msr : vmx_controls[i].msr, val);
+	rdmsrl(vmx_controls[i].msr, val);
 	return val;
 }
 
@@ -144,7 +137,9 @@ static const char *no_vmx(void)
 		return "this kernel runs with FRED: start it with fred=off";
 	rdmsrl(MSR_IA32_VMX_BASIC, basic);
 	vmx_caps.revision = vmx_basic_vmcs_revision_id(basic);
-	why = no_controls();
+	/* Without true controls MOV to and from CR3 would exit. */
+	why = basic & BASIC_TRUE_CTLS ? no_controls() :
+					"this CPU has VT-x but no EPT, or no true controls";
 	if (why)
 		return why;
 	rdmsrl(MSR_IA32_VMX_EPT_VPID_CAP, cap);
