@@ -40,27 +40,23 @@ struct clv_exit {
  * @vendor: CLEAVE_VENDOR_*
  * @blocks_init: a CPU that is enabled ignores INIT
  * @s2_format: of its stage-2 tables
- * @probe: can this host do it? 0; -ENODEV: another vendor's CPU; -EOPNOTSUPP,
- *	with the reason in *why. Asks the CPU itself: the kernel clears its
- *	feature bits where the firmware has disabled them
+ * @refusal: why this CPU of the vendor's cannot be a host, or NULL. Asks the CPU itself: the kernel
+ *	clears its feature bits where the firmware has disabled them
  * @init: allocates what each possible CPU needs; module load
  * @exit: frees it
- * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on
- *	already, -EIO if the CPU refuses
+ * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on already, -EIO if not
  * @cpu_disable: undoes @cpu_enable; IRQs off, also from NMI on a crash
- * @vcpu_alloc: a zeroed struct that embeds struct clv_vcpu, with its VMCS or
- *	VMCB; NULL for -ENOMEM
+ * @vcpu_alloc: a zeroed struct with struct clv_vcpu, its VMCS or VMCB; NULL for -ENOMEM
  * @vcpu_free: undoes it; the vCPU is not loaded on any CPU
- * @vcpu_reset: control fields, intercepts, after clv_state_reset() has
- *	written the registers; also after CLEAVE_SET_CPUID
+ * @vcpu_reset: control fields, intercepts, after clv_state_reset() has written the registers; also
+ *	after CLEAVE_SET_CPUID
  * @vcpu_load: makes it current on this CPU; preemption off
  * @vcpu_put: undoes what must not stay when another thread runs; preemption off
- * @enter: one entry and exit; IRQs off before and after. NMIs and machine
- *	checks that ended the guest are handled inside. Does the flush that
- *	vcpu->flush asks for. Fills what CLV_REG_KEPT says, and puts that and
- *	what else it fills for free into vcpu->avail
- * @decode_exit: after @enter, preemption on: what happened. Moves an event
- *	whose delivery was cut short to vcpu->events.injected
+ * @enter: one entry and exit; IRQs off before and after. NMIs and machine checks that ended the
+ *	guest are handled inside. Does the flush that vcpu->flush asks for. Fills what CLV_REG_KEPT
+ *	says, and puts that and what else it fills for free into vcpu->avail
+ * @decode_exit: after @enter, preemption on: what happened. Moves an event whose delivery was cut
+ *	short to vcpu->events.injected
  * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB
  * @regs_push: writes the groups there
  * @inject: the event to deliver at the next entry
@@ -74,7 +70,7 @@ struct clv_backend {
 	bool blocks_init;
 	const struct clv_s2_format *s2_format;
 
-	int (*probe)(const char **why);
+	const char *(*refusal)(void);
 	int (*init)(void);
 	void (*exit)(void);
 	int (*cpu_enable)(void);
@@ -96,8 +92,7 @@ struct clv_backend {
 	bool (*check)(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 };
 
-extern const struct clv_backend clv_svm_backend;
-extern const struct clv_backend clv_vmx_backend;
+extern const struct clv_backend clv_svm_backend, clv_vmx_backend;
 extern const struct clv_backend *clv_backend;	/* c: chosen at load; main.c */
 
 #endif /* CLV_BACKEND_H */

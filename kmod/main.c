@@ -7,36 +7,34 @@
 
 const struct clv_backend *clv_backend;
 
-static const struct clv_backend *const backends[] = {
-	&clv_svm_backend,
-	&clv_vmx_backend,
-};
-
 static struct miscdevice clv_misc = {
-	.minor = MISC_DYNAMIC_MINOR,
-	.name = "cleave",
-	.fops = &clv_dev_fops,
-	.mode = 0660,
+	.minor = MISC_DYNAMIC_MINOR, .name = "cleave", .fops = &clv_dev_fops, .mode = 0660,
 };
 
 static int choose_backend(void)
 {
 	const char *why = "this CPU has neither AMD-V nor VT-x";
-	int i, ret = -ENODEV;
 
-	for (i = 0; i < ARRAY_SIZE(backends) && ret == -ENODEV; i++) {
-		ret = backends[i]->probe(&why);
-		clv_backend = backends[i];
+	switch (boot_cpu_data.x86_vendor) {
+	case X86_VENDOR_AMD:
+	case X86_VENDOR_HYGON:
+		clv_backend = &clv_svm_backend;
+		break;
+	case X86_VENDOR_INTEL:
+	case X86_VENDOR_CENTAUR:
+	case X86_VENDOR_ZHAOXIN:
+		clv_backend = &clv_vmx_backend;
+		break;
 	}
+	if (clv_backend)
+		why = clv_backend->refusal();
 	/* Timers and clocks divide by it. */
-	if (!ret && !tsc_khz) {
+	if (!why && !tsc_khz)
 		why = "the kernel could not measure this machine's TSC";
-		ret = -ENODEV;
-	}
-	if (!ret)
+	if (!why)
 		return 0;
 	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);
-	return ret;
+	return clv_backend ? -EOPNOTSUPP : -ENODEV;
 }
 
 static int __init clv_init(void)

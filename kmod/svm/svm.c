@@ -26,8 +26,7 @@ bool svm_on_tcg __ro_after_init;
 static void *iopm, *msrpm;
 static atomic64_t last_uid;
 
-/* Why this machine cannot be a host, or NULL. */
-static const char *no_svm(void)
+static const char *svm_refusal(void)
 {
 	u64 vm_cr;
 
@@ -44,15 +43,6 @@ static const char *no_svm(void)
 	if (!(cpuid_edx(SVM_CPUID_FUNC) & SVM_EDX_NP))
 		return "this CPU has AMD-V but no nested paging";
 	return NULL;
-}
-
-static int svm_probe(const char **why)
-{
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_AMD &&
-	    boot_cpu_data.x86_vendor != X86_VENDOR_HYGON)
-		return -ENODEV;
-	*why = no_svm();
-	return *why ? -EOPNOTSUPP : 0;
 }
 
 /*
@@ -267,25 +257,13 @@ static void svm_vcpu_put(struct clv_vcpu *vcpu)
 }
 
 const struct clv_backend clv_svm_backend = {
-	.name = "svm",
-	.vendor = CLEAVE_VENDOR_SVM,
-	.s2_format = &clv_s2_npt,
-	.probe = svm_probe,
-	.init = svm_init,
-	.exit = svm_exit,
-	.cpu_enable = svm_cpu_enable,
-	.cpu_disable = svm_cpu_disable,
-	.vcpu_alloc = svm_vcpu_alloc,
-	.vcpu_free = svm_vcpu_free,
-	.vcpu_reset = svm_vcpu_reset,
-	.vcpu_load = svm_vcpu_load,
-	.vcpu_put = svm_vcpu_put,
-	.enter = svm_enter,
-	.decode_exit = svm_decode_exit,
-	.regs_pull = svm_regs_pull,
-	.regs_push = svm_regs_push,
-	.inject = svm_inject,
-	.set_window = svm_set_window,
-	.msr_field = svm_msr_field,
-	.check = svm_check,
+	.name = "svm", .vendor = CLEAVE_VENDOR_SVM, .s2_format = &clv_s2_npt,
+	.refusal = svm_refusal, .init = svm_init, .exit = svm_exit,
+	.cpu_enable = svm_cpu_enable, .cpu_disable = svm_cpu_disable,
+	.vcpu_alloc = svm_vcpu_alloc, .vcpu_free = svm_vcpu_free, .vcpu_reset = svm_vcpu_reset,
+	.vcpu_load = svm_vcpu_load, .vcpu_put = svm_vcpu_put,
+	.enter = svm_enter, .decode_exit = svm_decode_exit,
+	.regs_pull = svm_regs_pull, .regs_push = svm_regs_push,
+	.inject = svm_inject, .set_window = svm_set_window,
+	.msr_field = svm_msr_field, .check = svm_check,
 };

@@ -144,7 +144,6 @@ extern bool itlb_multihit_kvm_mitigation;	/* the kernel's; no header has it */
 u64 vmx_control_cap(int i);
 u64 vmx_eptp(struct clv_vcpu *vcpu);
 void vmx_vcpu_load(struct clv_vcpu *vcpu);
-void vmx_vcpu_put(struct clv_vcpu *vcpu);
 
 /* vmx_run.c */
 void vmx_enter(struct clv_vcpu *vcpu);
@@ -160,7 +159,7 @@ u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr);
 /* vmx_host.c: the host's state around a guest */
 void vmx_host_new_cpu(void);			/* the VMCS is current, preemption off */
 void vmx_host_leave(struct vmx_vcpu *vmx);	/* IRQs off, before the guest */
-void vmx_host_return(struct vmx_vcpu *vmx);	/* preemption off, before another thread runs */
+void vmx_vcpu_put(struct clv_vcpu *vcpu);	/* the host's again, before another thread runs */
 void vmx_host_cpu_enable(void);			/* IRQs off */
 void vmx_host_cpu_disable(void);		/* IRQs off */
 

@@ -120,8 +120,7 @@ static void ept_caps(u64 cap)
 		clv_s2_caps.max_leaf = CLV_S2_4K;
 }
 
-/* Why this machine cannot be a host, or NULL. */
-static const char *no_vmx(void)
+static const char *vmx_refusal(void)
 {
 	const char *why;
 	u64 feat, basic, cap;
@@ -159,16 +158,6 @@ static const char *no_vmx(void)
 	/* With unrestricted guest these two are free (SDM vol. 3D A.7). */
 	vmx_caps.cr0_fixed0 &= ~(u64)(X86_CR0_PE | X86_CR0_PG);
 	return NULL;
-}
-
-static int vmx_probe(const char **why)
-{
-	if (boot_cpu_data.x86_vendor != X86_VENDOR_INTEL &&
-	    boot_cpu_data.x86_vendor != X86_VENDOR_CENTAUR &&
-	    boot_cpu_data.x86_vendor != X86_VENDOR_ZHAOXIN)
-		return -ENODEV;
-	*why = no_vmx();
-	return *why ? -EOPNOTSUPP : 0;
 }
 
 static void *alloc_vmcs(gfp_t gfp)
@@ -357,18 +346,14 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 		{ VIRTUAL_PROCESSOR_ID, vmx->vcpu.id + 1 },
 		{ VM_EXIT_CONTROLS, controls[VMX_EXIT] },
 		{ EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) },
-		{ PAGE_FAULT_ERROR_CODE_MASK, 0 },
-		{ PAGE_FAULT_ERROR_CODE_MATCH, 0 },
-		{ CR3_TARGET_COUNT, 0 },
+		{ PAGE_FAULT_ERROR_CODE_MASK, 0 }, { PAGE_FAULT_ERROR_CODE_MATCH, 0 },
+		{ CR3_TARGET_COUNT, 0 }, { VM_EXIT_MSR_STORE_COUNT, 0 },
 		{ MSR_BITMAP, __pa(msr_bitmap) },
-		{ VM_EXIT_MSR_STORE_COUNT, 0 },
 		{ VM_EXIT_MSR_LOAD_ADDR, __pa(vmx->exit_load) },
 		{ VM_ENTRY_MSR_LOAD_ADDR, __pa(vmx->entry_load) },
-		{ VMCS_LINK_POINTER, ~0ULL },
-		{ EPT_POINTER, vmx_eptp(&vmx->vcpu) },
-		{ GUEST_IA32_DEBUGCTL, 0 },
+		{ VMCS_LINK_POINTER, ~0ULL }, { EPT_POINTER, vmx_eptp(&vmx->vcpu) },
 		{ GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
-		{ GUEST_PENDING_DBG_EXCEPTIONS, 0 },
+		{ GUEST_IA32_DEBUGCTL, 0 }, { GUEST_PENDING_DBG_EXCEPTIONS, 0 },
 	};
 	u64 misc;
 
@@ -421,32 +406,14 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 		vmcs_setup(vmx);
 }
 
-void vmx_vcpu_put(struct clv_vcpu *vcpu)
-{
-	vmx_host_return(to_vmx(vcpu));
-}
-
 const struct clv_backend clv_vmx_backend = {
-	.name = "vmx",
-	.vendor = CLEAVE_VENDOR_VMX,
-	.blocks_init = true,
-	.s2_format = &clv_s2_ept,
-	.probe = vmx_probe,
-	.init = vmx_init,
-	.exit = vmx_exit,
-	.cpu_enable = vmx_cpu_enable,
-	.cpu_disable = vmx_cpu_disable,
-	.vcpu_alloc = vmx_vcpu_alloc,
-	.vcpu_free = vmx_vcpu_free,
-	.vcpu_reset = vmx_vcpu_reset,
-	.vcpu_load = vmx_vcpu_load,
-	.vcpu_put = vmx_vcpu_put,
-	.enter = vmx_enter,
-	.decode_exit = vmx_decode_exit,
-	.regs_pull = vmx_regs_pull,
-	.regs_push = vmx_regs_push,
-	.inject = vmx_inject,
-	.set_window = vmx_set_window,
-	.msr_field = vmx_msr_field,
-	.check = vmx_check,
+	.name = "vmx", .vendor = CLEAVE_VENDOR_VMX, .s2_format = &clv_s2_ept, .blocks_init = true,
+	.refusal = vmx_refusal, .init = vmx_init, .exit = vmx_exit,
+	.cpu_enable = vmx_cpu_enable, .cpu_disable = vmx_cpu_disable,
+	.vcpu_alloc = vmx_vcpu_alloc, .vcpu_free = vmx_vcpu_free, .vcpu_reset = vmx_vcpu_reset,
+	.vcpu_load = vmx_vcpu_load, .vcpu_put = vmx_vcpu_put,
+	.enter = vmx_enter, .decode_exit = vmx_decode_exit,
+	.regs_pull = vmx_regs_pull, .regs_push = vmx_regs_push,
+	.inject = vmx_inject, .set_window = vmx_set_window,
+	.msr_field = vmx_msr_field, .check = vmx_check,
 };

@@ -80,12 +80,9 @@ void vmx_host_new_cpu(void)
 		{ HOST_GDTR_BASE, (unsigned long)get_current_gdt_ro() },
 		{ HOST_TR_BASE, (unsigned long)&cea->tss.x86_tss },
 		{ HOST_TR_SELECTOR, GDT_ENTRY_TSS * 8 },
-		{ HOST_CS_SELECTOR, __KERNEL_CS },
-		{ HOST_SS_SELECTOR, __KERNEL_DS },
-		{ HOST_DS_SELECTOR, 0 },
-		{ HOST_ES_SELECTOR, 0 },
-		{ HOST_FS_SELECTOR, 0 },
-		{ HOST_GS_SELECTOR, 0 },
+		{ HOST_CS_SELECTOR, __KERNEL_CS }, { HOST_SS_SELECTOR, __KERNEL_DS },
+		{ HOST_DS_SELECTOR, 0 }, { HOST_ES_SELECTOR, 0 },
+		{ HOST_FS_SELECTOR, 0 }, { HOST_GS_SELECTOR, 0 },
 		{ HOST_GS_BASE, native_read_msr(MSR_GS_BASE) },
 		{ HOST_IA32_SYSENTER_CS, native_read_msr(MSR_IA32_SYSENTER_CS) },
 		{ HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP) },
@@ -121,8 +118,9 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 }
 
 /* Selectors first: loading one writes the base behind it. */
-void vmx_host_return(struct vmx_vcpu *vmx)
+void vmx_vcpu_put(struct clv_vcpu *vcpu)
 {
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	unsigned long flags;
 
 	if (!vmx->host_away)
