@@ -44,7 +44,7 @@ struct clv_exit {
  *	clears its feature bits where the firmware has disabled them
  * @init: allocates what each possible CPU needs; module load
  * @exit: frees it
- * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY if it is on already, -EIO if not
+ * @cpu_enable: VMXON or EFER.SVME on this CPU, IRQs off; -EBUSY: it is on already; -EIO: refused
  * @cpu_disable: undoes @cpu_enable; IRQs off, also from NMI on a crash
  * @vcpu_alloc: a zeroed struct with struct clv_vcpu, its VMCS or VMCB; NULL for -ENOMEM
  * @vcpu_free: undoes it; the vCPU is not loaded on any CPU

@@ -46,14 +46,11 @@ void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	struct cleave_recorder *rec = vcpu->recorder;
 
 	vcpu->record = (struct cleave_record) {
-		.tsc = rdtsc(),
-		.rip = exit->rip,
+		.tsc = rdtsc(), .rip = exit->rip,
+		.kind = exit->kind, .detail = detail(vcpu, exit),
 		.raw_reason = exit->raw_reason,
 		.raw_info = { exit->raw_info[0], exit->raw_info[1] },
-		.detail = detail(vcpu, exit),
-		.kind = exit->kind,
-		.entered_type = exit->entered.type,
-		.entered_vector = exit->entered.vector,
+		.entered_type = exit->entered.type, .entered_vector = exit->entered.vector,
 	};
 	vcpu->recording = !READ_ONCE(rec->frozen);
 	rec->kinds[exit->kind]++;

@@ -26,11 +26,8 @@
  */
 const struct clv_s2_format clv_s2_ept = {
 	.present = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
-	.bits_r = BIT_ULL(0),
-	.bits_w = BIT_ULL(1),
-	.bits_x = BIT_ULL(2),
-	.leaf = BIT_ULL(7),
-	.accessed = BIT_ULL(8),
+	.bits_r = BIT_ULL(0), .bits_w = BIT_ULL(1), .bits_x = BIT_ULL(2),
+	.leaf = BIT_ULL(7), .accessed = BIT_ULL(8),
 	.memtype = 6ULL << 3 | BIT_ULL(6),
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
@@ -41,11 +38,8 @@ const struct clv_s2_format clv_s2_ept = {
  */
 const struct clv_s2_format clv_s2_npt = {
 	.present = BIT_ULL(0),
-	.bits_r = BIT_ULL(0) | BIT_ULL(2),
-	.bits_w = BIT_ULL(1),
-	.bits_nx = BIT_ULL(63),
-	.leaf = BIT_ULL(7),
-	.accessed = BIT_ULL(5),
+	.bits_r = BIT_ULL(0) | BIT_ULL(2), .bits_w = BIT_ULL(1), .bits_nx = BIT_ULL(63),
+	.leaf = BIT_ULL(7), .accessed = BIT_ULL(5),
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
 

@@ -33,8 +33,7 @@ struct clv_s2_format {
 	u64 table;		/* permission bits of an entry that points to a table */
 };
 
-extern const struct clv_s2_format clv_s2_ept;
-extern const struct clv_s2_format clv_s2_npt;
+extern const struct clv_s2_format clv_s2_ept, clv_s2_npt;
 
 /* What the CPUs of this host can walk; a backend's init() may say so, or clv_mem_init() does. */
 struct clv_s2_caps {

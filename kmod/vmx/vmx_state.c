@@ -18,14 +18,13 @@ static void pull_segs(struct cleave_sregs *sregs)
 	struct cleave_segment *s = &sregs->cs;	/* to ldt: eight in a row */
 	int i;
 
-	for (i = 0; i < ARRAY_SIZE(seg_field); i++) {
+	for (i = 0; i < ARRAY_SIZE(seg_field); i++)
 		s[i] = (struct cleave_segment) {
 			.selector = vmcs_read(GUEST_ES_SELECTOR + seg_field[i]),
 			.base = vmcs_read(GUEST_ES_BASE + seg_field[i]),
 			.limit = vmcs_read(GUEST_ES_LIMIT + seg_field[i]),
 			.ar = vmcs_read(GUEST_ES_AR_BYTES + seg_field[i]),
 		};
-	}
 	sregs->gdt.base = vmcs_read(GUEST_GDTR_BASE);
 	sregs->gdt.limit = vmcs_read(GUEST_GDTR_LIMIT);
 	sregs->idt.base = vmcs_read(GUEST_IDTR_BASE);
@@ -125,13 +124,9 @@ void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
 
 /* Guest writes to them exit. FS and GS bases are cached with the segments: the core's. */
 const u32 vmx_msrs[VMX_MSRS] = {
-	[VMX_STAR] = MSR_STAR,
-	[VMX_LSTAR] = MSR_LSTAR,
-	[VMX_SFMASK] = MSR_SYSCALL_MASK,
-	[VMX_CSTAR] = MSR_CSTAR,
-	[VMX_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
-	[VMX_SYSENTER_CS] = MSR_IA32_SYSENTER_CS,
-	[VMX_SYSENTER_ESP] = MSR_IA32_SYSENTER_ESP,
+	[VMX_STAR] = MSR_STAR, [VMX_LSTAR] = MSR_LSTAR, [VMX_SFMASK] = MSR_SYSCALL_MASK,
+	[VMX_CSTAR] = MSR_CSTAR, [VMX_KERNEL_GS_BASE] = MSR_KERNEL_GS_BASE,
+	[VMX_SYSENTER_CS] = MSR_IA32_SYSENTER_CS, [VMX_SYSENTER_ESP] = MSR_IA32_SYSENTER_ESP,
 	[VMX_SYSENTER_EIP] = MSR_IA32_SYSENTER_EIP,
 };
 
