@@ -29,8 +29,7 @@ static bool is_double_fault(u8 first, u8 second)
 static struct cleave_event exception(u8 vector)
 {
 	return (struct cleave_event) {
-		.type = CLEAVE_EVENT_EXCEPTION,
-		.vector = vector,
+		.type = CLEAVE_EVENT_EXCEPTION, .vector = vector,
 		.flags = BIT(vector) & CLV_ERROR_CODE_VECTORS ? CLEAVE_EVENT_ERROR : 0,
 	};
 }
@@ -116,10 +115,16 @@ static u8 ready_event(struct clv_vcpu *vcpu)
 	return next_vector(vcpu) >= 0 && is_open(vcpu) ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
 }
 
-static void choose(struct clv_vcpu *vcpu)
+/*
+ * vcpu->events.injected stays set until an exit shows that it was delivered, so an
+ * entry that is called off just injects it again.
+ */
+void clv_events_choose(struct clv_vcpu *vcpu)
 {
 	struct cleave_event *ev = &vcpu->events.injected;
 
+	if (ev->type != CLEAVE_EVENT_NONE)
+		return;
 	if (vcpu->events.exception.type) {
 		*ev = vcpu->events.exception;
 		memset(&vcpu->events.exception, 0, sizeof(vcpu->events.exception));
@@ -138,16 +143,6 @@ static void choose(struct clv_vcpu *vcpu)
 		else
 			clv_lapic_ack(vcpu, ev->vector);
 	}
-}
-
-/*
- * vcpu->events.injected stays set until an exit shows that it was delivered, so an
- * entry that is called off just injects it again.
- */
-void clv_events_choose(struct clv_vcpu *vcpu)
-{
-	if (vcpu->events.injected.type == CLEAVE_EVENT_NONE)
-		choose(vcpu);
 }
 
 void clv_events_deliver(struct clv_vcpu *vcpu)
