@@ -70,8 +70,7 @@ enum clv_next clv_exit_to_user(struct clv_vcpu *vcpu, u32 kind, const struct clv
 
 void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector)
 {
-	memset(&vcpu->run->eoi, 0, sizeof(vcpu->run->eoi));
-	vcpu->run->eoi.vector = vector;
+	vcpu->run->eoi = (typeof(vcpu->run->eoi)) { .vector = vector };
 	clv_exit_to_user(vcpu, CLEAVE_EXIT_EOI, NULL);
 }
 
@@ -121,14 +120,9 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 
 static enum clv_next msr_to_user(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
 {
-	struct cleave_run *run = vcpu->run;
-
-	memset(&run->msr, 0, sizeof(run->msr));
-	run->msr.index = vcpu->regs.rcx;
-	if (write) {
-		run->msr.flags = CLEAVE_ACCESS_WRITE;
-		run->msr.data = edx_eax(vcpu);
-	}
+	vcpu->run->msr = (typeof(vcpu->run->msr)) {
+		.index = vcpu->regs.rcx, .flags = write ? CLEAVE_ACCESS_WRITE : 0,
+		.data = write ? edx_eax(vcpu) : 0 };
 	vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
 	vcpu->pending_rip = exit->next_rip;
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
@@ -217,11 +211,7 @@ static enum clv_next do_xsetbv(struct clv_vcpu *vcpu, const struct clv_exit *exi
 
 static void fill_mmio(struct clv_vcpu *vcpu, const struct clv_exit *exit, u32 flags)
 {
-	struct cleave_run *run = vcpu->run;
-
-	memset(&run->mmio, 0, sizeof(run->mmio));
-	run->mmio.gpa = exit->gpa;
-	run->mmio.flags = flags;
+	vcpu->run->mmio = (typeof(vcpu->run->mmio)) { .gpa = exit->gpa, .flags = flags };
 }
 
 static u32 access_flags(const struct clv_exit *exit)
@@ -235,13 +225,8 @@ static u32 access_flags(const struct clv_exit *exit)
 enum clv_next clv_exit_fault(struct clv_vcpu *vcpu, u64 gpa, unsigned long hva, u32 flags, int err,
 			     const struct clv_exit *exit)
 {
-	struct cleave_run *run = vcpu->run;
-
-	memset(&run->fault, 0, sizeof(run->fault));
-	run->fault.gpa = gpa;
-	run->fault.hva = hva;
-	run->fault.flags = flags;
-	run->fault.error = -err;
+	vcpu->run->fault = (typeof(vcpu->run->fault)) {
+		.gpa = gpa, .hva = hva, .flags = flags, .error = -err };
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_FAULT, exit);
 }
 
