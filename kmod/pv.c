@@ -45,24 +45,21 @@ static u64 clock_at(const struct clv_vm *vm, u64 tsc)
 
 static u64 clock_get(struct clv_vm *vm)
 {
-	unsigned long flags;
 	u64 ns;
 
-	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	raw_spin_lock_irq(&vm->clock.lock);
 	ns = clock_at(vm, clv_vm_tsc(vm));
-	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	raw_spin_unlock_irq(&vm->clock.lock);
 	return ns;
 }
 
 static void clock_set(struct clv_vm *vm, u64 ns)
 {
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	raw_spin_lock_irq(&vm->clock.lock);
 	vm->clock.tsc = clv_vm_tsc(vm);
 	vm->clock.host = host_ns();
 	vm->clock.ns = ns;
-	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	raw_spin_unlock_irq(&vm->clock.lock);
 }
 
 void clv_pv_vm_create(struct clv_vm *vm)
@@ -78,12 +75,10 @@ void clv_pv_vm_create(struct clv_vm *vm)
 /* The guest's TSC moves, its clock does not. */
 void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta)
 {
-	unsigned long flags;
-
-	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	raw_spin_lock_irq(&vm->clock.lock);
 	WRITE_ONCE(vm->tsc_offset, vm->tsc_offset + delta);
 	vm->clock.tsc += delta;
-	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	raw_spin_unlock_irq(&vm->clock.lock);
 }
 
 /*
@@ -138,13 +133,12 @@ static void clock_write(struct clv_vcpu *vcpu)
 		.tsc_shift = vm->clock.shift,
 	};
 	bool stable = !check_tsc_unstable();
-	unsigned long flags;
 
-	raw_spin_lock_irqsave(&vm->clock.lock, flags);
+	raw_spin_lock_irq(&vm->clock.lock);
 	t.tsc_timestamp = stable ? vm->clock.tsc : clv_vm_tsc(vm);
 	t.system_time = stable ? vm->clock.ns : clock_at(vm, t.tsc_timestamp);
 	vcpu->pv.clock_cpu = stable ? -1 : smp_processor_id();
-	raw_spin_unlock_irqrestore(&vm->clock.lock, flags);
+	raw_spin_unlock_irq(&vm->clock.lock);
 	t.tsc_timestamp += vcpu->tsc_adjust;
 	t.flags = stable && tscs_match(vcpu) ? PVCLOCK_TSC_STABLE_BIT : 0;
 	vcpu->pv.clock_jiffies = jiffies;
