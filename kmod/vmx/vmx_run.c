@@ -381,18 +381,6 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 	}
 }
 
-/*
- * SDM vol. 3C table 28-7. With accessed and dirty bits the walk of the guest's
- * tables counts as writing them (29.3.3.2).
- */
-static void decode_ept(struct vmx_vcpu *vmx, struct clv_exit *exit, u64 q)
-{
-	exit->gpa = vmx->gpa;
-	exit->walk = !(q & EPT_VIOLATION_GVA_TRANSLATED);
-	exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
-		       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
-}
-
 /* All other #AC are not the guest's own (SDM vol. 3A 6.15, "Alignment Check Exception"). */
 static bool may_check_alignment(struct clv_vcpu *vcpu)
 {
@@ -458,7 +446,11 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 		exit->io.port = q >> 16;
 		break;
 	case EXIT_REASON_EPT_VIOLATION:
-		decode_ept(vmx, exit, q);
+		/* SDM vol. 3C table 28-7. The walk writes accessed and dirty bits (29.3.3.2). */
+		exit->gpa = vmx->gpa;
+		exit->walk = !(q & EPT_VIOLATION_GVA_TRANSLATED);
+		exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
+			       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
 		break;
 	default:	/* a misconfigured EPT is our fault, nobody else writes it */
 		WARN_ON_ONCE(reason == EXIT_REASON_EPT_MISCONFIG);
