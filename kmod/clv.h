@@ -131,13 +131,7 @@ struct clv_vcpu {
 	u64 pdpte[4];			/* with CLV_REG_CRS, while PAE paging is in use */
 	bool pdptes_stale;		/* pdpte[] is to be read from guest memory before entry */
 	u64 spec_ctrl;			/* IA32_SPEC_CTRL as the guest wrote it */
-	u64 tsc_aux;
-	u64 pat;
-	u64 misc_enable;
-	u64 mcg_status;
-	u64 hwcr;
-	u64 ucode_rev;
-	u64 arch_caps;
+	u64 tsc_aux, pat, misc_enable, mcg_status, hwcr, ucode_rev, arch_caps;
 	struct clv_mtrr {		/* stored, no effect: the host's types rule */
 		u64 var[16];		/* base, mask, base, ... */
 		u64 fixed[11];
@@ -224,6 +218,19 @@ static inline bool clv_canonical(const struct clv_vcpu *vcpu, u64 addr)
 	u32 shift = 64 - vcpu->caps.linear_bits;
 
 	return (u64)((s64)(addr << shift) >> shift) == addr;
+}
+
+#define CLV_PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 12-10, APM2 7.8.1 */
+
+/* Each byte of val is one of the memory types in the set. */
+static inline bool clv_types_ok(u64 val, u32 set)
+{
+	int i;
+
+	for (i = 0; i < 8; i++, val >>= 8)
+		if ((val & 0xff) > 7 || !(set & BIT(val & 7)))
+			return false;
+	return true;
 }
 
 /* CS.RPL is no privilege level in real mode; SS.DPL always is (SDM 3C 25.4.1, APM2 15.5.1). */

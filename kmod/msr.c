@@ -18,7 +18,6 @@
 #define MTRR_MASK_VALID	BIT(11)
 #define MISC_ENABLE_RO	(MSR_IA32_MISC_ENABLE_BTS_UNAVAIL | MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL)
 #define HWCR_TSC_FREQ	BIT(24)			/* the TSC counts at the P0 frequency */
-#define PAT_TYPES	0xf3	/* UC, WC, WT, WP, WB, UC-: SDM vol. 3A table 12-10 */
 #define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 12-8 */
 
 /*
@@ -109,29 +108,18 @@ static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 		clv_lapic_tsc_changed(vcpu);
 }
 
-/* Each byte of val is one of the memory types in the set. */
-static bool types_ok(u64 val, u32 set)
-{
-	int i;
-
-	for (i = 0; i < 8; i++, val >>= 8)
-		if ((val & 0xff) > 7 || !(set & BIT(val & 7)))
-			return false;
-	return true;
-}
-
 /* SDM vol. 3A 12.11.2 */
 static bool mtrr_ok(struct clv_vcpu *vcpu, u32 msr, u64 val)
 {
 	u64 high = ~0ULL << vcpu->caps.maxphyaddr;
 
 	if (msr == MTRR_DEF_TYPE)
-		return types_ok(val & 0xff, MTRR_TYPES);
+		return clv_types_ok(val & 0xff, MTRR_TYPES);
 	if (msr > MTRR_VAR_LAST)
-		return types_ok(val, MTRR_TYPES);
+		return clv_types_ok(val, MTRR_TYPES);
 	if (msr & 1)
 		return !(val & (high | (MTRR_MASK_VALID - 1)));
-	return !(val & (high | 0xf00)) && types_ok(val & 0xff, MTRR_TYPES);
+	return !(val & (high | 0xf00)) && clv_types_ok(val & 0xff, MTRR_TYPES);
 }
 
 static const struct {
@@ -229,7 +217,7 @@ static bool value_ok(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	case MSR_SYSCALL_MASK:
 		return !(val >> 32);
 	case MSR_IA32_CR_PAT:
-		return types_ok(val, PAT_TYPES);
+		return clv_types_ok(val, CLV_PAT_TYPES);
 	case MSR_IA32_SPEC_CTRL:
 		return !(val & ~vcpu->caps.spec_ctrl_bits);
 	case MSR_IA32_ARCH_CAPABILITIES:	/* user space may claim less */

@@ -20,15 +20,6 @@ struct rule {
 	const char *legal;
 };
 
-/* Eight memory types, none of them reserved (APM vol. 2 7.8.1). */
-static bool pat_illegal(u64 pat)
-{
-	for (; pat; pat >>= 8)
-		if ((u8)pat > 7 || (u8)pat == 2 || (u8)pat == 3)
-			return true;
-	return false;
-}
-
 static bool first_broken(const struct rule *r, int n, struct cleave_refusal *out)
 {
 	const char *how;
@@ -89,7 +80,7 @@ bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *out)
 		{ !c->asid, "15.5.1", "ASID", c->asid,
 		  .legal = "must not be 0, which is the host's" },
 		{ true, "15.25.4", "nCR3", __sme_clr(c->nested_cr3), 0, high },
-		{ pat_illegal(s->g_pat), "15.25.4", "G_PAT", s->g_pat,
+		{ !clv_types_ok(s->g_pat, CLV_PAT_TYPES), "15.25.4", "G_PAT", s->g_pat,
 		  .legal = "each byte must be 0, 1, 4, 5, 6 or 7" },
 	};
 

@@ -110,7 +110,7 @@ static const struct rule rules[] = {
 	{ "27.2.2 host CR3", HOST_CR3, PHYS },
 	{ "27.2.2 host SYSENTER_ESP", HOST_IA32_SYSENTER_ESP, CANONICAL },
 	{ "27.2.2 host SYSENTER_EIP", HOST_IA32_SYSENTER_EIP, CANONICAL },
-	{ "27.2.2 host PAT", HOST_IA32_PAT, TYPES, 0, 0, 0xf3 },
+	{ "27.2.2 host PAT", HOST_IA32_PAT, TYPES, 0, 0, CLV_PAT_TYPES },
 	{ "27.2.2 host EFER", HOST_IA32_EFER, BITS, 0, 0, EFER_LMA | EFER_LME, EFER_NONE },
 	{ "27.2.3 host selector", HOST_ES_SELECTOR, BITS, 0, 0, 0, 7, USER },
 	{ "27.2.3 TR host selector", HOST_TR_SELECTOR, BITS, 0, 0, 0, 7 },
@@ -136,7 +136,7 @@ static const struct rule rules[] = {
 	{ "27.3.1.1 DR7", GUEST_DR7, BITS, 0, 0, 0, FROM(32) },
 	{ "27.3.1.1 SYSENTER_ESP", GUEST_SYSENTER_ESP, CANONICAL },
 	{ "27.3.1.1 SYSENTER_EIP", GUEST_SYSENTER_EIP, CANONICAL },
-	{ "27.3.1.1 PAT", GUEST_IA32_PAT, TYPES, 0, 0, 0xf3 },
+	{ "27.3.1.1 PAT", GUEST_IA32_PAT, TYPES, 0, 0, CLV_PAT_TYPES },
 	{ "27.3.1.1 EFER", GUEST_IA32_EFER, BITS, 0, 0, 0, EFER_NONE },
 	{ "27.3.1.1 EFER, in IA-32e mode", GUEST_IA32_EFER, BITS, LMA, 0, EFER_LMA | EFER_LME },
 	{ "27.3.1.1 EFER, outside IA-32e mode", GUEST_IA32_EFER, BITS, 0, LMA, 0, EFER_LMA },
@@ -242,9 +242,7 @@ static bool broken(struct cleave_refusal *out, const struct rule *r, int seg, u3
 		how = low >> (val & 15) & 1 ? NULL : "type must be one of";
 		break;
 	case TYPES:
-		for (cap = val; cap; cap >>= 8)
-			if ((u8)cap > 7 || !(low >> (cap & 7) & 1))
-				how = "each byte must be one of";
+		how = clv_types_ok(val, low) ? NULL : "each byte must be one of";
 		break;
 	}
 	if (r->kind < RANGE && ((val & high) || (~val & low))) {
