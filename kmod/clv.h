@@ -17,7 +17,6 @@
 
 #include <linux/cpumask.h>
 #include <linux/fs.h>
-#include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
@@ -427,7 +426,7 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, struct cleave_cpuid_entry *e);	/* in
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
-void clv_msr_reset(struct clv_vcpu *vcpu);	/* to the values of power-on */
+void clv_msr_reset(struct clv_vcpu *vcpu);	/* of a new vCPU, which is all zeros */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
 /* The one place where time enters a guest; the VM's is before IA32_TSC_ADJUST. */
 u64 clv_vm_tsc(const struct clv_vm *vm);

@@ -86,10 +86,7 @@ u64 clv_guest_tsc(const struct clv_vcpu *vcpu)
 	return clv_vm_tsc(vcpu->vm) + vcpu->tsc_adjust;
 }
 
-/*
- * User space sets the VM's clock, a guest only its own CPU's, which is what
- * IA32_TSC_ADJUST then says (SDM vol. 3B 18.17.3).
- */
+/* User space sets all CPUs', a guest its own one's, as IA32_TSC_ADJUST says (SDM 3B 18.17.3). */
 static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 {
 	u64 delta = val - clv_guest_tsc(vcpu);
@@ -156,22 +153,17 @@ static u64 arch_caps(void)
 	return caps;
 }
 
-/* The values of power-on; INIT changes none of them (SDM vol. 3A table 10-1). */
+/* The values of power-on that are not 0 yet; INIT changes none (SDM vol. 3A table 10-1). */
 void clv_msr_reset(struct clv_vcpu *vcpu)
 {
 	vcpu->pat = 0x0007040600070406ULL;	/* SDM vol. 3A table 12-12 */
-	vcpu->spec_ctrl = 0;
-	vcpu->tsc_aux = 0;
-	vcpu->tsc_adjust = 0;
 	vcpu->misc_enable = MSR_IA32_MISC_ENABLE_FAST_STRING | MISC_ENABLE_RO;
-	vcpu->mcg_status = 0;
 	vcpu->hwcr = HWCR_TSC_FREQ;
 	vcpu->ucode_rev = boot_cpu_data.microcode;
 	/* IA32_BIOS_SIGN_ID has the revision in its high half, AMD's patch level in its low one. */
 	if (boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
 		vcpu->ucode_rev <<= 32;
 	vcpu->arch_caps = arch_caps();
-	memset(&vcpu->mtrr, 0, sizeof(vcpu->mtrr));
 }
 
 static const struct reg *reg_find(struct clv_vcpu *vcpu, u32 msr)
