@@ -329,9 +329,8 @@ u64 vmx_eptp(struct clv_vcpu *vcpu)
  * Exceptions that always exit: #DB and #AC, which a guest can raise without
  * end inside the CPU while it delivers them, and #MC, which is the host's.
  *
- * VPIDs need not differ between VMs: with EPT all that the CPU caches is tagged
- * with the tables' root as well (SDM vol. 3C 29.4.2), and INVEPT goes by that
- * alone. So there is nothing to flush by INVVPID either.
+ * VPIDs need not differ between VMs, and INVVPID is never needed: with EPT all that the CPU caches
+ * is tagged with the tables' root as well (SDM vol. 3C 29.4.2), and INVEPT goes by that alone.
  */
 static void vmcs_setup(struct vmx_vcpu *vmx)
 {

@@ -346,14 +346,6 @@ static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
 	}
 }
 
-/* Beyond 4 GiB a next RIP is one of 64-bit code, or wraps. */
-static void set_next_rip(struct clv_vcpu *vcpu, struct clv_exit *exit)
-{
-	exit->next_rip = exit->rip + to_vmx(vcpu)->insn_len;
-	if (unlikely((exit->next_rip ^ exit->rip) >> 32) && !clv_code64(vcpu))
-		exit->next_rip = (u32)exit->next_rip;
-}
-
 /* SDM vol. 3C table 28-3 */
 static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 {
@@ -466,8 +458,12 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->raw_reason = vmx->failed ? ~0ULL : vmx->reason;
 	exit->raw_info[0] = vmx->qualification;
 	exit->rip = vcpu->regs.rip;
-	if (vmx->insn_len)
-		set_next_rip(vcpu, exit);
+	if (vmx->insn_len) {
+		exit->next_rip = exit->rip + vmx->insn_len;
+		/* Beyond 4 GiB it is one of 64-bit code, or wraps. */
+		if (unlikely((exit->next_rip ^ exit->rip) >> 32) && !clv_code64(vcpu))
+			exit->next_rip = (u32)exit->next_rip;
+	}
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
 		requeue(vmx, vmx->injected, vmx->injected_error);
 	else
