@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: CPUID. What host and module offer, what of it user space may give a
- * guest, and the answer at an exit.
- */
+/* cleave: CPUID: what host and module offer, what of it a guest may have, the answer at an exit. */
 #include <linux/kvm_para.h>
 #include <linux/slab.h>
 #include <asm/processor.h>

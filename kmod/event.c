@@ -115,10 +115,7 @@ static u8 ready_event(struct clv_vcpu *vcpu)
 	return next_vector(vcpu) >= 0 && is_open(vcpu) ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
 }
 
-/*
- * vcpu->events.injected stays set until an exit shows that it was delivered, so an
- * entry that is called off just injects it again.
- */
+/* Injected until an exit shows that it was delivered: again if an entry is called off. */
 void clv_events_choose(struct clv_vcpu *vcpu)
 {
 	struct cleave_event *ev = &vcpu->events.injected;

@@ -99,11 +99,9 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_run *run = vcpu->run;
 
-	memset(&run->mmio, 0, sizeof(run->mmio));	/* of the same union, and larger */
-	run->io.port = exit->io.port;
-	run->io.size = exit->io.size;
-	if (!exit->io.in)
-		run->io.flags = CLEAVE_ACCESS_WRITE;
+	run->io = (typeof(run->io)) {
+		.port = exit->io.port, .size = exit->io.size,
+		.flags = exit->io.in ? 0 : CLEAVE_ACCESS_WRITE };
 	if (exit->io.string) {
 		run->io.flags |= CLEAVE_ACCESS_STRING;
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);

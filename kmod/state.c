@@ -280,9 +280,8 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 
 static const struct cleave_sregs sregs_reset = {
 	.cs = { .base = 0xffff0000, .limit = 0xffff, .ar = 0x9b, .selector = 0xf000 },
-	.ds = RESET_SEG(0x93), .es = RESET_SEG(0x93), .fs = RESET_SEG(0x93),
-	.gs = RESET_SEG(0x93), .ss = RESET_SEG(0x93),
-	.tr = RESET_SEG(0x8b), .ldt = RESET_SEG(0x82),
+	.ds = RESET_SEG(0x93), .es = RESET_SEG(0x93), .ss = RESET_SEG(0x93),
+	.fs = RESET_SEG(0x93), .gs = RESET_SEG(0x93), .tr = RESET_SEG(0x8b), .ldt = RESET_SEG(0x82),
 	.gdt.limit = 0xffff, .idt.limit = 0xffff,
 	.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET,
 };
