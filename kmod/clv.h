@@ -367,6 +367,15 @@ int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
 int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
 int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val);	/* the same of a byte, atomically */
 
+/* Where an instruction is, and how the guest finds its page. */
+struct clv_code {
+	u64 cr0, cr3, cr4, efer, linear;
+	bool code64;
+};
+
+/* Its bytes, how many: 1 to CLV_INSN_MAX; -EFAULT: #PF; -ENOENT: not in a slot. May sleep. */
+int clv_fetch(struct clv_vm *vm, const struct clv_code *c, u8 *buf);
+
 /* lapic.c */
 int clv_lapic_create(struct clv_vcpu *vcpu);
 void clv_lapic_destroy(struct clv_vcpu *vcpu);

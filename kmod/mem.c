@@ -18,8 +18,10 @@
 #include <asm/pgtable.h>
 #include <asm/processor.h>
 #include "backend.h"
+#include "insn.h"
 #include "trace.h"
 
+#define PTE_ADDR	GENMASK_ULL(51, 12)
 #define FAULT_AROUND	16U		/* pages, a power of two */
 #define STEP		0x4000UL	/* pages between two looks at who else wants the CPU */
 
@@ -549,6 +551,73 @@ int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
 int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val)
 {
 	return change(vm, gpa, val, sizeof(*val), true);
+}
+
+/* How the guest's page tables are walked (APM vol. 2 chapter 5). */
+struct walk {
+	u64 table;
+	int levels;
+	int bits;	/* of the address that one level decides on */
+	int max_leaf;	/* highest level at which PS makes a leaf */
+};
+
+/*
+ * The CPU has just fetched an instruction there, so rights are not checked
+ * again; what a guest changes meanwhile fools only itself.
+ */
+static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 *gpa)
+{
+	struct walk w;
+	int level;
+
+	*gpa = gva;
+	if (!(c->cr0 & X86_CR0_PG))
+		return 0;
+	if (c->efer & EFER_LMA)
+		w = (struct walk){ c->cr3 & PTE_ADDR, c->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 3 };
+	else if (c->cr4 & X86_CR4_PAE)
+		w = (struct walk){ c->cr3 & 0xffffffe0, 3, 9, 2 };
+	else
+		w = (struct walk){ c->cr3 & 0xfffff000, 2, 10, c->cr4 & X86_CR4_PSE ? 2 : 1 };
+	for (level = w.levels; level > 0; level--) {
+		int shift = 12 + (level - 1) * w.bits, size = w.bits == 10 ? 4 : 8;
+		u64 index = gva >> shift & (BIT(w.bits) - 1), page = BIT_ULL(shift) - 1, addr;
+		__le64 raw = 0;
+
+		if (clv_mem_read(vm, w.table + index * size, &raw, size))
+			return -ENOENT;
+		addr = le64_to_cpu(raw);
+		if (!(addr & _PAGE_PRESENT))
+			return -EFAULT;
+		if (level == 1 || (level <= w.max_leaf && (addr & _PAGE_PSE))) {
+			/* A 4 MiB page may lie above 4 GiB: 39:32 in 20:13 (APM vol. 2 5.2.2). */
+			if (level == 2 && size == 4)
+				addr = (addr & 0xffc00000) | (addr >> 13 & 0xff) << 32;
+			*gpa = (addr & PTE_ADDR & ~page) | (gva & page);
+			return 0;
+		}
+		w.table = addr & PTE_ADDR;
+	}
+	return -EFAULT;
+}
+
+int clv_fetch(struct clv_vm *vm, const struct clv_code *c, u8 *buf)
+{
+	u64 mask = c->code64 ? ~0ULL : U32_MAX, gva, gpa;
+	u32 done, n;
+	int ret;
+
+	/* By pages; an instruction may well end on the first. */
+	for (done = 0; done < CLV_INSN_MAX; done += n) {
+		gva = (c->linear + done) & mask;
+		n = min_t(u32, CLV_INSN_MAX - done, 0x1000 - (gva & 0xfff));
+		ret = gva_to_gpa(vm, c, gva, &gpa);
+		if (!ret && clv_mem_read(vm, gpa, buf + done, n))
+			ret = -ENOENT;
+		if (ret)
+			return done ? done : ret;
+	}
+	return done;
 }
 
 int clv_mem_vm_create(struct clv_vm *vm)

@@ -7,7 +7,7 @@
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
 #include "../compat.h"
-#include "insn.h"
+#include "../insn.h"
 #include "vmcb.h"
 
 /* Entries for which MOV DR stays free once it was used. */
@@ -15,8 +15,6 @@
 
 /* Intercepted during a step. INT3 and INTO are not: RIP would be at them. */
 #define STEP_EXCEPTIONS	(~(u32)(BIT(X86_TRAP_BP) | BIT(X86_TRAP_OF)))
-
-#define PTE_ADDR	GENMASK_ULL(51, 12)
 
 /* With CLV_WINDOW_*: step over the interrupt shadow instead. */
 #define WINDOW_STEP	BIT(2)
@@ -352,90 +350,17 @@ static bool next_rip_saved(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	return exit->next_rip;
 }
 
-/* How the guest's page tables are walked (APM vol. 2 chapter 5). */
-struct walk {
-	u64 table;
-	int levels;
-	int bits;	/* of the address that one level decides on */
-	int max_leaf;	/* highest level at which PS makes a leaf */
-};
-
-/*
- * The CPU has just fetched an instruction there, so rights are not checked
- * again; what a guest changes meanwhile fools only itself.
- */
-static int gva_to_gpa(struct clv_vcpu *vcpu, u64 gva, u64 *gpa)
-{
-	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
-	struct walk w;
-	int level;
-
-	*gpa = gva;
-	if (!(s->cr0 & X86_CR0_PG))
-		return 0;
-	if (s->efer & EFER_LMA)
-		w = (struct walk){ s->cr3 & PTE_ADDR, s->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 3 };
-	else if (s->cr4 & X86_CR4_PAE)
-		w = (struct walk){ s->cr3 & 0xffffffe0, 3, 9, 2 };
-	else
-		w = (struct walk){ s->cr3 & 0xfffff000, 2, 10, s->cr4 & X86_CR4_PSE ? 2 : 1 };
-	for (level = w.levels; level > 0; level--) {
-		int shift = 12 + (level - 1) * w.bits, size = w.bits == 10 ? 4 : 8;
-		u64 index = gva >> shift & (BIT(w.bits) - 1), page = BIT_ULL(shift) - 1, addr;
-		__le64 raw = 0;
-
-		if (clv_mem_read(vcpu->vm, w.table + index * size, &raw, size))
-			return -ENOENT;
-		addr = le64_to_cpu(raw);
-		if (!(addr & _PAGE_PRESENT))
-			return -EFAULT;
-		if (level == 1 || (level <= w.max_leaf && (addr & _PAGE_PSE))) {
-			/* A 4 MiB page may lie above 4 GiB: 39:32 in 20:13 (APM vol. 2 5.2.2). */
-			if (level == 2 && size == 4)
-				addr = (addr & 0xffc00000) | (addr >> 13 & 0xff) << 32;
-			*gpa = (addr & PTE_ADDR & ~page) | (gva & page);
-			return 0;
-		}
-		w.table = addr & PTE_ADDR;
-	}
-	return -EFAULT;
-}
-
-/*
- * The bytes at CS:RIP. How many were read, 1 to SVM_INSN_MAX; -EFAULT: a page
- * fault for the guest; -ENOENT: not in a slot.
- */
-static int fetch(struct clv_vcpu *vcpu, u8 *buf)
-{
-	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
-	u64 start = s->rip, mask = ~0ULL, gva, gpa;
-	u32 done, n;
-	int ret;
-
-	if (!svm_code64(vcpu)) {
-		start += s->cs.base;
-		mask = U32_MAX;
-	}
-	/* By pages; an instruction may well end on the first. */
-	for (done = 0; done < SVM_INSN_MAX; done += n) {
-		gva = (start + done) & mask;
-		n = min_t(u32, SVM_INSN_MAX - done, 0x1000 - (gva & 0xfff));
-		ret = gva_to_gpa(vcpu, gva, &gpa);
-		if (!ret && clv_mem_read(vcpu->vm, gpa, buf + done, n))
-			ret = -ENOENT;
-		if (ret)
-			return done ? done : ret;
-	}
-	return done;
-}
-
 /* The instruction at RIP, and next_rip, from its bytes. False: exit->kind says what instead. */
-static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_insn *in)
+static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct clv_insn *in)
 {
-	u8 buf[SVM_INSN_MAX];
-	int n = fetch(vcpu, buf);
+	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
+	bool code64 = svm_code64(vcpu);
+	u8 buf[CLV_INSN_MAX];
+	int n = clv_fetch(vcpu->vm, &(struct clv_code) {
+		.cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
+		.linear = s->rip + (code64 ? 0 : s->cs.base), .code64 = code64 }, buf);
 
-	if (n > 0 && svm_insn_parse(buf, n, svm_code64(vcpu), in)) {
+	if (n > 0 && clv_insn_parse(buf, n, code64, in)) {
 		exit->next_rip = narrow(vcpu, exit->rip + in->len);
 		return true;
 	}
@@ -447,13 +372,13 @@ static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct svm_i
 /* With an opcode: an exit by that instruction, of which only the length counts. */
 static void decode_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 kind, u32 opcode)
 {
-	struct svm_insn in;
+	struct clv_insn in;
 
 	exit->kind = kind;
 	if (!opcode || next_rip_saved(vcpu, exit) || !read_insn(vcpu, exit, &in))
 		return;
 	/* QEMU 7.2 gives an INVD the exit code of WBINVD. */
-	if (in.opcode != opcode && !(in.opcode == SVM_OP_INVD && opcode == SVM_OP_WBINVD))
+	if (in.opcode != opcode && !(in.opcode == CLV_OP_INVD && opcode == CLV_OP_WBINVD))
 		exit->kind = CLEAVE_KIND_INSN;
 }
 
@@ -462,9 +387,9 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 {
 	const u64 lmsw_bits = X86_CR0_MP | X86_CR0_EM | X86_CR0_TS;
 	bool write = code >= SVM_EXIT_WRITE_CR0;
-	const u32 mov = write ? SVM_OP_CR_WRITE : SVM_OP_CR_READ;
+	const u32 mov = write ? CLV_OP_CR_WRITE : CLV_OP_CR_READ;
 	u64 cr0 = vcpu->sregs.cr0, info = exit->raw_info[0];
-	struct svm_insn in = { .opcode = mov, .rm = info & SVM_EXITINFO_REG_MASK };
+	struct clv_insn in = { .opcode = mov, .rm = info & SVM_EXITINFO_REG_MASK };
 
 	exit->kind = write ? CLEAVE_KIND_CR_WRITE : CLEAVE_KIND_CR_READ;
 	exit->cr.nr = code & 15;
@@ -476,9 +401,9 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 	exit->cr.value = narrow(vcpu, ((u64 *)&vcpu->regs)[in.rm & 15]);
 	if (in.opcode == mov)
 		return;
-	if (write && in.opcode == SVM_OP_CLTS)
+	if (write && in.opcode == CLV_OP_CLTS)
 		exit->cr.value = cr0 & ~(u64)X86_CR0_TS;
-	else if (write && (in.opcode & ~7U) == SVM_OP_LMSW)
+	else if (write && (in.opcode & ~7U) == CLV_OP_LMSW)
 		/* It can set PE but not clear it (APM vol. 3, LMSW). */
 		exit->cr.value = (cr0 & ~lmsw_bits) | (exit->cr.value & (lmsw_bits | X86_CR0_PE));
 	else
@@ -535,11 +460,11 @@ static bool is_our_step(struct svm_vcpu *svm)
 static bool is_hidden_insn(struct clv_vcpu *vcpu)
 {
 	struct clv_exit ignored = {};
-	struct svm_insn in;
+	struct clv_insn in;
 
 	return read_insn(vcpu, &ignored, &in) &&
-	       ((in.opcode >= SVM_OP_VMRUN && in.opcode <= SVM_OP_INVLPGA) ||
-		in.opcode == SVM_OP_MONITOR || in.opcode == SVM_OP_MWAIT);
+	       ((in.opcode >= CLV_OP_VMRUN && in.opcode <= CLV_OP_INVLPGA) ||
+		in.opcode == CLV_OP_MONITOR || in.opcode == CLV_OP_MWAIT);
 }
 
 static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 vector)
@@ -574,14 +499,14 @@ static const struct {
 } exits[SVM_EXIT_RDPRU + 1] = {
 	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = { CLEAVE_KIND_HOST },
 	[SVM_EXIT_RDPMC] = { CLEAVE_KIND_GP },
-	[SVM_EXIT_CPUID] = { CLEAVE_KIND_CPUID, SVM_OP_CPUID },
-	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, SVM_OP_INVD },
-	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, SVM_OP_HLT },
+	[SVM_EXIT_CPUID] = { CLEAVE_KIND_CPUID, CLV_OP_CPUID },
+	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, CLV_OP_INVD },
+	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, CLV_OP_HLT },
 	[SVM_EXIT_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH },
 	[SVM_EXIT_SHUTDOWN] = { CLEAVE_KIND_SHUTDOWN },
-	[SVM_EXIT_VMMCALL] = { CLEAVE_KIND_HYPERCALL, SVM_OP_VMMCALL },
-	[SVM_EXIT_WBINVD] = { CLEAVE_KIND_SKIP, SVM_OP_WBINVD },
-	[SVM_EXIT_XSETBV] = { CLEAVE_KIND_XSETBV, SVM_OP_XSETBV },
+	[SVM_EXIT_VMMCALL] = { CLEAVE_KIND_HYPERCALL, CLV_OP_VMMCALL },
+	[SVM_EXIT_WBINVD] = { CLEAVE_KIND_SKIP, CLV_OP_WBINVD },
+	[SVM_EXIT_XSETBV] = { CLEAVE_KIND_XSETBV, CLV_OP_XSETBV },
 	/* Not offered. */
 	[SVM_EXIT_INVLPGA] = { CLEAVE_KIND_UD },
 	[SVM_EXIT_VMRUN] = { CLEAVE_KIND_UD },
@@ -627,9 +552,9 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		break;
 	case SVM_EXIT_MSR:
 		if (exit->raw_info[0] & 1)
-			decode_insn(vcpu, exit, CLEAVE_KIND_WRMSR, SVM_OP_WRMSR);
+			decode_insn(vcpu, exit, CLEAVE_KIND_WRMSR, CLV_OP_WRMSR);
 		else
-			decode_insn(vcpu, exit, CLEAVE_KIND_RDMSR, SVM_OP_RDMSR);
+			decode_insn(vcpu, exit, CLEAVE_KIND_RDMSR, CLV_OP_RDMSR);
 		break;
 	case SVM_EXIT_NPF:
 		decode_npf(exit);
