@@ -4,7 +4,8 @@
  * that its files offer one another.
  *
  * Locks, outermost first: cpus_read_lock -> host lock -> vm->lock ->
- * vcpu->mutex -> vm->s2.lock -> clv_mm's lock; vm->clock.lock alone. Legend of the fields:
+ * vcpu->mutex -> vm->s2.lock -> clv_mm's lock; vm->clock.lock, vcpu->events_lock alone.
+ * Legend of the fields:
  *   c  constant once the object can be reached
  *   h  host lock (host.c)
  *   l  vm->lock
@@ -22,6 +23,7 @@
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/rcuwait.h>
+#include <linux/spinlock.h>
 #include <linux/types.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
@@ -61,6 +63,9 @@ struct clv_vm {
 	struct list_head cmm_node;	/* clv_mm's lock */
 	u32 lookers;			/* clv_mm's lock: notifiers at work on it; it stays */
 	bool dead;			/* a: the mm is gone */
+
+	struct list_head irqfds, ioeventfds;	/* l to change; a vCPU's events_lock to walk */
+	u32 nr_irqfds, nr_ioeventfds;	/* l */
 
 	u64 tsc_offset;			/* a: guest TSC - host TSC, before IA32_TSC_ADJUST */
 	struct clv_clock {		/* pv.c: its lock, but for mul and shift, c */
@@ -115,6 +120,7 @@ struct clv_vcpu {
 	struct clv_vm *vm;		/* c; a reference */
 	u32 id;				/* c */
 	struct mutex mutex;
+	spinlock_t events_lock;		/* eventfd.c */
 	struct cleave_run *run;		/* c: one page, shared with user space */
 	struct cleave_recorder *recorder; /* c: pages that user space may read; v to write */
 	struct cleave_record record;	/* v: of the exit that is being handled */
@@ -398,7 +404,8 @@ int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr);	/* 1 if it was taken; any
 bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu);	/* would change nothing but ISR */
 void clv_lapic_eoi(struct clv_vcpu *vcpu);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
-int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi);	/* any context */
+bool clv_lapic_msi_ok(const struct cleave_msi *msi);
+int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi);	/* it is; any context */
 void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *l);
 int clv_lapic_check(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
 void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *l);
@@ -415,6 +422,15 @@ void clv_pv_cpuid_changed(struct clv_vcpu *vcpu);
 int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);
 void clv_pv_leave(struct clv_vcpu *vcpu);	/* if pv.eoi_armed */
 void clv_pv_preempted(struct clv_vcpu *vcpu);
+
+/* eventfd.c */
+int clv_irqfd(struct clv_vm *vm, const struct cleave_irqfd *args);	/* l held */
+int clv_ioeventfd(struct clv_vm *vm, const struct cleave_ioeventfd *args);	/* l held */
+/* True, or the instruction's length: an eventfd was signalled, that is all. May sleep. */
+bool clv_irqfd_eoi(struct clv_vcpu *vcpu, u8 vector);
+bool clv_ioeventfd_out(struct clv_vcpu *vcpu, const struct clv_exit *exit);
+u8 clv_ioeventfd_store(struct clv_vcpu *vcpu, const struct clv_exit *exit);
+void clv_eventfd_vm_destroy(struct clv_vm *vm);
 
 /* fpu.c, cpuid.c, msr.c */
 u64 clv_fpu_xcr0(void);				/* what a guest may set */

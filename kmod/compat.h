@@ -46,6 +46,12 @@ static inline void clv_send_reschedule(int cpu)
 #endif
 }
 
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 8, 0)
+#define clv_eventfd_signal(ctx)	eventfd_signal(ctx)
+#else
+#define clv_eventfd_signal(ctx)	eventfd_signal(ctx, 1)
+#endif
+
 /* From load to unload; later ones have it while they have VMX on, which excludes ours. */
 #define CLV_KVM_HAS_CALLBACK	(LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0))
 

@@ -99,6 +99,8 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_run *run = vcpu->run;
 
+	if (clv_ioeventfd_out(vcpu, exit))
+		return skip(vcpu, exit->next_rip);
 	run->io = (typeof(run->io)) {
 		.port = exit->io.port, .size = exit->io.size,
 		.flags = exit->io.in ? 0 : CLEAVE_ACCESS_WRITE };
@@ -233,6 +235,7 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 	unsigned long hva = 0;
 	u32 flags = access_flags(exit);
 	int err = clv_mem_fault(vcpu, exit->gpa, exit->access, &hva);
+	u8 len;
 
 	trace_cleave_fault(vcpu->id, exit->gpa, flags, hva, -err);
 	switch (err) {
@@ -243,6 +246,9 @@ static enum clv_next do_stage2(struct clv_vcpu *vcpu, const struct clv_exit *exi
 		flags |= CLEAVE_ACCESS_READONLY;
 		fallthrough;
 	case -ENOENT:
+		len = clv_ioeventfd_store(vcpu, exit);
+		if (len)
+			return skip(vcpu, exit->rip + len);
 		fill_mmio(vcpu, exit, flags);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MMIO, exit);
 	}

@@ -95,7 +95,7 @@ static s64 s32_at(const u8 *p)
 bool clv_store_parse(const u8 *buf, unsigned int n, const struct cleave_regs *regs,
 		     struct clv_store *st)
 {
-	u8 b[CLV_INSN_MAX + 12] = { 0 };	/* what is not there is zero; len tells at the end */
+	u8 b[CLV_INSN_MAX + 12] = { 0 };	/* zero behind the end, which len tells */
 	u8 opcode, modrm, mod, reg, base, index;
 	const u64 *gpr = (const u64 *)regs;
 	struct prefixes p = { 0 };

@@ -28,7 +28,9 @@ ROW(get_cpuid, clv_cpuid_supported(arg))
 ROW(create_vm, clv_vm_create(arg))
 ROW(create_vcpu, clv_vcpu_create(object, arg))
 ROW(set_slot, clv_mem_set_slot(object, arg))
-ROW(msi, clv_lapic_msi(object, arg))
+ROW(msi, clv_lapic_msi_ok(arg) ? clv_lapic_msi(object, arg) : -EINVAL)
+ROW(irqfd, clv_irqfd(object, arg))
+ROW(ioeventfd, clv_ioeventfd(object, arg))
 ROW(run, clv_run(object))
 ROW(get_state, clv_state_get(object, arg))
 ROW(set_state, clv_state_set(object, arg))
@@ -53,6 +55,8 @@ static const struct clv_ioctl {
 	{ CLEAVE_CREATE_VCPU, ON_VM | VM_LOCK, row_create_vcpu },
 	{ CLEAVE_SET_SLOT, ON_VM | VM_LOCK, row_set_slot },
 	{ CLEAVE_MSI, ON_VM, row_msi },
+	{ CLEAVE_IRQFD, ON_VM | VM_LOCK, row_irqfd },
+	{ CLEAVE_IOEVENTFD, ON_VM | VM_LOCK, row_ioeventfd },
 	{ CLEAVE_RUN, ON_VCPU | VCPU_LOCK, row_run },
 	{ CLEAVE_GET_STATE, ON_VCPU | VCPU_LOCK, row_get_state },
 	{ CLEAVE_SET_STATE, ON_VCPU | VCPU_LOCK, row_set_state },

@@ -292,6 +292,12 @@ static void icr_send(struct clv_vcpu *vcpu, u32 icr, u32 dest)
 	send_msg(vcpu->vm, vcpu, icr & ~APIC_INT_LEVELTRIG, dest);
 }
 
+/* In 0xfeexxxxx, and with destination bits 31:8 in 63:40. */
+bool clv_lapic_msi_ok(const struct cleave_msi *msi)
+{
+	return !msi->flags && (msi->address & 0xfffff00000ULL) == APIC_DEFAULT_PHYS_BASE;
+}
+
 /*
  * SDM vol. 3A 11.11: data is laid out like the ICR's low half. A redirection
  * hint sends it to one of the APICs; a level-triggered de-assert is no news.
@@ -302,8 +308,6 @@ int clv_lapic_msi(struct clv_vm *vm, const struct cleave_msi *msi)
 	u32 data = msi->data, dest = (address >> 32 & 0xffffff00) | (address >> 12 & 0xff);
 	u32 icr = data & (APIC_VECTOR_MASK | APIC_DM_FIXED_MASK | APIC_INT_LEVELTRIG);
 
-	if (msi->flags || (address & 0xfffff00000ULL) != APIC_DEFAULT_PHYS_BASE)
-		return -EINVAL;
 	if ((data & APIC_INT_LEVELTRIG) && !(data & APIC_INT_ASSERT))
 		return 0;
 	if (address & BIT(2))

@@ -207,7 +207,9 @@ static int get_ready(struct clv_vcpu *vcpu)
 	ret = take_requests(vcpu);
 	if (ret)
 		return ret;
-	vector = clv_lapic_take_eoi(vcpu);
+	do
+		vector = clv_lapic_take_eoi(vcpu);
+	while (unlikely(vector >= 0) && clv_irqfd_eoi(vcpu, vector));
 	if (vector >= 0) {
 		clv_eoi_to_user(vcpu, vector);
 		return READY_USER;

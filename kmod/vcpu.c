@@ -32,6 +32,7 @@ static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->mutex);
+	spin_lock_init(&vcpu->events_lock);
 	rcuwait_init(&vcpu->wait);
 	clv_cpuid_create(vcpu);
 	vcpu->run = (struct cleave_run *)get_zeroed_page(GFP_KERNEL_ACCOUNT);

@@ -12,7 +12,8 @@ int clv_info(struct cleave_info *info)
 	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
 			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
 			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER |
-			 CLEAVE_FEATURE_PV;
+			 CLEAVE_FEATURE_PV | CLEAVE_FEATURE_IRQFD |
+			 CLEAVE_FEATURE_IOEVENTFD;
 	info->vendor = clv_backend->vendor;
 	info->max_vcpus = CLEAVE_MAX_VCPUS;
 	info->max_slots = CLEAVE_MAX_SLOTS;
@@ -31,9 +32,10 @@ static void vm_release(struct kref *ref)
 	u32 i;
 
 	/*
-	 * The last file is gone: no vCPU runs, and no fd leads here. A notifier
-	 * still does, and looks at the vCPUs, until clv_mem_vm_destroy().
+	 * The last file is gone: no vCPU runs, and no fd leads here. Signals of eventfds
+	 * still do, and notifiers, and look at the vCPUs, until these two return.
 	 */
+	clv_eventfd_vm_destroy(vm);
 	clv_mem_vm_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i])
@@ -59,6 +61,8 @@ static struct clv_vm *vm_alloc(u64 flags)
 		return ERR_PTR(-ENOMEM);
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
+	INIT_LIST_HEAD(&vm->irqfds);
+	INIT_LIST_HEAD(&vm->ioeventfds);
 	vm->flags = flags;
 	atomic64_set(&vm->tlb_gen, 1);
 	/* The guest's TSC starts at 0, as after power-on. */

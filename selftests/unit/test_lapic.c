@@ -57,7 +57,7 @@ static int msi(u64 address, u32 data)
 {
 	struct cleave_msi m = { .address = address, .data = data };
 
-	return clv_lapic_msi(&vm, &m);
+	return clv_lapic_msi_ok(&m) ? clv_lapic_msi(&vm, &m) : -EINVAL;
 }
 
 static void mode(struct clv_vcpu *v, u64 bits)

@@ -23,6 +23,8 @@
 #define CLEAVE_MAX_SLOTS	128
 #define CLEAVE_MAX_CPUID	128
 #define CLEAVE_MAX_MSRS		128
+#define CLEAVE_MAX_IRQFDS	1024
+#define CLEAVE_MAX_IOEVENTFDS	256
 
 /* ---- /dev/cleave -------------------------------------------------------- */
 
@@ -38,6 +40,8 @@
 #define CLEAVE_FEATURE_TSC_DEADLINE	(1ULL << 4)	/* its timer has that mode */
 #define CLEAVE_FEATURE_RECORDER		(1ULL << 5)	/* struct cleave_recorder, CLEAVE_FREEZE */
 #define CLEAVE_FEATURE_PV		(1ULL << 6)	/* by CPUID 0x40000001, CLEAVE_MSR_CLOCK */
+#define CLEAVE_FEATURE_IRQFD		(1ULL << 7)	/* CLEAVE_IRQFD */
+#define CLEAVE_FEATURE_IOEVENTFD	(1ULL << 8)	/* CLEAVE_IOEVENTFD */
 
 /**
  * struct cleave_info - what the host and the module can do
@@ -186,6 +190,73 @@ struct cleave_msi {
 	__u64 address;
 	__u32 data;
 	__u32 flags;
+};
+
+/* struct cleave_irqfd.flags */
+#define CLEAVE_IRQFD_DEASSIGN	(1U << 0)
+#define CLEAVE_IRQFD_RESAMPLE	(1U << 1)	/* @resample_fd counts */
+
+/**
+ * struct cleave_irqfd - argument of CLEAVE_IRQFD: a message by each signal of an eventfd
+ * @fd: an eventfd. While it is assigned its signals are taken from its count, and the
+ *	message is sent, as by CLEAVE_MSI, where the signal is made: without user space
+ * @resample_fd: an eventfd, with CLEAVE_IRQFD_RESAMPLE: it is signalled at the EOI of
+ *	the message's vector, by any vCPU, of which CLEAVE_EXIT_EOI does not tell then. Who
+ *	has a line that is still up signals @fd again. Else zero
+ * @flags: CLEAVE_IRQFD_*
+ * @data: message data, as of struct cleave_msi; with CLEAVE_IRQFD_RESAMPLE
+ *	level-triggered and asserted (bits 15 and 14)
+ * @address: message address, as of struct cleave_msi
+ * @reserved: zero
+ *
+ * Assigned again, the same @fd changes its message: each signal sends either the old or the
+ * new one. A count that is there already is a signal. Deassigned, for which all but
+ * @fd and @flags are zero, no message is under way any more when it returns. An @fd of
+ * which the last descriptor is closed is deassigned by that; so are all by the VM's end.
+ * Errors: -EINVAL, also for a @fd that is no eventfd; -EBADF; -EEXIST it has another
+ * @resample_fd, or none, or has one; -ENOENT it is not assigned; -ENOSPC there are
+ * CLEAVE_MAX_IRQFDS; -ENOMEM.
+ */
+struct cleave_irqfd {
+	__s32 fd;
+	__s32 resample_fd;
+	__u32 flags;
+	__u32 data;
+	__u64 address;
+	__u64 reserved;
+};
+
+/* struct cleave_ioeventfd.flags */
+#define CLEAVE_IOEVENTFD_DEASSIGN	(1U << 0)
+#define CLEAVE_IOEVENTFD_PIO		(1U << 1)	/* @address is a port */
+#define CLEAVE_IOEVENTFD_DATAMATCH	(1U << 2)	/* @data counts */
+
+/**
+ * struct cleave_ioeventfd - argument of CLEAVE_IOEVENTFD: a signal by each write of the guest
+ * @address: guest-physical address, or port, at which the write starts; a multiple of @size
+ * @data: with CLEAVE_IOEVENTFD_DATAMATCH what is written, else zero: anything
+ * @size: bytes of the write: 1, 2, 4, and 8 to memory; 0: any
+ * @fd: the eventfd to signal; zero with CLEAVE_IOEVENTFD_DEASSIGN
+ * @flags: CLEAVE_IOEVENTFD_*
+ * @reserved: zero
+ *
+ * A write to no slot, or to a read-only one, that matches signals the eventfd, and the
+ * guest goes on without an exit to user space. To memory this is so for a plain MOV of a
+ * general register or an immediate, in 64-bit code; to a port for OUT. Writes by other
+ * instructions are exits, as reads are: user space that carries them out writes to the
+ * eventfd itself. Deassigned, with the same values, no vCPU signals it any more when it
+ * returns. Closing the eventfd does not deassign it.
+ * Errors: -EINVAL, also for @data wider than @size, and a @fd that is no eventfd; -EBADF;
+ * -EEXIST a write could match this one and another; -ENOENT it is not assigned; -ENOSPC there
+ * are CLEAVE_MAX_IOEVENTFDS; -ENOMEM.
+ */
+struct cleave_ioeventfd {
+	__u64 address;
+	__u64 data;
+	__u32 size;
+	__s32 fd;
+	__u32 flags;
+	__u32 reserved;
 };
 
 /* ---- vCPU state --------------------------------------------------------- */
@@ -769,7 +840,7 @@ struct cleave_freeze {
  */
 #define CLEAVE_CREATE_VM	_IOW(CLEAVE_IOC, 0x02, struct cleave_create_vm)
 
-/* on a VM fd; the first two take turns: -EINTR if a signal comes before it is theirs */
+/* on a VM fd; all but CLEAVE_MSI take turns: -EINTR if a signal comes before it is theirs */
 
 /* Returns a vCPU fd, under running vCPUs too. -EEXIST, -EINVAL, -ENOMEM, -EMFILE. */
 #define CLEAVE_CREATE_VCPU	_IOW(CLEAVE_IOC, 0x20, struct cleave_create_vcpu)
@@ -777,6 +848,10 @@ struct cleave_freeze {
 #define CLEAVE_SET_SLOT		_IOW(CLEAVE_IOC, 0x21, struct cleave_slot)
 /* Returns how many local APICs took the message. Waits for no vCPU. -EINVAL. */
 #define CLEAVE_MSI		_IOW(CLEAVE_IOC, 0x22, struct cleave_msi)
+/* Interrupts by eventfds. -EINVAL, -EBADF, -EEXIST, -ENOENT, -ENOSPC, -ENOMEM. */
+#define CLEAVE_IRQFD		_IOW(CLEAVE_IOC, 0x23, struct cleave_irqfd)
+/* Eventfds by the guest's writes. -EINVAL, -EBADF, -EEXIST, -ENOENT, -ENOSPC, -ENOMEM. */
+#define CLEAVE_IOEVENTFD	_IOW(CLEAVE_IOC, 0x24, struct cleave_ioeventfd)
 
 /*
  * on a vCPU fd

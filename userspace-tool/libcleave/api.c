@@ -57,6 +57,16 @@ int cleave_msi(int vm, uint64_t address, uint32_t data)
 	return call(vm, CLEAVE_MSI, &args);
 }
 
+int cleave_irqfd(int vm, const struct cleave_irqfd *irqfd)
+{
+	return call(vm, CLEAVE_IRQFD, irqfd);
+}
+
+int cleave_ioeventfd(int vm, const struct cleave_ioeventfd *ioeventfd)
+{
+	return call(vm, CLEAVE_IOEVENTFD, ioeventfd);
+}
+
 int cleave_run(int vcpu)
 {
 	return call(vcpu, CLEAVE_RUN, NULL);

@@ -22,6 +22,8 @@ int cleave_create_vm(int dev, uint64_t flags);		/* the VM's fd */
 int cleave_create_vcpu(int vm, uint32_t id);		/* the vCPU's fd */
 int cleave_set_slot(int vm, const struct cleave_slot *slot);
 int cleave_msi(int vm, uint64_t address, uint32_t data);
+int cleave_irqfd(int vm, const struct cleave_irqfd *irqfd);
+int cleave_ioeventfd(int vm, const struct cleave_ioeventfd *ioeventfd);
 
 int cleave_run(int vcpu);
 int cleave_get_state(int vcpu, struct cleave_state *state);
