@@ -2,6 +2,7 @@
 /* Every command with arguments, descriptors, sizes and orders it must refuse, or must not. */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include "kselftest_harness.h"
@@ -27,6 +28,8 @@ _Static_assert(sizeof(struct cleave_run) == 1008);
 _Static_assert(sizeof(struct cleave_record) == 64);
 _Static_assert(sizeof(struct cleave_recorder) == 20480);
 _Static_assert(sizeof(struct cleave_freeze) == 8);
+_Static_assert(sizeof(struct cleave_irqfd) == 32);
+_Static_assert(sizeof(struct cleave_ioeventfd) == 32);
 
 enum { ON_DEV = 1, ON_VM = 2, ON_VCPU = 4 };
 
@@ -41,6 +44,8 @@ static const struct command {
 	{ "CREATE_VCPU", CLEAVE_CREATE_VCPU, ON_VM },
 	{ "SET_SLOT", CLEAVE_SET_SLOT, ON_VM },
 	{ "MSI", CLEAVE_MSI, ON_VM },
+	{ "IRQFD", CLEAVE_IRQFD, ON_VM },
+	{ "IOEVENTFD", CLEAVE_IOEVENTFD, ON_VM },
 	{ "RUN", CLEAVE_RUN, ON_VCPU },
 	{ "GET_STATE", CLEAVE_GET_STATE, ON_VCPU },
 	{ "SET_STATE", CLEAVE_SET_STATE, ON_VCPU },
@@ -74,12 +79,13 @@ static int next_fd(void)
 FIXTURE(abi) {
 	struct vm vm;
 	struct vcpu vcpu;
-	int dev;
+	int dev, event;
 };
 
 FIXTURE_SETUP(abi)
 {
 	self->dev = dev_open();
+	self->event = MUST(eventfd(0, EFD_CLOEXEC));
 	vm_create(&self->vm, RAM_SIZE, 0);
 	vcpu_create(&self->vm, &self->vcpu, 0);
 }
@@ -88,6 +94,7 @@ FIXTURE_TEARDOWN(abi)
 {
 	vcpu_destroy(&self->vcpu);
 	vm_destroy(&self->vm);
+	close(self->event);
 	close(self->dev);
 }
 
@@ -103,7 +110,7 @@ TEST_F(abi, info)
 	memset(&info, 0xaa, sizeof(info));
 	ASSERT_EQ(0, xioctl(self->dev, CLEAVE_INFO, &info));
 	EXPECT_TRUE(info.vendor == CLEAVE_VENDOR_VMX || info.vendor == CLEAVE_VENDOR_SVM);
-	EXPECT_EQ(0, info.features & ~0x7full);
+	EXPECT_EQ(0, info.features & ~0x1ffull);
 	EXPECT_GE(info.max_vcpus, 1);
 	EXPECT_LE(info.max_vcpus, CLEAVE_MAX_VCPUS);
 	EXPECT_GE(info.max_slots, 1);
@@ -207,6 +214,11 @@ TEST_F(abi, sizes)
 			((struct cleave_lapic_access *)buf)->offset = 0x20;
 		if (cmd == CLEAVE_MSI)
 			((struct cleave_msi *)buf)->address = 0xfee00000;
+		if (cmd == CLEAVE_IRQFD)
+			*(struct cleave_irqfd *)buf = (struct cleave_irqfd) {
+				.fd = self->event, .address = 0xfee00000 };
+		if (cmd == CLEAVE_IOEVENTFD)
+			((struct cleave_ioeventfd *)buf)->fd = self->event;
 		if (cmd == CLEAVE_SET_FPU)
 			xioctl(on, CLEAVE_GET_FPU, buf);
 		r = xioctl(on, resize(cmd, size + 64), buf);
@@ -281,6 +293,10 @@ TEST_F(abi, reserved_fields)
 		F(CLEAVE_SET_SLOT, struct cleave_slot, reserved[0]),
 		F(CLEAVE_SET_SLOT, struct cleave_slot, reserved[1]),
 		F(CLEAVE_MSI, struct cleave_msi, flags),
+		F(CLEAVE_IRQFD, struct cleave_irqfd, reserved),
+		F(CLEAVE_IRQFD, struct cleave_irqfd, resample_fd),
+		F(CLEAVE_IOEVENTFD, struct cleave_ioeventfd, reserved),
+		F(CLEAVE_IOEVENTFD, struct cleave_ioeventfd, data),
 		F(CLEAVE_GET_STATE, struct cleave_state, reserved),
 		F(CLEAVE_SET_STATE, struct cleave_state, reserved),
 		F(CLEAVE_SET_CPUID, struct cleave_cpuid, reserved),
@@ -309,6 +325,11 @@ TEST_F(abi, reserved_fields)
 				((struct cleave_msrs *)buf)->entries[0].index = 0xc0000102;
 			if (cmd == CLEAVE_MSI)
 				((struct cleave_msi *)buf)->address = 0xfee00000;
+			if (cmd == CLEAVE_IRQFD)
+				*(struct cleave_irqfd *)buf = (struct cleave_irqfd) {
+					.fd = self->event, .address = 0xfee00000 };
+			if (cmd == CLEAVE_IOEVENTFD)
+				((struct cleave_ioeventfd *)buf)->fd = self->event;
 			if (cmd == CLEAVE_LAPIC_ACCESS)
 				((struct cleave_lapic_access *)buf)->offset = 0x30;
 			buf[zero[i].offset + bit / 8] = 1 << bit % 8;

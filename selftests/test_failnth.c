@@ -10,7 +10,7 @@
 #include <sys/klog.h>
 #include <sys/mman.h>
 #include "kselftest_harness.h"
-#include "host.h"
+#include "eventfds.h"
 
 #ifndef MAP_HUGE_1GB
 #define MAP_HUGE_1GB	(30 << 26)
@@ -135,6 +135,52 @@ static long slot_delete(struct scene *s)
 static long msi(struct scene *s)
 {
 	return vm_msi(&s->vm, MSI_ADDRESS(0), MSI_NMI);
+}
+
+static int event = -1;		/* of all that need one */
+
+static void with_event(struct scene *s)
+{
+	with_vcpu(s);
+	if (event < 0)
+		event = event_create();
+}
+
+static long irqfd(struct scene *s)
+{
+	return irqfd_set(&s->vm, event, MSI_ADDRESS(0), 0x51);
+}
+
+static long irqfd_level(struct scene *s)
+{
+	return irqfd_set_level(&s->vm, event, event, MSI_LEVEL | 0x51);
+}
+
+static void with_irqfd(struct scene *s)
+{
+	with_event(s);
+	irqfd_level(s);
+}
+
+static long irqfd_off(struct scene *s)
+{
+	return irqfd_clear(&s->vm, event);
+}
+
+static long ioeventfd(struct scene *s)
+{
+	return ioeventfd_set(&s->vm, event, CLEAVE_IOEVENTFD_PIO, 0x80, 4, 0);
+}
+
+static void with_ioeventfd(struct scene *s)
+{
+	with_event(s);
+	ioeventfd(s);
+}
+
+static long ioeventfd_off(struct scene *s)
+{
+	return ioeventfd_clear(&s->vm, CLEAVE_IOEVENTFD_PIO, 0x80, 4, 0);
 }
 
 static long get_state(struct scene *s)
@@ -351,6 +397,12 @@ static const struct path paths[] = {
 	{ "SET_SLOT that moves", with_slots, slot_move, .least = 2 },
 	{ "SET_SLOT that deletes", with_slots, slot_delete, .least = 2 },
 	{ "MSI", with_vcpu, msi, .least = 2 },
+	{ "IRQFD", with_event, irqfd, .least = 3, .allocates = true },
+	{ "IRQFD with a line", with_event, irqfd_level, .least = 3, .allocates = true },
+	{ "IRQFD that changes", with_irqfd, irqfd_level, .least = 2 },
+	{ "IRQFD that ends", with_irqfd, irqfd_off, .least = 2 },
+	{ "IOEVENTFD", with_event, ioeventfd, .least = 3, .allocates = true },
+	{ "IOEVENTFD that ends", with_ioeventfd, ioeventfd_off, .least = 2 },
 	{ "GET_STATE", with_vcpu, get_state, .least = 3 },
 	{ "SET_STATE", with_state, set_state, .least = 2 },
 	{ "GET_FPU", with_vcpu, get_fpu, .least = 2 },

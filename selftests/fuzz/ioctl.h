@@ -18,6 +18,7 @@ enum {
 	THREADS = 3,		/* numbers 1 to 3; 0 is what is made before they start */
 	VMS = 3,
 	VCPUS = 6,
+	EVENTS = 4,
 	MAX_KEPT = 1024,
 	MAX_ERRNO = 134,
 	MAX_EXIT = 16,
@@ -26,7 +27,8 @@ enum {
 
 /* The commands first, in the order of commands[]. */
 enum kind {
-	OP_INFO, OP_GET_CPUID, OP_CREATE_VM, OP_CREATE_VCPU, OP_SET_SLOT, OP_MSI, OP_RUN,
+	OP_INFO, OP_GET_CPUID, OP_CREATE_VM, OP_CREATE_VCPU, OP_SET_SLOT, OP_MSI, OP_IRQFD,
+	OP_IOEVENTFD, OP_RUN,
 	OP_GET_STATE, OP_SET_STATE, OP_GET_FPU, OP_SET_FPU, OP_GET_MSRS, OP_SET_MSRS,
 	OP_SET_CPUID, OP_LAPIC_ACCESS, OP_KICK, OP_NMI, OP_FREEZE,
 	OP_COMMANDS,
@@ -139,6 +141,7 @@ int seq_parse(const char *text, struct seq *s);		/* 0, or the number of the wron
 struct world {
 	int dev, memfd;
 	int vm[VMS], vcpu[VCPUS];
+	int event[EVENTS];		/* eventfds */
 	uint32_t id[VCPUS];		/* of the vCPU that each was made as */
 	uint32_t in_guest, in_vcpu[VCPUS];	/* threads in CLEAVE_RUN */
 	uint32_t over;			/* the time is up */

@@ -9,6 +9,7 @@
 const struct command op_info[OP_KINDS] = {
 	COMMAND(INFO, ON_DEV), COMMAND(GET_CPUID, ON_DEV), COMMAND(CREATE_VM, ON_DEV),
 	COMMAND(CREATE_VCPU, ON_VM), COMMAND(SET_SLOT, ON_VM), COMMAND(MSI, ON_VM),
+	COMMAND(IRQFD, ON_VM), COMMAND(IOEVENTFD, ON_VM),
 	COMMAND(RUN, ON_VCPU), COMMAND(GET_STATE, ON_VCPU), COMMAND(SET_STATE, ON_VCPU),
 	COMMAND(GET_FPU, ON_VCPU), COMMAND(SET_FPU, ON_VCPU), COMMAND(GET_MSRS, ON_VCPU),
 	COMMAND(SET_MSRS, ON_VCPU), COMMAND(SET_CPUID, ON_VCPU), COMMAND(LAPIC_ACCESS, ON_VCPU),
@@ -46,7 +47,7 @@ const struct command op_info[OP_KINDS] = {
 /* How often each is chosen, in the part that several threads run. */
 static const uint8_t weights[OP_KINDS] = {
 	[OP_INFO] = 1, [OP_GET_CPUID] = 1, [OP_CREATE_VM] = 4, [OP_CREATE_VCPU] = 8,
-	[OP_SET_SLOT] = 14, [OP_MSI] = 12, [OP_RUN] = 60, [OP_GET_STATE] = 8,
+	[OP_SET_SLOT] = 14, [OP_MSI] = 12, [OP_IRQFD] = 16, [OP_IOEVENTFD] = 10, [OP_RUN] = 60, [OP_GET_STATE] = 8,
 	[OP_SET_STATE] = 24, [OP_GET_FPU] = 3, [OP_SET_FPU] = 6, [OP_GET_MSRS] = 5,
 	[OP_SET_MSRS] = 10, [OP_SET_CPUID] = 6, [OP_LAPIC_ACCESS] = 12, [OP_KICK] = 5,
 	[OP_NMI] = 6, [OP_FREEZE] = 2, [OP_IOCTL] = 2, [OP_CLOSE] = 7, [OP_CLOSE_FD] = 1,
@@ -146,6 +147,8 @@ static void numbers(struct rng *r, struct op *op)
 		op->a = one_in(r, 3) ? 127 : below(r, 128);
 		break;
 	case OP_MSI:
+	case OP_IRQFD:
+	case OP_IOEVENTFD:
 	case OP_LAPIC_ACCESS:
 	case OP_GET_MSRS:
 	case OP_SET_MSRS:

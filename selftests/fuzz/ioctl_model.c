@@ -2,6 +2,8 @@
 /* What a sensible argument is, what the memory holds, and which programs guests run. */
 #define _GNU_SOURCE
 #include <string.h>
+#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -93,6 +95,10 @@ void model_init(void)
 
 	vmx = dev_info().vendor == CLEAVE_VENDOR_VMX;
 	world.dev = dev_open();
+	/* Out of reach of calls that close what they guess. */
+	for (int i = 0; i < EVENTS; i++)
+		world.event[i] = MUST(fcntl(MUST(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)),
+					    F_DUPFD_CLOEXEC, 220));
 	MUST(ioctl(world.dev, CLEAVE_GET_CPUID, &cpuid));
 	vm_tables(&tables);
 	vm_create(&vm, 0, 0);
@@ -222,6 +228,53 @@ static void arg_msi(const struct op *op, struct cleave_msi *m)
 	m->data = mode | (mode == MSI_SIPI ? GPA_CODE >> 12 : 0x20 + (op->a >> 16) % 0xe0);
 }
 
+/* 0 to 3 assign, 4 with a line to sample again, 5 takes out. One in 4 signals, one in 16 closes. */
+static void arg_irqfd(const struct op *op, struct cleave_irqfd *a)
+{
+	int event = world.event[op->a % EVENTS], fresh;
+
+	a->fd = event;
+	if (op->a >> 32 & 2)
+		eventfd_write(event, 1);
+	if (!(op->a >> 34 & 15)) {
+		fresh = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+		dup2(fresh, event);
+		close(fresh);
+	}
+	if (op->base == 5) {
+		a->flags = CLEAVE_IRQFD_DEASSIGN;
+		return;
+	}
+	a->address = MSI_ADDRESS(op->a >> 8 & 1);
+	a->data = 0x20 + (op->a >> 16) % 0xe0;
+	if (op->base != 4)
+		return;
+	a->data |= MSI_LEVEL;
+	a->flags = CLEAVE_IRQFD_RESAMPLE;
+	a->resample_fd = world.event[(op->a >> 2) % EVENTS];
+}
+
+/* Where guests write: ports for odd base, memory for even; 5 and 6 take out. */
+static void arg_ioeventfd(const struct op *op, struct cleave_ioeventfd *a)
+{
+	static const uint64_t where[][2] = {
+		{ 0x80000000, PORT_DONE }, { 0x1000000, 0x80 }, { 0x80000100, 0x3f8 },
+		{ 0x1201000, 0xcf8 }, { 0x80000200, 0x60 }, { 0x80000300, PORT_TRAP },
+	};
+
+	a->address = where[op->a % COUNT_OF(where)][op->base & 1];
+	a->flags = op->base & 1 ? CLEAVE_IOEVENTFD_PIO : 0;
+	a->size = op->a >> 8 & 4;
+	if (a->size && (op->a >> 16 & 1)) {
+		a->flags |= CLEAVE_IOEVENTFD_DATAMATCH;
+		a->data = op->a >> 24 & 3;
+	}
+	if (op->base == 5 || op->base == 6)
+		a->flags |= CLEAVE_IOEVENTFD_DEASSIGN;
+	else
+		a->fd = world.event[(op->a >> 32) % EVENTS];
+}
+
 static void arg_state(const struct op *op, struct cleave_state *st, int fd)
 {
 	uint32_t id = op->obj % VCPUS;
@@ -306,6 +359,12 @@ size_t model_arg(const struct op *op, void *buf, int fd)
 		break;
 	case OP_MSI:
 		arg_msi(op, buf);
+		break;
+	case OP_IRQFD:
+		arg_irqfd(op, buf);
+		break;
+	case OP_IOEVENTFD:
+		arg_ioeventfd(op, buf);
 		break;
 	case OP_SET_STATE:
 		arg_state(op, buf, fd);
