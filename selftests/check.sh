@@ -168,7 +168,7 @@ run_statics()
 # What has several threads or processes at work on one VM, or one vCPU.
 threads="test_fork_kill test_hostile test_hotplug test_interrupts test_kick test_lifecycle test_module
 	 test_recorder test_slots test_smp_load test_stage2 test_timer test_fuzz_guest test_fuzz_ioctl
-	 test_latency test_migrate test_irqfd test_ioeventfd"
+	 test_latency test_migrate test_irqfd test_ioeventfd test_vhost"
 
 # programs_of RELEASE: the ones to run there; nothing: all.
 programs_of()

@@ -97,19 +97,21 @@ fetch()
 }
 
 # The kernel whose headers are installed, unpacked as far as it is booted:
-# image, KVM's modules, beside which cleave must live, and what shows its MSRs.
+# image, KVM's modules, beside which cleave must live, what shows its MSRs, and vhost-vsock.
 get_kernel()
 {
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/modules/msr.ko" ] && return
+	[ -e "$dir/modules/vhost_vsock.ko" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
 	fetch "$tmp" "linux-image-$kver=$version"
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
-		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' ||
+		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' \
+		'*/vhost/vhost.ko*' '*/vhost/vhost_iotlb.ko*' '*/vhost/vhost_vsock.ko*' \
+		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
 		die "linux-image-$kver has not the files looked for"
 	# What kvm-amd.ko needs where it knows SEV, as the cloud flavour's does not.
 	[[ $kver == *-cloud-* ]] || dpkg-deb --fsys-tarfile "$tmp"/*.deb |
