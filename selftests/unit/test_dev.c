@@ -4,11 +4,15 @@
 
 #include "unit.h"
 #include "../../userspace-tool/dev/bus.c"
+#include "../../userspace-tool/dev/debugcon.c"
+#include "../../userspace-tool/dev/debugexit.c"
+#include "../../userspace-tool/dev/fwcfg.c"
 #include "../../userspace-tool/dev/ioapic.c"
 #include "../../userspace-tool/dev/pic.c"
 #include "../../userspace-tool/dev/pit.c"
 #include "../../userspace-tool/dev/pm.c"
 #include "../../userspace-tool/dev/rtc.c"
+#include "../../userspace-tool/dev/testdev.c"
 #include "../../userspace-tool/dev/uart.c"
 
 /* ---- the machine around them ------------------------------------------------ */
@@ -391,6 +395,14 @@ UNIT_TEST(ioapic_level_and_eoi)
 	t_takers = 1;
 	ioapic_set(&io, 9, true);
 	CHECK_EQ(ir(0x10 + 18), 0xc059);
+	CHECK(!ioapic_passes_extint(&io));
+	iw(0x10, 0x0700);		/* pin 0 passes the PIC on */
+	CHECK(ioapic_passes_extint(&io));
+	iw(0x10, 0x10700);
+	CHECK(!ioapic_passes_extint(&io));
+	iw(0x10 + 6, 0x8400);		/* an NMI by level ends by no EOI */
+	ioapic_set(&io, 3, true);
+	CHECK_EQ(ir(0x10 + 6), 0x8400);
 	iw(0x10 + 18, 0x10059);		/* to edge and back frees it */
 	iw(0x10 + 18, 0x18059);
 	CHECK_EQ(ir(0x10 + 18), 0x18059);
@@ -519,10 +531,14 @@ UNIT_TEST(pit_readback_status)
 	pw(3, 0xc2);			/* status and count */
 	CHECK_EQ(pit_read(&pit, 0, 1), 0x36);	/* second half: low */
 	CHECK_EQ(p_count(0), 10000 - 2000);
-	pw(3, 0x5a);			/* channel 1: low byte, mode 5 */
+	pw(3, 0x5a);			/* channel 1: low byte, mode 5: waits for a gate */
 	pw(1, 77);
 	pw(3, 0xe4);
-	CHECK_EQ(pit_read(&pit, 1, 1), 0x9a);
+	CHECK_EQ(pit_read(&pit, 1, 1), 0xda);
+	pw(3, 0x58);			/* mode 4 */
+	pw(1, 77);
+	pw(3, 0xe4);
+	CHECK_EQ(pit_read(&pit, 1, 1), 0x98);
 	CHECK_EQ(pit_read(&pit, 1, 1), 77);
 	CHECK_EQ(pit_read(&pit, 3, 1), 0xff);
 }
@@ -541,6 +557,215 @@ UNIT_TEST(pit_bcd)
 	CHECK_EQ(p_count(0), 0);
 	p_wait(1);
 	CHECK_EQ(p_count(0), 0x9999);
+}
+
+static bool p_out2(void)
+{
+	return pit_port61_read(&pit, 0, 1) & 0x20;
+}
+
+static void p_gate2(bool gate)
+{
+	pit_port61_write(&pit, 0, 1, gate);
+}
+
+static void p_program2(uint8_t mode, uint16_t count)
+{
+	pw(3, 0xb0 | mode << 1);
+	pw(2, count & 0xff);
+	pw(2, count >> 8);
+}
+
+/* Read-back of channel 2's status, without the count. */
+static uint8_t p_status2(void)
+{
+	pw(3, 0xe8);
+	return pit_read(&pit, 2, 1);
+}
+
+UNIT_TEST(pit_mode1_one_shot)
+{
+	p_start();
+	p_program2(1, 1000);
+	CHECK(p_out2());
+	CHECK_EQ(p_status2() & 0x40, 0x40);	/* not loaded before the gate rises */
+	p_wait(2000);
+	CHECK(p_out2());
+	p_gate2(1);
+	CHECK_EQ(p_status2() & 0x40, 0);
+	CHECK(!p_out2());
+	p_wait(400);
+	pw(2, 100);			/* of the next one */
+	pw(2, 0);
+	CHECK_EQ(p_status2() & 0x40, 0x40);
+	p_wait(300);
+	CHECK(!p_out2());
+	CHECK_EQ(p_count(2), 300);
+	p_gate2(0);			/* does not stop it */
+	p_wait(301);
+	CHECK(p_out2());
+	p_gate2(1);
+	CHECK(!p_out2());
+	p_wait(50);
+	p_gate2(0);
+	p_gate2(1);			/* anew */
+	p_wait(60);
+	CHECK(!p_out2());
+	p_wait(41);
+	CHECK(p_out2());
+}
+
+UNIT_TEST(pit_mode2_takes_a_count_at_the_end)
+{
+	unsigned int i;
+
+	p_start();
+	pw(3, 0x34);
+	pw(0, 1000 & 0xff);
+	pw(0, 1000 >> 8);
+	p_wait(300);
+	pw(0, 200);
+	pw(0, 0);
+	pw(3, 0xe2);
+	CHECK_EQ(pit_read(&pit, 0, 1) & 0x40, 0x40);
+	CHECK_EQ(p_count(0), 700);
+	t_edges = 0;
+	CHECK_EQ(pit_deadline(&pit) - t_ns, dev_ticks_to_ns(1000, PIT_HZ) - dev_ticks_to_ns(300, PIT_HZ));
+	for (i = 1; i <= 3; i++) {
+		t_ns = pit_deadline(&pit);
+		pit_tick(&pit);
+		CHECK_EQ(t_edges, i);
+		p_wait(1);
+		CHECK_EQ(p_count(0), 199);
+	}
+	pw(3, 0xe2);
+	CHECK_EQ(pit_read(&pit, 0, 1) & 0x40, 0);
+}
+
+UNIT_TEST(pit_gate_of_mode2_and_3)
+{
+	p_start();
+	p_program2(2, 100);
+	p_gate2(1);
+	p_wait(99);
+	CHECK(!p_out2());		/* low for the last tick */
+	p_wait(1);
+	CHECK(p_out2());
+	p_wait(99);
+	CHECK(!p_out2());
+	p_gate2(0);			/* high at once */
+	CHECK(p_out2());
+	p_wait(1000);
+	p_gate2(1);			/* begins anew */
+	p_wait(40);
+	CHECK_EQ(p_count(2), 60);
+	p_gate2(0);
+	p_wait(500);
+	CHECK_EQ(p_count(2), 60);	/* stands */
+	p_program2(3, 101);
+	p_gate2(1);
+	CHECK(p_out2());
+	CHECK_EQ(p_count(2), 100);
+	p_wait(50);
+	CHECK(p_out2());
+	CHECK_EQ(p_count(2), 0);
+	p_wait(1);
+	CHECK(!p_out2());
+	CHECK_EQ(p_count(2), 100);
+	p_wait(49);
+	CHECK(!p_out2());
+	p_wait(1);
+	CHECK(p_out2());
+}
+
+UNIT_TEST(pit_mode3_takes_a_count_at_the_half)
+{
+	p_start();
+	p_gate2(1);
+	p_program2(3, 1000);
+	p_wait(100);
+	pw(2, 200);
+	pw(2, 0);
+	p_wait(399);
+	CHECK(p_out2());
+	p_wait(1);			/* the first half ends: the new count, low */
+	CHECK(!p_out2());
+	CHECK_EQ(p_count(2), 200);
+	p_wait(99);
+	CHECK(!p_out2());
+	p_wait(1);
+	CHECK(p_out2());
+	p_wait(100);
+	CHECK(!p_out2());
+	p_start();			/* channel 0: the edges move */
+	pw(3, 0x36);
+	pw(0, 1000 & 0xff);
+	pw(0, 1000 >> 8);
+	p_wait(100);
+	pw(0, 200);
+	pw(0, 0);
+	t_edges = 0;
+	t_ns = pit_deadline(&pit);
+	pit_tick(&pit);
+	CHECK_EQ(t_edges, 0);		/* 500: it falls */
+	t_ns = pit_deadline(&pit);
+	pit_tick(&pit);
+	CHECK_EQ(t_edges, 1);		/* 600 */
+	CHECK_EQ((t_ns - 5 * NS_PER_SEC) / 1000, 600 * 1000000 / PIT_HZ);
+}
+
+UNIT_TEST(pit_mode4_and_5_strobe)
+{
+	p_start();
+	pw(3, 0x38);			/* channel 0 of mode 4, as Linux' one-shot */
+	pw(0, 50);
+	pw(0, 0);
+	t_edges = 0;
+	CHECK_EQ(pit_deadline(&pit) - t_ns, dev_ticks_to_ns(51, PIT_HZ));
+	t_ns = pit_deadline(&pit);
+	pit_tick(&pit);
+	CHECK_EQ(t_edges, 1);
+	CHECK_EQ(pit_deadline(&pit), DEV_NEVER);
+	p_gate2(1);
+	p_program2(4, 100);
+	p_wait(60);
+	p_gate2(0);			/* stops it */
+	p_wait(60);
+	p_gate2(1);
+	p_wait(39);
+	CHECK(p_out2());
+	p_wait(1);
+	CHECK(!p_out2());		/* for a tick */
+	p_wait(1);
+	CHECK(p_out2());
+	p_program2(5, 100);
+	p_wait(200);
+	CHECK(p_out2());
+	p_gate2(0);
+	p_gate2(1);
+	p_wait(100);
+	CHECK(!p_out2());
+	p_wait(1);
+	CHECK(p_out2());
+}
+
+UNIT_TEST(pit_mode0_half_a_count)
+{
+	p_start();
+	pw(3, 0x30);
+	pw(0, 100);
+	pw(0, 0);
+	t_ns = pit_deadline(&pit);
+	pit_tick(&pit);
+	CHECK(t_level);
+	pw(0, 100);			/* the first byte: OUT falls, nothing counts */
+	CHECK(!t_level);
+	CHECK_EQ(pit_deadline(&pit), DEV_NEVER);
+	p_wait(1000);
+	pw(0, 0);
+	CHECK(pit_deadline(&pit) > t_ns);
+	pit_port61_write(&pit, 0, 1, 0xff);
+	CHECK_EQ(pit_port61_read(&pit, 0, 1) & 0xcf, 0x0f);
 }
 
 /* ---- PIC ------------------------------------------------------------------------ */
@@ -641,6 +866,118 @@ UNIT_TEST(pic_mask_level_poll)
 	CHECK_EQ(pic_acknowledge(&pic), 0x31);
 	pic_set(&pic, 6, true);
 	CHECK_EQ(pic_acknowledge(&pic), 0x36);
+}
+
+UNIT_TEST(pic_special_mask)
+{
+	pic_setup(1);
+	pic_set(&pic, 3, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x33);
+	pic_set(&pic, 6, true);
+	CHECK(!pic_output(&pic));
+	pic_master_write(&pic, 1, 1, 0x08);	/* its own line masked, special mask mode: */
+	pic_master_write(&pic, 0, 1, 0x68);
+	CHECK(pic_output(&pic));		/* lower ones come through */
+	CHECK_EQ(pic_acknowledge(&pic), 0x36);
+	pic_master_write(&pic, 0, 1, 0x0b);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0x48);
+	pic_master_write(&pic, 0, 1, 0x20);	/* no EOI for a masked line */
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0x08);
+	pic_master_write(&pic, 0, 1, 0x20);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0x08);
+	pic_master_write(&pic, 0, 1, 0x48);	/* leaves the mode */
+	pic_master_write(&pic, 0, 1, 0x20);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0);
+}
+
+UNIT_TEST(pic_rotation)
+{
+	unsigned int i;
+
+	pic_setup(1);
+	for (i = 0; i < 8; i++)
+		if (i != 2)
+			pic_set(&pic, i, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x30);
+	pic_master_write(&pic, 0, 1, 0xa0);	/* EOI, and 0 is the lowest */
+	CHECK_EQ(pic_acknowledge(&pic), 0x31);
+	pic_master_write(&pic, 0, 1, 0xe1);	/* by its number */
+	CHECK_EQ(pic_acknowledge(&pic), 0x33);
+	pic_master_write(&pic, 0, 1, 0x20);
+	pic_master_write(&pic, 0, 1, 0xc6);	/* set priority: 7 is the highest */
+	CHECK_EQ(pic_acknowledge(&pic), 0x37);
+	pic_master_write(&pic, 0, 1, 0x40);	/* no operation */
+	pic_master_write(&pic, 0, 1, 0x0b);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0x80);
+	pic_setup(3);
+	pic_master_write(&pic, 0, 1, 0x80);	/* rotate in automatic EOI mode */
+	pic_set(&pic, 1, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x31);
+	pic_set(&pic, 1, false);
+	pic_set(&pic, 1, true);
+	pic_set(&pic, 5, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x35);
+	pic_master_write(&pic, 0, 1, 0x00);
+	CHECK_EQ(pic_acknowledge(&pic), 0x31);
+}
+
+UNIT_TEST(pic_special_fully_nested)
+{
+	pic_setup(1);
+	pic_set(&pic, 12, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x3c);
+	pic_set(&pic, 8, true);
+	CHECK(!pic_output(&pic));		/* the master holds the slave off */
+	pic_setup(0x11);
+	pic_set(&pic, 12, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x3c);
+	pic_set(&pic, 14, true);
+	CHECK(!pic_output(&pic));		/* lower than 12 */
+	pic_set(&pic, 8, true);
+	CHECK(pic_output(&pic));
+	CHECK_EQ(pic_acknowledge(&pic), 0x38);
+}
+
+UNIT_TEST(pic_spurious)
+{
+	pic_setup(1);
+	pic_set(&pic, 9, true);
+	CHECK(pic_output(&pic));
+	pic_slave_write(&pic, 1, 1, 0x02);	/* masked behind the request: the cascade falls */
+	CHECK(!pic_output(&pic));
+	CHECK_EQ(pic_acknowledge(&pic), 0x37);
+	pic_master_write(&pic, 0, 1, 0x0b);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0);	/* not in service */
+	pic_slave_write(&pic, 1, 1, 0);
+	pic.chip[1].irr = 0;			/* gone between the two INTA */
+	CHECK_EQ(pic_acknowledge(&pic), 0x3f);
+	pic_master_write(&pic, 0, 1, 0x0b);
+	CHECK_EQ(pic_master_read(&pic, 0, 1), 0x04);
+	pic_slave_write(&pic, 0, 1, 0x0b);
+	CHECK_EQ(pic_slave_read(&pic, 0, 1), 0);
+}
+
+UNIT_TEST(pic_initialization)
+{
+	pic_setup(1);
+	pic_set(&pic, 4, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x34);
+	pic_master_write(&pic, 1, 1, 0xff);
+	pic_master_write(&pic, 0, 1, 0x12);	/* ICW1: single, no ICW4 */
+	pic_master_write(&pic, 1, 1, 0x57);	/* ICW2, which has no low bits */
+	CHECK_EQ(pic_master_read(&pic, 1, 1), 0);	/* the mask is clear */
+	pic_master_write(&pic, 1, 1, 0x80);	/* and this is OCW1 already */
+	CHECK_EQ(pic_master_read(&pic, 1, 1), 0x80);
+	CHECK(!pic_output(&pic));		/* a line that is high is no edge */
+	pic_set(&pic, 4, false);
+	pic_set(&pic, 4, true);
+	CHECK_EQ(pic_acknowledge(&pic), 0x54);
+	pic_setup(1);
+	pic_set(&pic, 5, true);
+	pic_acknowledge(&pic);
+	pic_master_write(&pic, 0, 1, 0x20);
+	pic_elcr_write(&pic, 0, 1, 0x20);	/* high when it becomes level-triggered */
+	CHECK(pic_output(&pic));
 }
 
 /* ---- RTC ------------------------------------------------------------------------ */
@@ -769,6 +1106,242 @@ UNIT_TEST(rtc_interrupts)
 	rtc_tick(&rtc);
 	rw(0x0b, 0x92);			/* SET clears UIE */
 	CHECK_EQ(rr(0x0b), 0x82);
+}
+
+UNIT_TEST(rtc_divider)
+{
+	r_start();
+	t_ns += 300000000;		/* SET leaves the divider running */
+	rw(0x0b, 0x82);
+	rw(0, 0x10);
+	rw(0x0b, 0x02);
+	t_ns += 699000000;
+	CHECK_EQ(rr(0), 0x10);
+	t_ns += 1000000;
+	CHECK_EQ(rr(0), 0x11);
+	rr(0x0c);
+	rw(0x0a, 0x66);			/* held in reset */
+	rw(0x0b, 0x52);
+	CHECK_EQ(rtc_deadline(&rtc), DEV_NEVER);
+	t_ns += 5 * NS_PER_SEC;
+	CHECK_EQ(rr(0), 0x11);
+	CHECK_EQ(rr(0x0a), 0x66);
+	CHECK_EQ(rr(0x0c), 0);
+	rw(0x0a, 0x26);			/* the first second is half as long */
+	t_ns += NS_PER_SEC / 2 - 1000000;
+	CHECK_EQ(rr(0), 0x11);
+	t_ns += 1000000;
+	CHECK_EQ(rr(0), 0x12);
+	CHECK_EQ(rr(0x0c) & 0xd0, 0xd0);
+}
+
+UNIT_TEST(rtc_alarm_in_12_hours)
+{
+	r_start();			/* 12:34:56 */
+	rw(0x0b, 0x20);			/* BCD, 12 hours */
+	rw(1, 0x58);
+	rw(3, 0x34);
+	rw(5, 0x12);			/* midnight */
+	t_ns += 3 * NS_PER_SEC;
+	CHECK_EQ(rr(0x0c) & 0x20, 0);
+	rw(0x0b, 0x80);
+	rw(0, 0x56);
+	rw(0x0b, 0x20);
+	rw(5, 0x92);			/* noon */
+	t_ns += 3 * NS_PER_SEC;
+	CHECK_EQ(rr(0x0c) & 0xa0, 0xa0);
+	CHECK_EQ(rr(4), 0x92);
+	rw(0x0a, 0x21);			/* the rates 1 and 2 are 256 and 128 Hz */
+	rw(0x0b, 0x42);
+	CHECK(rtc_deadline(&rtc) - t_ns <= NS_PER_SEC / 256);
+	t_ns = rtc_deadline(&rtc);
+	rtc_tick(&rtc);
+	CHECK_EQ(rr(0x0c), 0xc0);
+	CHECK_EQ(rtc_deadline(&rtc) - t_ns, NS_PER_SEC / 256);
+}
+
+UNIT_TEST(rtc_memory)
+{
+	r_start();
+	rtc_set_memory(&rtc, 64 << 20, 0, 4);
+	CHECK_EQ(rr(0x15) | rr(0x16) << 8, 640);
+	CHECK_EQ(rr(0x30) | rr(0x31) << 8, 63 << 10);
+	CHECK_EQ(rr(0x34) | rr(0x35) << 8, 48 << 4);
+	CHECK_EQ(rr(0x5f), 3);
+	rtc_set_memory(&rtc, 3ULL << 30, 5ULL << 30, 1);
+	CHECK_EQ(rr(0x17) | rr(0x18) << 8, 0xffff);
+	CHECK_EQ(rr(0x34) | rr(0x35) << 8, (3072 - 16) << 4);
+	CHECK_EQ(rr(0x5b) | rr(0x5c) << 8 | rr(0x5d) << 16, 5 << 14);
+}
+
+/* ---- what --device brings -------------------------------------------------------- */
+
+static uint8_t t_memory[8192];
+static unsigned int t_status, t_pin;
+static uint64_t t_flushed;
+
+static void t_exit(void *ctx, uint8_t status)
+{
+	t_status = status;
+}
+
+static int t_get(void *ctx, uint64_t gpa, void *buf, uint64_t len)
+{
+	if (gpa > sizeof(t_memory) || len > sizeof(t_memory) - gpa)
+		return -EFAULT;
+	memcpy(buf, t_memory + gpa, len);
+	return 0;
+}
+
+static int t_put(void *ctx, uint64_t gpa, const void *buf, uint64_t len)
+{
+	if (gpa > sizeof(t_memory) || len > sizeof(t_memory) - gpa)
+		return -EFAULT;
+	memcpy(t_memory + gpa, buf, len);
+	return 0;
+}
+
+static void t_pins(void *ctx, unsigned int nr, bool level)
+{
+	t_pin = nr << 1 | level;
+}
+
+static void t_flush(void *ctx, uint64_t gpa)
+{
+	t_flushed = gpa;
+}
+
+UNIT_TEST(debug_ports)
+{
+	struct debugexit e = { .exit = t_exit };
+	struct debugcon c = { .tx = t_tx };
+
+	t_reset();
+	debugexit_write(&e, 0, 4, 0);
+	CHECK_EQ(t_status, 1);
+	debugexit_write(&e, 0, 4, 0x181);
+	CHECK_EQ(t_status, 3);
+	debugcon_write(&c, 0, 1, 'x');
+	CHECK(t_sent == 1 && t_out[0] == 'x');
+	CHECK_EQ(debugcon_read(&c, 0, 1), 0xe9);
+}
+
+static struct fwcfg fw;
+
+static void fw_start(void)
+{
+	memset(&fw, 0, sizeof(fw));
+	memset(t_memory, 0x55, sizeof(t_memory));
+	fw.get = t_get;
+	fw.put = t_put;
+	fwcfg_init(&fw);
+}
+
+static uint32_t fw32(void)
+{
+	uint32_t v = 0;
+
+	for (int i = 0; i < 4; i++)
+		v |= (uint32_t)fwcfg_read(&fw, 1, 1) << (8 * i);
+	return v;
+}
+
+UNIT_TEST(fwcfg_ports)
+{
+	struct fwcfg_file file;
+
+	fw_start();
+	CHECK_EQ(fw32(), 0x554d4551);		/* "QEMU" */
+	CHECK_EQ(fw32(), 0);			/* behind its end */
+	fwcfg_write(&fw, 0, 2, FWCFG_ID);
+	CHECK_EQ(fw32(), 3);
+	fwcfg_number(&fw, FWCFG_RAM_SIZE, 0x123456789aULL, 8);
+	fwcfg_write(&fw, 0, 2, FWCFG_RAM_SIZE);
+	CHECK_EQ(fw32(), 0x3456789a);
+	CHECK_EQ(fw32(), 0x12);
+	CHECK_EQ(fwcfg_add_file(&fw, "etc/a", "abc", 3), 0);
+	CHECK_EQ(fwcfg_add_file(&fw, "etc/a", "abc", 3), -EEXIST);
+	CHECK_EQ(fwcfg_add_file(&fw, "", "abc", 3), -EINVAL);
+	CHECK_EQ(fwcfg_add_file(&fw, "0123456789012345678901234567890123456789012345678901234567", "", 0), -EINVAL);
+	fwcfg_write(&fw, 0, 2, FWCFG_DIRECTORY);
+	CHECK_EQ(be32toh(fw32()), 1);
+	for (unsigned int i = 0; i < sizeof(file); i++)
+		((uint8_t *)&file)[i] = fwcfg_read(&fw, 1, 1);
+	CHECK(!strcmp(file.name, "etc/a"));
+	CHECK_EQ(be32toh(file.size), 3);
+	fwcfg_write(&fw, 0, 2, be16toh(file.key));
+	CHECK_EQ(fw32(), 0x636261);
+	fwcfg_write(&fw, 0, 2, 0xffff);
+	CHECK_EQ(fw32(), 0);
+	fwcfg_write(&fw, 0, 1, FWCFG_SIGNATURE);	/* not 16 bits wide */
+	CHECK_EQ(fw32(), 0);
+	for (int i = 1; i < FWCFG_FILES; i++) {
+		char name[] = { 'f', 'a' + i, 0 };
+
+		CHECK_EQ(fwcfg_add_file(&fw, name, "", 0), 0);
+	}
+	CHECK_EQ(fwcfg_add_file(&fw, "more", "", 0), -ENOSPC);
+}
+
+/* Control, length and address, big-endian; the answer. */
+static uint32_t fw_dma(uint32_t control, uint32_t length, uint64_t address)
+{
+	control = htobe32(control);
+	length = htobe32(length);
+	address = htobe64(address);
+	memcpy(t_memory + 0x100, &control, 4);
+	memcpy(t_memory + 0x104, &length, 4);
+	memcpy(t_memory + 0x108, &address, 8);
+	fwcfg_dma_write(&fw, 0, 4, 0);
+	fwcfg_dma_write(&fw, 4, 4, htobe32(0x100));
+	memcpy(&control, t_memory + 0x100, 4);
+	return be32toh(control);
+}
+
+UNIT_TEST(fwcfg_by_dma)
+{
+	fw_start();
+	CHECK_EQ((uint32_t)fwcfg_dma_read(&fw, 0, 4), 0x554d4551);
+	CHECK_EQ((uint32_t)fwcfg_dma_read(&fw, 4, 4), 0x47464320);
+	CHECK_EQ(fw_dma(0x0000000a, 4, 0x1000), 0);	/* select 0 and read */
+	CHECK(!memcmp(t_memory + 0x1000, "QEMU\x55", 5));
+	CHECK_EQ(fw_dma(0x0000000a, 0x1000, 0x1000), 0);	/* zeros behind it */
+	CHECK(!memcmp(t_memory + 0x1000, "QEMU\0\0", 6) && !t_memory[0x1fff]);
+	CHECK_EQ(fw_dma(0x0000000c, 2, 0), 0);		/* select and skip */
+	CHECK_EQ(fw_dma(2, 2, 0x1200), 0);
+	CHECK(!memcmp(t_memory + 0x1200, "MU", 2));
+	CHECK_EQ(fw_dma(0x0000000c, 0xffffffff, 0), 0);
+	CHECK_EQ(fw32(), 0);
+	CHECK_EQ(fw_dma(0x0000000a, 0xffffffff, 0x1000), 1);	/* leaves memory */
+	CHECK_EQ(fw_dma(0x00000018, 4, 0x1000), 1);	/* nothing is written to it */
+	CHECK_EQ(fw_dma(0xffff000a, 4, 0x1000), 0);
+	fwcfg_dma_write(&fw, 0, 4, 0xffffffff);		/* a request that is nowhere */
+	fwcfg_dma_write(&fw, 4, 4, 0xffffffff);
+	fwcfg_dma_write(&fw, 4, 2, 0);
+	CHECK_EQ(fw.dma, 0);
+}
+
+UNIT_TEST(testdev)
+{
+	static struct testdev t = { .irq = t_pins, .flush = t_flush };
+
+	testdev_latch_write(&t, 0, 4, 0x44332211);
+	testdev_latch_write(&t, 1, 1, 0xaa);
+	CHECK_EQ((uint32_t)testdev_latch_read(&t, 0, 4), 0x4433aa11);
+	CHECK_EQ(testdev_latch_read(&t, 2, 2) & 0xffff, 0x4433);
+	testdev_latch_write(&t, 2, 4, 0x1234);		/* its end is nobody's */
+	CHECK_EQ((uint32_t)testdev_latch_read(&t, 0, 4), 0x1234aa11);
+	testdev_irq_write(&t, 14, 1, 1);
+	CHECK_EQ(t_pin, 29);
+	testdev_irq_write(&t, 14, 1, 0);
+	CHECK_EQ(t_pin, 28);
+	testdev_flush_write(&t, 0, 4, 0x12345678);
+	CHECK_EQ(t_flushed, 0x12345000);
+	testdev_mmio_write(&t, 8, 8, 0x8877665544332211);
+	CHECK_EQ(testdev_mmio_read(&t, 8, 8), 0x8877665544332211);
+	CHECK_EQ(testdev_mmio_read(&t, 10, 2), 0x4433);
+	testdev_mmio_write(&t, TESTDEV_MMIO_SIZE - 2, 8, -1);
+	CHECK_EQ(testdev_mmio_read(&t, TESTDEV_MMIO_SIZE - 2, 8), 0xffff);
 }
 
 /* ---- PM ------------------------------------------------------------------------- */

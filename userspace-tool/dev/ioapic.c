@@ -17,6 +17,7 @@
 
 #define RTE_VECTOR	0xffULL
 #define RTE_MODE	0x700ULL
+#define RTE_MODE_LOWEST	0x100ULL
 #define RTE_MODE_EXTINT	0x700ULL
 #define RTE_LOGICAL	(1ULL << 11)
 #define RTE_STATUS	(1ULL << 12)
@@ -33,15 +34,22 @@ static void ioapic_deliver(struct ioapic *io, unsigned int pin)
 	uint64_t address = 0xfee00000ULL | (rte >> 56) << 12;
 	uint32_t data = rte & (RTE_VECTOR | RTE_MODE);
 
-	/* The 8259A's vector cannot be asked for through here. */
+	/* The vCPU asks the 8259A for the vector, see ioapic_passes_extint(). */
 	if ((rte & RTE_MODE) == RTE_MODE_EXTINT)
 		return;
 	if (rte & RTE_LOGICAL)
 		address |= 3 << 2;
 	if (rte & RTE_LEVEL)
 		data |= 3 << 14;
-	if (io->msi(io->ctx, address, data) > 0 && (rte & RTE_LEVEL))
+	/* Only what a local APIC ends by an EOI is in service meanwhile. */
+	if (io->msi(io->ctx, address, data) > 0 && (rte & RTE_LEVEL) &&
+	    (rte & RTE_MODE) <= RTE_MODE_LOWEST)
 		io->rte[pin] |= RTE_REMOTE_IRR;
+}
+
+bool ioapic_passes_extint(const struct ioapic *io)
+{
+	return (io->rte[0] & (RTE_MODE | RTE_MASKED)) == RTE_MODE_EXTINT;
 }
 
 /* A level-triggered pin speaks when it is high, unmasked and not in service. */

@@ -8,6 +8,7 @@
 #define ICW1_ICW4	0x01
 #define ICW1_SINGLE	0x02
 #define ICW4_AEOI	0x02
+#define ICW4_NESTED	0x10	/* special fully nested mode */
 #define OCW3_SELECT	0x08
 #define CASCADE		2
 
@@ -25,13 +26,23 @@ static int pic_highest(const struct pic_chip *c, uint8_t set)
 	return -1;
 }
 
-/* The line to serve next, or -1. */
+/* The line in service of the highest priority, or -1; masked ones are none in special mask mode. */
+static int pic_busy(const struct pic_chip *c)
+{
+	return pic_highest(c, c->special_mask ? c->isr & ~c->imr : c->isr);
+}
+
+/*
+ * The line to serve next, or -1. In special fully nested mode a slave in service
+ * may ask again: for a line that is higher among its own.
+ */
 static int pic_pending(const struct pic_chip *c)
 {
-	int line = pic_highest(c, c->irr & ~c->imr);
-	int busy = pic_highest(c, c->special_mask ? c->isr & ~c->imr : c->isr);
+	int line = pic_highest(c, c->irr & ~c->imr), busy = pic_busy(c);
 
 	if (line < 0 || busy < 0)
+		return line;
+	if (line == busy && line == CASCADE && (c->icw4 & ICW4_NESTED) && !c->slave)
 		return line;
 	return ((line - c->lowest - 1) & 7) < ((busy - c->lowest - 1) & 7) ? line : -1;
 }
@@ -98,11 +109,13 @@ uint8_t pic_acknowledge(struct pic *p)
 static void chip_reset(struct pic_chip *c)
 {
 	uint8_t lines = c->lines, elcr = c->elcr, mask = c->elcr_mask;
+	bool slave = c->slave;
 
 	memset(c, 0, sizeof(*c));
 	c->lines = lines;
 	c->elcr = elcr;
 	c->elcr_mask = mask;
+	c->slave = slave;
 	c->irr = lines & elcr;
 	c->lowest = 7;
 }
@@ -113,7 +126,7 @@ static void chip_ocw2(struct pic_chip *c, uint8_t value)
 	int line = value & 7;
 
 	if (!(value & 0x40))
-		line = pic_highest(c, c->isr);
+		line = pic_busy(c);
 	if ((value & 0x20) && line >= 0)
 		c->isr &= ~(1 << line);
 	if ((value & 0x80) && line >= 0 && (value & 0x60))
@@ -168,8 +181,10 @@ static uint8_t chip_read(struct pic_chip *c, uint64_t offset)
 uint64_t pic_master_read(void *dev, uint64_t offset, unsigned int size)
 {
 	struct pic *p = dev;
+	uint8_t value = chip_read(&p->chip[0], offset);
 
-	return chip_read(&p->chip[0], offset);
+	pic_cascade(p);		/* a poll serves a line */
+	return value;
 }
 
 void pic_master_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
@@ -210,6 +225,9 @@ void pic_elcr_write(void *dev, uint64_t offset, unsigned int size, uint64_t valu
 	struct pic_chip *c = &p->chip[offset & 1];
 
 	c->elcr = value & c->elcr_mask;
+	/* A line that is high asks at once when it becomes level-triggered. */
+	c->irr |= c->lines & c->elcr;
+	pic_cascade(p);
 }
 
 void pic_init(struct pic *p)
@@ -218,6 +236,7 @@ void pic_init(struct pic *p)
 	/* Timer, keyboard, cascade, RTC and FPU lines are edge, always. */
 	p->chip[0].elcr_mask = 0xf8;
 	p->chip[1].elcr_mask = 0xde;
+	p->chip[1].slave = true;
 	chip_reset(&p->chip[0]);
 	chip_reset(&p->chip[1]);
 }

@@ -17,7 +17,7 @@
 #define READBACK_NOSTATUS 0x10
 
 #define P61_GATE	0x01
-#define P61_SPEAKER	0x02
+#define P61_WRITABLE	0x0f	/* gate, speaker, and two that nothing here listens to */
 #define P61_REFRESH	0x10
 #define P61_OUT		0x20
 #define REFRESH_NS	15085
@@ -54,53 +54,107 @@ static bool pit_out(const struct pit *p, const struct pit_channel *c)
 	return !c->armed || t != c->reload;	/* 4, 5: low for one tick */
 }
 
+/* The ticks of a period in which OUT is high, the first ones, in mode 3. */
+static uint32_t high_ticks(uint32_t reload)
+{
+	return (reload + 1) / 2;
+}
+
 static uint16_t pit_count(const struct pit *p, const struct pit_channel *c)
 {
 	uint64_t t = pit_elapsed(p, c), n;
-	uint32_t wrap = c->bcd ? 10000 : 65536;
+	uint32_t wrap = c->bcd ? 10000 : 65536, high = high_ticks(c->reload);
 
-	if (c->mode == 2)
+	if (c->mode == 2) {
 		n = c->reload - t % c->reload;
-	else if (c->mode == 3)
-		n = c->reload - 2 * t % c->reload;
-	else
+	} else if (c->mode == 3) {
+		/* Each half counts down an even number by two. */
+		t %= c->reload;
+		n = (c->reload & ~1U) - 2 * (t < high ? t : t - high);
+	} else {
 		n = (c->reload + wrap - t % wrap) % wrap;
+	}
 	n %= wrap;
 	if (c->bcd)
 		n = n / 1000 << 12 | n / 100 % 10 << 8 | n / 10 % 10 << 4 | n % 10;
 	return n;
 }
 
-/* When channel 0's output rises next: that is IRQ 0. */
+/* When channel 0's output rises next, which is IRQ 0, or its count changes. */
 static void pit_schedule(struct pit *p)
 {
 	const struct pit_channel *c = &p->ch[0];
-	uint64_t t = pit_elapsed(p, c), edge;
+	uint64_t t = pit_elapsed(p, c), at;
 
 	p->next = DEV_NEVER;
 	if (!c->armed || !c->gate)
 		return;
-	if (periodic(c))
-		edge = (t / c->reload + 1) * c->reload;
-	else
-		edge = c->reload + (c->mode >= 4);
-	if (edge > t)
-		p->next = c->start + dev_ticks_to_ns(edge, PIT_HZ);
+	at = periodic(c) ? (t / c->reload + 1) * c->reload : c->reload + (c->mode >= 4);
+	p->rises = !c->next || at <= c->change;
+	if (!p->rises)
+		at = c->change;
+	if (at > t)
+		p->next = c->start + dev_ticks_to_ns(at, PIT_HZ);
+}
+
+/* The time has come for the count that was written last, in modes 2 and 3. */
+static void pit_settle(struct pit *p, struct pit_channel *c)
+{
+	bool low;
+
+	if (!c->next || !c->armed || !periodic(c) || pit_elapsed(p, c) < c->change)
+		return;
+	low = c->mode == 3 && c->change % c->reload;
+	c->start += dev_ticks_to_ns(c->change, PIT_HZ);
+	c->reload = c->next;
+	if (low)
+		c->start -= dev_ticks_to_ns(high_ticks(c->reload), PIT_HZ);
+	c->next = 0;
+	c->null = false;
 }
 
 /* Late ticks come once: a guest that was not run has no use for a burst. */
 void pit_tick(struct pit *p)
 {
+	struct pit_channel *c = &p->ch[0];
+	bool edge = p->rises;
+
 	if (dev_now(p->clock) < p->next)
 		return;
-	irq_set(&p->irq, false);
-	irq_set(&p->irq, true);
+	pit_settle(p, c);
+	if (edge || (periodic(c) && pit_elapsed(p, c) >= c->reload)) {
+		irq_set(&p->irq, false);
+		irq_set(&p->irq, true);
+	}
 	pit_schedule(p);
 }
 
 uint64_t pit_deadline(struct pit *p)
 {
 	return p->next;
+}
+
+static void pit_begin(struct pit *p, struct pit_channel *c, uint32_t count)
+{
+	c->reload = count;
+	c->next = 0;
+	c->null = false;
+	c->frozen = 0;
+	c->start = dev_now(p->clock);
+	c->armed = true;
+}
+
+/* Modes 2 and 3 end the period, or its half, with the old count. */
+static void pit_begin_later(struct pit *p, struct pit_channel *c, uint32_t count)
+{
+	uint64_t t = pit_elapsed(p, c), high = high_ticks(c->reload);
+
+	if (!c->next) {
+		c->change = t - t % c->reload;
+		c->change += c->mode == 3 && t % c->reload < high ? high : c->reload;
+	}
+	c->next = count;
+	c->null = true;
 }
 
 static void pit_load(struct pit *p, struct pit_channel *c, uint16_t value)
@@ -114,13 +168,18 @@ static void pit_load(struct pit *p, struct pit_channel *c, uint16_t value)
 	/* These count no 1 (8254 data sheet, "minimum count"). */
 	if (n == 1 && periodic(c))
 		n = 2;
-	c->reload = n;
-	c->null = false;
-	c->frozen = 0;
-	c->start = dev_now(p->clock);
-	c->armed = c->mode != 1 && c->mode != 5;	/* those wait for the gate */
+	if (c->mode == 1 || c->mode == 5 || (periodic(c) && !c->gate)) {
+		c->next = n;		/* at the gate's rise */
+		c->change = UINT64_MAX;
+		c->null = true;
+	} else if (periodic(c) && c->armed) {
+		pit_begin_later(p, c, n);
+	} else {
+		pit_begin(p, c, n);
+	}
 	if (c == &p->ch[0]) {
-		irq_set(&p->irq, pit_out(p, c));
+		if (!periodic(c))
+			irq_set(&p->irq, pit_out(p, c));
 		pit_schedule(p);
 	}
 }
@@ -149,6 +208,7 @@ static void pit_readback(struct pit *p, uint8_t value)
 	for (i = 0; i < 3; i++) {
 		if (!(value & (2 << i)))
 			continue;
+		pit_settle(p, &p->ch[i]);
 		if (!(value & READBACK_NOCOUNT))
 			pit_latch_count(p, &p->ch[i]);
 		if (!(value & READBACK_NOSTATUS))
@@ -166,6 +226,7 @@ static void pit_control(struct pit *p, uint8_t value)
 		return;
 	}
 	if (rw == RW_LATCH) {
+		pit_settle(p, c);
 		pit_latch_count(p, c);
 		return;
 	}
@@ -174,6 +235,7 @@ static void pit_control(struct pit *p, uint8_t value)
 	c->bcd = value & 1;
 	c->null = true;
 	c->armed = false;
+	c->next = 0;
 	c->read_high = c->write_high = c->status_latched = false;
 	c->count_latched = 0;
 	if (c == &p->ch[0]) {
@@ -200,6 +262,7 @@ uint64_t pit_read(void *dev, uint64_t offset, unsigned int size)
 		c->count_latched--;
 		return high ? c->latch >> 8 : c->latch & 0xff;
 	}
+	pit_settle(p, c);
 	count = pit_count(p, c);
 	high = c->rw == RW_HIGH || (c->rw == RW_BOTH && c->read_high);
 	c->read_high = c->rw == RW_BOTH && !c->read_high;
@@ -215,6 +278,7 @@ void pit_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 		pit_control(p, value);
 		return;
 	}
+	pit_settle(p, c);
 	if (c->rw == RW_LOW) {
 		pit_load(p, c, value);
 	} else if (c->rw == RW_HIGH) {
@@ -222,8 +286,13 @@ void pit_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 	} else if (!c->write_high) {
 		c->low = value;
 		c->write_high = true;
-		if (c->mode == 0)	/* the first byte stops the count */
+		if (c->mode == 0) {	/* the first byte stops the count, and OUT is low */
 			c->armed = false;
+			if (c == &p->ch[0]) {
+				irq_set(&p->irq, false);
+				p->next = DEV_NEVER;
+			}
+		}
 	} else {
 		c->write_high = false;
 		pit_load(p, c, value << 8 | c->low);
@@ -234,34 +303,32 @@ static void pit_gate(struct pit *p, struct pit_channel *c, bool gate)
 {
 	if (gate == c->gate)
 		return;
+	pit_settle(p, c);
 	if (!gate)
 		c->frozen = pit_elapsed(p, c);
 	c->gate = gate;
 	if (!gate)
 		return;
-	if (c->mode == 0 || c->mode == 4) {
+	if (c->mode == 0 || c->mode == 4)
 		c->start = dev_now(p->clock) - dev_ticks_to_ns(c->frozen, PIT_HZ);
-	} else {
-		c->start = dev_now(p->clock);
-		c->armed = !c->null;
-	}
+	else if (c->next || !c->null)
+		pit_begin(p, c, c->next ? c->next : c->reload);
 }
 
 uint64_t pit_port61_read(void *dev, uint64_t offset, unsigned int size)
 {
 	struct pit *p = dev;
-	const struct pit_channel *c = &p->ch[2];
 
-	return (c->gate ? P61_GATE : 0) | (p->speaker ? P61_SPEAKER : 0) |
-	       (dev_now(p->clock) / REFRESH_NS & 1 ? P61_REFRESH : 0) |
-	       (pit_out(p, c) ? P61_OUT : 0);
+	pit_settle(p, &p->ch[2]);
+	return p->port61 | (dev_now(p->clock) / REFRESH_NS & 1 ? P61_REFRESH : 0) |
+	       (pit_out(p, &p->ch[2]) ? P61_OUT : 0);
 }
 
 void pit_port61_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 {
 	struct pit *p = dev;
 
-	p->speaker = value & P61_SPEAKER;
+	p->port61 = value & P61_WRITABLE;
 	pit_gate(p, &p->ch[2], value & P61_GATE);
 }
 
@@ -272,7 +339,8 @@ void pit_init(struct pit *p, struct dev_clock *clock)
 	memset(p->ch, 0, sizeof(p->ch));
 	p->clock = clock;
 	p->next = DEV_NEVER;
-	p->speaker = false;
+	p->port61 = 0;
+	p->rises = false;
 	for (i = 0; i < 3; i++) {
 		p->ch[i].rw = RW_BOTH;
 		p->ch[i].mode = 3;

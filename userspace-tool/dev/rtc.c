@@ -10,8 +10,18 @@ enum {
 	R_YEAR, R_A, R_B, R_C, R_D, R_CENTURY = 0x32
 };
 
+/* Where a PC's firmware tells of memory, in KiB and in 64 KiB, and of CPUs. */
+#define R_BASE_KIB	0x15
+#define R_EXTENDED_KIB	0x17
+#define R_EXTENDED2_KIB	0x30
+#define R_ABOVE_16M	0x34
+#define R_ABOVE_4G	0x5b
+#define R_CPUS		0x5f
+
 #define A_UIP		0x80	/* an update is near */
 #define A_UIP_NS	244000ULL
+#define A_DIVIDER	0x70
+#define A_RESET		0x60	/* and 0x70 */
 #define A_DEFAULT	0x26	/* 32,768 Hz crystal, 1,024 Hz */
 
 #define B_SET		0x80	/* the time stands still */
@@ -28,6 +38,12 @@ enum {
 #define ALARM_ANY	0xc0
 #define PM_FLAG		0x80	/* of an hour in 12-hour mode */
 #define DAY		86400
+
+/* The time stands still: by SET, or by the divider that is held in reset. */
+static bool rtc_stopped(const struct rtc *r)
+{
+	return (r->cmos[R_B] & B_SET) || (r->cmos[R_A] & A_DIVIDER) >= A_RESET;
+}
 
 static uint64_t rtc_ns(const struct rtc *r, uint64_t now)
 {
@@ -64,7 +80,7 @@ static void rtc_fetch(struct rtc *r)
 	time_t seconds = rtc_ns(r, dev_now(r->clock)) / NS_PER_SEC;
 	struct tm tm;
 
-	if ((r->cmos[R_B] & B_SET) || !gmtime_r(&seconds, &tm))
+	if (rtc_stopped(r) || !gmtime_r(&seconds, &tm))
 		return;
 	r->cmos[R_SEC] = rtc_encode(r, tm.tm_sec);
 	r->cmos[R_MIN] = rtc_encode(r, tm.tm_min);
@@ -76,8 +92,11 @@ static void rtc_fetch(struct rtc *r)
 	r->cmos[R_CENTURY] = rtc_encode(r, (tm.tm_year + 1900) / 100);
 }
 
-/* The guest has written the registers: the time runs on from there. */
-static void rtc_store(struct rtc *r)
+/*
+ * The guest has written the registers: the time runs on from there. Where in
+ * the second it is, the divider says, which SET does not stop.
+ */
+static void rtc_store(struct rtc *r, uint64_t within)
 {
 	uint64_t now = dev_now(r->clock);
 	struct tm tm = {
@@ -93,8 +112,13 @@ static void rtc_store(struct rtc *r)
 
 	if (seconds < 0)
 		seconds = 0;
-	r->offset = (int64_t)((uint64_t)seconds * NS_PER_SEC - now);
+	r->offset = (int64_t)((uint64_t)seconds * NS_PER_SEC + within - now);
 	r->seen = now;
+}
+
+static uint64_t rtc_within(const struct rtc *r)
+{
+	return rtc_ns(r, dev_now(r->clock)) % NS_PER_SEC;
 }
 
 /* Register A bits 3:0: 1 and 2 repeat 8 and 9, the rest halve 32,768 Hz. */
@@ -102,7 +126,7 @@ static uint64_t rtc_period(const struct rtc *r)
 {
 	unsigned int rate = r->cmos[R_A] & 15;
 
-	if (!rate)
+	if (!rate || (r->cmos[R_A] & A_DIVIDER) >= A_RESET)
 		return 0;
 	return (1ULL << ((rate < 3 ? rate + 7 : rate) - 1)) * NS_PER_SEC / 32768;
 }
@@ -134,7 +158,7 @@ void rtc_tick(struct rtc *r)
 	if (period && now / period != r->seen / period)
 		r->cmos[R_C] |= C_PERIODIC;
 	r->seen = now;
-	if (!(r->cmos[R_B] & B_SET) && to > from) {
+	if (!rtc_stopped(r) && to > from) {
 		r->cmos[R_C] |= C_UPDATE;
 		if (to - from > DAY)
 			from = to - DAY;
@@ -155,7 +179,7 @@ uint64_t rtc_deadline(struct rtc *r)
 		return DEV_NEVER;
 	if ((want & C_PERIODIC) && period)
 		next = (r->seen / period + 1) * period;
-	if ((want & (C_UPDATE | C_ALARM)) && !(want & B_SET)) {
+	if ((want & (C_UPDATE | C_ALARM)) && !rtc_stopped(r)) {
 		uint64_t left = NS_PER_SEC - rtc_ns(r, r->seen) % NS_PER_SEC;
 
 		next = r->seen + left < next ? r->seen + left : next;
@@ -177,8 +201,7 @@ static uint8_t rtc_read_data(struct rtc *r)
 		break;
 	case R_A:
 		value = r->cmos[R_A];
-		if (!(r->cmos[R_B] & B_SET) &&
-		    NS_PER_SEC - rtc_ns(r, dev_now(r->clock)) % NS_PER_SEC <= A_UIP_NS)
+		if (!rtc_stopped(r) && NS_PER_SEC - rtc_within(r) <= A_UIP_NS)
 			value |= A_UIP;
 		return value;
 	case R_C:
@@ -195,7 +218,7 @@ static uint8_t rtc_read_data(struct rtc *r)
 
 static void rtc_write_b(struct rtc *r, uint8_t value)
 {
-	uint8_t old = r->cmos[R_B];
+	bool stopped = rtc_stopped(r);
 
 	rtc_tick(r);
 	if (value & B_SET) {
@@ -203,9 +226,21 @@ static void rtc_write_b(struct rtc *r, uint8_t value)
 		value &= ~C_UPDATE;	/* SET clears UIE */
 	}
 	r->cmos[R_B] = value;
-	if ((old & B_SET) && !(value & B_SET))
-		rtc_store(r);
+	if (stopped && !rtc_stopped(r))
+		rtc_store(r, rtc_within(r));
 	rtc_update(r);
+}
+
+/* Half a second after its reset the divider ends the first second (data sheet, "DV"). */
+static void rtc_write_a(struct rtc *r, uint8_t value)
+{
+	bool held = (r->cmos[R_A] & A_DIVIDER) >= A_RESET;
+
+	rtc_tick(r);
+	rtc_fetch(r);
+	r->cmos[R_A] = value & ~A_UIP;
+	if (held && (value & A_DIVIDER) < A_RESET)
+		rtc_store(r, NS_PER_SEC / 2);
 }
 
 static void rtc_write_data(struct rtc *r, uint8_t value)
@@ -219,12 +254,11 @@ static void rtc_write_data(struct rtc *r, uint8_t value)
 		rtc_tick(r);
 		rtc_fetch(r);
 		r->cmos[r->index] = value;
-		if (!(r->cmos[R_B] & B_SET))
-			rtc_store(r);
+		if (!rtc_stopped(r))
+			rtc_store(r, rtc_within(r));
 		break;
 	case R_A:
-		rtc_tick(r);
-		r->cmos[R_A] = value & ~A_UIP;
+		rtc_write_a(r, value);
 		break;
 	case R_B:
 		rtc_write_b(r, value);
@@ -261,4 +295,22 @@ void rtc_init(struct rtc *r, struct dev_clock *clock, int64_t unix_seconds)
 	r->offset = (int64_t)((uint64_t)unix_seconds * NS_PER_SEC - r->seen);
 	r->cmos[R_A] = A_DEFAULT;
 	r->cmos[R_B] = B_24H;
+}
+
+static void rtc_put(struct rtc *r, uint8_t reg, uint64_t value, unsigned int bytes)
+{
+	uint64_t max = (1ULL << (8 * bytes)) - 1;
+
+	for (value = value < max ? value : max; bytes--; value >>= 8)
+		r->cmos[reg++] = value;
+}
+
+void rtc_set_memory(struct rtc *r, uint64_t low, uint64_t high, unsigned int cpus)
+{
+	rtc_put(r, R_BASE_KIB, 640, 2);
+	rtc_put(r, R_EXTENDED_KIB, (low >> 10) - 1024, 2);
+	rtc_put(r, R_EXTENDED2_KIB, (low >> 10) - 1024, 2);
+	rtc_put(r, R_ABOVE_16M, low > 16 << 20 ? (low - (16 << 20)) >> 16 : 0, 2);
+	rtc_put(r, R_ABOVE_4G, high >> 16, 3);
+	rtc_put(r, R_CPUS, cpus - 1, 1);
 }
