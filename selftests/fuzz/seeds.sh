@@ -67,6 +67,28 @@ put 1+0x78 04 00 00 00 04 00 00 00 00 01
 put 1+0x98 14
 put 1+0x100 04 00 00 00 04 00 00 00 12 00 00 00 58 65 6e 00 00 00 10 00
 
+# multiboot NAME OPTIONS: a header with addresses, 4 KiB at 2 MiB.
+multiboot()
+{
+	new kernel "$1" $((1 + 4096))
+	put 0 "$2"
+	put 1 02 b0 ad 1b 03 00 01 00 fb 4f 51 e4
+	put 1+12 00 00 20 00 00 00 20 00 00 00 00 00 00 00 00 00 20 00 20
+}
+
+multiboot multiboot 1a
+multiboot multiboot_16mib 00
+elf multiboot_elf 05
+put 1+0x1f0 02 b0 ad 1b 03 00 00 00 fb 4f 52 e4
+
+# What starts in real mode: bits 7:5 of the options.
+new kernel firmware $((1 + 8192))
+put 0 20
+new kernel flat 17
+put 0 40
+bzimage bzimage_for_firmware 66
+put 1+0x206 03
+
 # Sections at 0x40: none, code, symbols (at 0x140), strings (at 0x190).
 new symbols vmlinux 0x1b0
 put 0 7f 45 4c 46 02 01 01

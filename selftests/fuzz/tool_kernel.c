@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Kernels: bzImage, PVH ELF, vmlinux. Input: options, then the file. */
+/*
+ * Kernels: bzImage, multiboot, PVH ELF, vmlinux; firmware, flat images, and kernels for
+ * firmware. Input: options, then the file.
+ */
 #include "boot/boot.h"
 #include "tool.h"
 
@@ -26,15 +29,48 @@ static uint8_t *ram(uint64_t size)
 
 static void check_loaded(const struct boot_result *out, uint64_t memory, size_t initrd_size)
 {
-	PROMISE(out->protocol && out->kernel_gpa >= BOOT_HOLE_END && out->kernel_end <= memory);
+	bool multiboot = out->protocol && !strncmp(out->protocol, "multiboot", 9);
+
+	PROMISE(out->protocol && out->kernel_end <= memory);
+	PROMISE(out->kernel_gpa >= BOOT_HOLE_END ||
+		(multiboot && out->kernel_gpa >= 0x20000 && out->kernel_end <= BOOT_EBDA));
 	PROMISE(out->kernel_gpa < out->kernel_end);
-	PROMISE(out->initrd_size == initrd_size);
+	PROMISE(multiboot ? out->initrd_size >= initrd_size : out->initrd_size == initrd_size);
 	if (initrd_size) {
 		PROMISE(out->initrd_gpa >= out->kernel_end && !(out->initrd_gpa % PAGE));
 		PROMISE(out->initrd_gpa + initrd_size <= memory);
 	}
 	PROMISE(out->sregs.cr0 & 1);
 	PROMISE(out->regs.rflags == 2 && !(out->regs.rip >> 32));
+}
+
+/* What starts in real mode, by bits 7:5 of the options: firmware, flat, a kernel for firmware. */
+static void real_mode(unsigned int which, struct boot_params_in *in, struct cleave_mem *mem, size_t size)
+{
+	struct boot_fw_kernel k;
+	struct boot_result out;
+	char err[512] = "";
+	int ret;
+
+	if (which == 3) {
+		ret = boot_fw_kernel_load(in, &k, err, sizeof(err));
+		if (!ret) {
+			PROMISE(k.setup && k.kernel && k.setup_size + (uint64_t)k.kernel_size == size);
+			PROMISE(!in->initrd || (k.initrd && k.initrd_gpa >= BOOT_HOLE_END));
+			boot_fw_kernel_free(&k);
+		}
+	} else {
+		if (which == 1)
+			in->firmware = in->kernel;
+		else
+			in->flat = in->kernel;
+		in->flat_gpa = size * 37;
+		ret = boot_load(in, mem, &out, err, sizeof(err));
+		PROMISE(ret || out.reset == (which == 1));
+	}
+	PROMISE(ret <= 0);
+	if (ret)
+		one_line(err, sizeof(err));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -48,6 +84,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct boot_params_in params = {
 		.memory = memory, .cpus = 1, .cmdline = options & 16 ? "console=ttyS0" : NULL,
 	};
+	static uint8_t rom[4 * PAGE];
 	struct cleave_mem mem = { 0 };
 	struct boot_result out;
 	char err[512] = "";
@@ -62,6 +99,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	params.kernel = kernel.path;
 	params.initrd = initrd_size ? initrd.path : NULL;
 	PROMISE(!cleave_mem_add(&mem, 0, memory, ram(memory), 0));
+	PROMISE(!cleave_mem_add(&mem, BOOT_ROM_END - sizeof(rom), sizeof(rom), rom, CLEAVE_MEM_READONLY));
+	params.plain = params.cmdline;
+	if (options >> 5) {
+		real_mode(options >> 5, &params, &mem, in.left);
+		return 0;
+	}
 	ret = boot_load(&params, &mem, &out, err, sizeof(err));
 	PROMISE(ret <= 0);
 	if (ret)

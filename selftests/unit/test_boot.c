@@ -63,7 +63,10 @@ static int load(uint64_t memory, size_t initrd, const char *cmdline)
 		write_file(initrd_path, data, initrd);
 		free(data);
 	}
-	in = (struct boot_params_in){ kernel_path, initrd ? initrd_path : NULL, cmdline, memory, 1 };
+	in = (struct boot_params_in){
+		.kernel = kernel_path, .initrd = initrd ? initrd_path : NULL, .cmdline = cmdline,
+		.memory = memory, .cpus = 1, .plain = cmdline,
+	};
 	err[0] = 0;
 	rc = boot_load(&in, &mem, &out, err, sizeof(err));
 	CHECK(!rc == !err[0]);
@@ -231,7 +234,7 @@ UNIT_TEST(bad_bzimages)
 	bzimage()->boot_flag = 0;
 	refuse(load_bz(64 * MIB, 0, NULL), -ENOEXEC, "0xaa55", "copy it again");
 	bzimage()->version = 0x20a;
-	refuse(load_bz(64 * MIB, 0, NULL), -ENOEXEC, "2.10", "2.12");
+	refuse(load_bz(64 * MIB, 0, NULL), -ENOEXEC, "2.10", "--firmware");
 	bzimage()->loadflags = 0;
 	refuse(load_bz(64 * MIB, 0, NULL), -ENOEXEC, "zImage", "bzImage");
 	bzimage()->syssize = BODY / 16 + 1;
@@ -428,6 +431,280 @@ UNIT_TEST(bad_elves)
 	refuse(load_elf(0), -ENOEXEC, "no segment", "vmlinux");
 }
 
+UNIT_TEST(bzimage_without_its_last_bytes)
+{
+	bzimage();
+	write_file(kernel_path, &image, sizeof(image) - 15);
+	REQUIRE(!load(64 * MIB, 0, NULL));
+	CHECK(!memcmp(host[0] + 0x1000000, image.bytes + SETUP, BODY - 15));
+	CHECK_EQ(host[0][0x1000000 + BODY - 15], 0);
+	unload();
+	write_file(kernel_path, &image, sizeof(image) - 16);
+	refuse(load(64 * MIB, 0, NULL), -ENOEXEC, "truncated", "copy it again");
+	write_file(kernel_path, &image, SETUP - 4);
+	refuse(load(64 * MIB, 0, NULL), -ENOEXEC, "truncated", "copy it again");
+}
+
+/* ---- multiboot ---- */
+
+static uint8_t mb[12000];
+
+/* At that byte, with addresses if load is not 0. */
+static uint32_t *make_multiboot(unsigned int at, uint32_t flags, uint32_t load)
+{
+	uint32_t *h = (uint32_t *)(mb + at);
+
+	for (unsigned int i = 0; i < sizeof(mb); i++)
+		mb[i] = i * 5;
+	h[0] = 0x1badb002;
+	h[1] = flags | (load ? 0x10000 : 0);
+	h[2] = -(h[0] + h[1]);
+	h[3] = load + at;
+	h[4] = load;
+	h[5] = h[6] = 0;
+	h[7] = load + 0x40;
+	return h;
+}
+
+static int load_mb(size_t initrd)
+{
+	write_file(kernel_path, mb, sizeof(mb));
+	return load(64 * MIB, initrd, "one two");
+}
+
+static uint32_t guest32(uint64_t gpa)
+{
+	uint32_t v;
+
+	memcpy(&v, host[0] + gpa, 4);
+	return v;
+}
+
+UNIT_TEST(multiboot_addresses)
+{
+	uint32_t info, size = 0, map, *h;
+	char text[128];
+
+	h = make_multiboot(8176, 3, 0x200000);		/* the header's last words are behind its 8 KiB */
+	h[3] = 0x200000 + 8176;
+	make_multiboot(4096, 3, 0x200000);
+	REQUIRE(!load_mb(0));
+	CHECK(strstr(out.protocol, "multiboot"));
+	CHECK_EQ(out.regs.rax, 0x2badb002);
+	CHECK_EQ(out.regs.rip, 0x200040);
+	CHECK_EQ(out.sregs.cr0 & 0x80000001, 1);
+	CHECK_EQ(out.kernel_end, 0x200000 + sizeof(mb));
+	CHECK(!memcmp(host[0] + 0x200000, mb, sizeof(mb)));
+	info = out.regs.rbx;
+	CHECK_EQ(guest32(info), 1 | 4 | 64 | 512);
+	CHECK_EQ(guest32(info + 4), 636);
+	CHECK_EQ(guest32(info + 8), 63 << 10);
+	snprintf(text, sizeof(text), "%s one two", kernel_path);
+	CHECK(!strcmp((char *)host[0] + guest32(info + 16), text));
+	CHECK(!strcmp((char *)host[0] + guest32(info + 64), "cleave"));
+	map = guest32(info + 48);
+	for (uint32_t at = 0; at < guest32(info + 44); at += guest32(map + at) + 4) {
+		CHECK_EQ(guest32(map + at), 20);
+		if (guest32(map + at + 20) == 1)
+			size += guest32(map + at + 12);
+	}
+	CHECK_EQ(size, 64 * MIB - (0x100000 - BOOT_EBDA));
+	unload();
+	h = make_multiboot(64, 0, 0x30000);		/* low, a part of the file, a BSS */
+	h[3] = 0x30000;
+	h[5] = 0x30000 + 4096;
+	h[6] = 0x30000 + 8192;
+	REQUIRE(!load_mb(0));
+	CHECK_EQ(out.kernel_gpa, 0x30000);
+	CHECK_EQ(out.kernel_end, 0x32000);
+	CHECK(!memcmp(host[0] + 0x30000, mb + 64, 4096));
+	CHECK_EQ(host[0][0x31000], 0);
+	unload();
+}
+
+UNIT_TEST(multiboot_modules)
+{
+	char list[256];
+	uint32_t info, mod;
+
+	make_multiboot(0, 3, 0x200000);
+	write_file(kernel_path, mb, sizeof(mb));
+	write_file(initrd_path, "module", 7);
+	snprintf(list, sizeof(list), "%s a=1 b,%s", initrd_path, kernel_path);
+	load(64 * MIB, 0, "");
+	in.initrd = list;
+	REQUIRE(!boot_load(&in, &mem, &out, err, sizeof(err)));
+	info = out.regs.rbx;
+	CHECK_EQ(guest32(info) & 8, 8);
+	CHECK_EQ(guest32(info + 20), 2);
+	mod = guest32(info + 24);
+	CHECK_EQ(guest32(mod + 4) - guest32(mod), 7);
+	CHECK_EQ(guest32(mod) % 4096, 0);
+	CHECK(!strcmp((char *)host[0] + guest32(mod), "module"));
+	snprintf(list, sizeof(list), "%s a=1 b", initrd_path);
+	CHECK(!strcmp((char *)host[0] + guest32(mod + 8), list));
+	CHECK_EQ(guest32(mod + 20) - guest32(mod + 16), sizeof(mb));
+	CHECK(!memcmp(host[0] + guest32(mod + 16), mb, sizeof(mb)));
+	CHECK(!strcmp((char *)host[0] + guest32(mod + 24), kernel_path));
+	in.initrd = "/nowhere x";
+	refuse(boot_load(&in, &mem, &out, err, sizeof(err)), -ENOENT, "module /nowhere", "check");
+	refuse(load_mb(63 * MIB), -ENOMEM, "do not fit", "--memory");
+}
+
+UNIT_TEST(multiboot_elf)
+{
+	make_elf(false);
+	memcpy(elf.text + 8, make_multiboot(0, 3, 0), 12);
+	elf.eh.e_entry = 0xffffffff81000040ULL;
+	REQUIRE(!load_elf(0));
+	CHECK(strstr(out.protocol, "multiboot ELF"));
+	CHECK_EQ(out.regs.rip, 0x1000040);
+	CHECK_EQ(out.sregs.efer, 0);
+	unload();
+	elf.eh.e_entry = 0x1000;
+	refuse(load_elf(0), -ENOEXEC, "entry point", "link it anew");
+	elf.text[12]++;					/* a checksum that is wrong: none */
+	elf.eh.e_entry = 0x1000000;
+	REQUIRE(!load_elf(0));
+	CHECK(strstr(out.protocol, "vmlinux"));
+	unload();
+}
+
+UNIT_TEST(bad_multiboots)
+{
+	uint32_t *h;
+
+	make_multiboot(0, 8, 0x200000);
+	refuse(load_mb(0), -ENOEXEC, "demands", "0x10008");
+	make_multiboot(0, 3, 0);
+	refuse(load_mb(0), -ENOEXEC, "neither ELF", "link it as ELF");
+	h = make_multiboot(32, 0, 0x200000);
+	h[3] = 0x200000 + 33;				/* would begin before the file */
+	refuse(load_mb(0), -ENOEXEC, "before the file", "link it anew");
+	h[3] = 0x1fffff;
+	refuse(load_mb(0), -ENOEXEC, "before the file", "link it anew");
+	h = make_multiboot(0, 0, 0x200000);
+	h[5] = 0x1fffff;
+	refuse(load_mb(0), -ENOEXEC, "ends at", "link it anew");
+	h[5] = 0x200000 + sizeof(mb) + 1;
+	refuse(load_mb(0), -ENOEXEC, "truncated", "copy it again");
+	h[5] = 0;
+	h[6] = 0xf0000000;
+	refuse(load_mb(0), -ENOEXEC, "not RAM", "another");
+	h[6] = 0x8000000;
+	refuse(load_mb(0), -ENOMEM, "128 MiB", "--memory");
+	h[6] = 0;
+	h[7] = 0x200000 + sizeof(mb);
+	refuse(load_mb(0), -ENOEXEC, "entry point", "link it anew");
+	make_multiboot(0, 0, 0x1000);			/* where the loader's own data is */
+	refuse(load_mb(0), -ENOEXEC, "not RAM", "another");
+	make_multiboot(0, 0, 0x9e000);
+	refuse(load_mb(0), -ENOEXEC, "not RAM", "another");
+}
+
+/* ---- real mode ---- */
+
+static uint8_t *rom;
+
+static int load_firmware(size_t size, size_t room)
+{
+	uint8_t *data = calloc(1, size + 1);
+
+	for (size_t i = 0; i < size; i++)
+		data[i] = i >> 10;
+	write_file(kernel_path, data, size);
+	free(data);
+	load(64 * MIB, 0, NULL);
+	rom = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (rom == MAP_FAILED ||
+	    cleave_mem_add(&mem, BOOT_ROM_END - room, room, rom, CLEAVE_MEM_READONLY))
+		abort();
+	in.firmware = kernel_path;
+	err[0] = 0;
+	return boot_load(&in, &mem, &out, err, sizeof(err));
+}
+
+UNIT_TEST(firmware)
+{
+	REQUIRE(!load_firmware(256 << 10, 256 << 10));
+	CHECK(out.reset);
+	CHECK(rom[0] == 0 && rom[0x3ffff] == 0xff);
+	CHECK(host[0][0xe0000] == 0x80 && host[0][0xfffff] == 0xff && !host[0][0xdffff]);
+	unload();
+	REQUIRE(!load_firmware(64 << 10, 64 << 10));
+	CHECK(!host[0][0xeffff] && host[0][0xf0400] == 1 && host[0][0xfffff] == 0x3f);
+	unload();
+	refuse(load_firmware(4095, 4096), -ENOEXEC, "4095 bytes", "whole pages");
+	refuse(load_firmware(9 * MIB, 4096), -ENOEXEC, "at most 8 MiB", "ROM image");
+	refuse(load_firmware(8192, 4096), -EFAULT, "changed", "again");
+}
+
+static int load_flat(size_t size, uint64_t gpa)
+{
+	static uint8_t data[0xa0000];
+
+	memset(data, 0x90, sizeof(data));
+	write_file(kernel_path, data, size);
+	load(64 * MIB, 0, NULL);
+	in.flat = kernel_path;
+	in.flat_gpa = gpa;
+	err[0] = 0;
+	return boot_load(&in, &mem, &out, err, sizeof(err));
+}
+
+UNIT_TEST(flat)
+{
+	REQUIRE(!load_flat(512, 0x7c00));
+	CHECK_EQ(out.regs.rip, 0x7c00);
+	CHECK_EQ(out.sregs.cs.base, 0);
+	CHECK_EQ(out.sregs.cr0 & 0x80000001, 0);
+	CHECK_EQ(out.sregs.ss.ar, 0x93);
+	CHECK(host[0][0x7c00] == 0x90 && host[0][0x7dff] == 0x90 && !host[0][0x7e00]);
+	unload();
+	REQUIRE(!load_flat(0x10000, 0x12345));
+	CHECK_EQ(out.sregs.cs.base, 0x12340);
+	CHECK_EQ(out.sregs.cs.selector, 0x1234);
+	CHECK_EQ(out.regs.rip, 5);
+	unload();
+	refuse(load_flat(0x9f000, 0x1000), -EFBIG, "0xa0000", "addr=");
+	refuse(load_flat(16, 0x9f000), -EFBIG, "0x9f010", "addr=");
+	refuse(load_flat(0, 0x7c00), -ENOEXEC, "empty", "copy it again");
+}
+
+UNIT_TEST(kernel_for_firmware)
+{
+	struct boot_fw_kernel k;
+	struct setup_header h;
+
+	bzimage()->version = 0x203;
+	write_file(kernel_path, &image, sizeof(image));
+	write_file(initrd_path, mb, 5000);
+	load(64 * MIB, 0, NULL);
+	in.initrd = initrd_path;
+	REQUIRE(!boot_fw_kernel_load(&in, &k, err, sizeof(err)));
+	CHECK_EQ(k.setup_size, SETUP);
+	CHECK_EQ(k.kernel_size, BODY);
+	CHECK_EQ(k.kernel_gpa, 0x100000);
+	CHECK_EQ(k.initrd_size, 5000);
+	CHECK_EQ(k.initrd_gpa, 63 * MIB - 8192);
+	CHECK(!memcmp(k.kernel, image.bytes + SETUP, BODY) && !memcmp(k.initrd, mb, 5000));
+	memcpy(&h, (char *)k.setup + HDR, sizeof(h));
+	CHECK_EQ(h.cmd_line_ptr, k.cmdline_gpa);
+	CHECK_EQ(h.ramdisk_image, k.initrd_gpa);
+	CHECK_EQ(h.loadflags, LOADED_HIGH | CAN_USE_HEAP);
+	CHECK_EQ(h.type_of_loader, 0xb0);
+	boot_fw_kernel_free(&k);
+	((struct setup_header *)(image.bytes + HDR))->version = 0x201;
+	write_file(kernel_path, &image, sizeof(image));
+	refuse(boot_fw_kernel_load(&in, &k, err, sizeof(err)), -ENOEXEC, "no bzImage", "--firmware");
+	bzimage();
+	write_file(kernel_path, &image, SETUP);
+	CHECK_EQ(boot_fw_kernel_load(&in, &k, err, sizeof(err)), -ENOEXEC);
+	write_file(kernel_path, &image, 100);
+	CHECK_EQ(boot_fw_kernel_load(&in, &k, err, sizeof(err)), -ENOEXEC);
+	CHECK(strstr(err, "truncated"));
+}
+
 /* Damaged in every way that chance finds: sanitizers watch. */
 static void fuzz(void *file, size_t len, size_t head)
 {
@@ -453,4 +730,6 @@ UNIT_TEST(fuzzed)
 	fuzz(image.bytes + 0, sizeof(image), 0x290);
 	make_elf(true);
 	fuzz(&elf, sizeof(elf), offsetof(typeof(elf), text));
+	make_multiboot(16, 3, 0x200000);
+	fuzz(mb, sizeof(mb), 64);
 }

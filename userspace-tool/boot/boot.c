@@ -49,7 +49,7 @@ unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX
 	return n;
 }
 
-static int open_file(struct boot_ctx *ctx, struct boot_file *f, const char *what, const char *path)
+int boot_open(struct boot_ctx *ctx, struct boot_file *f, const char *what, const char *path)
 {
 	struct stat st;
 
@@ -109,6 +109,8 @@ int boot_read_guest(struct boot_ctx *ctx, const struct boot_file *f, uint64_t of
 int boot_check_room(struct boot_ctx *ctx, uint64_t gpa, uint64_t end)
 {
 	if (gpa >= BOOT_HOLE_END && end >= gpa && end <= ctx->low_end)
+		return 0;
+	if (ctx->low_allowed && gpa >= BOOT_CMDLINE + BOOT_CMDLINE_MAX && end >= gpa && end <= BOOT_EBDA)
 		return 0;
 	if (gpa < BOOT_HOLE_END || end < gpa || end > BOOT_LOW_END)
 		return boot_fail(ctx, -ENOEXEC,
@@ -210,6 +212,27 @@ void boot_enter_32(struct boot_ctx *ctx, uint64_t rip)
 	ctx->out->regs.rip = rip;
 }
 
+void boot_enter_16(struct boot_ctx *ctx, uint64_t gpa)
+{
+	struct cleave_sregs *s = &ctx->out->sregs;
+	const struct cleave_segment data = { .limit = 0xffff, .ar = 0x93 };
+
+	flat_segments(ctx, false);
+	s->ds = s->es = s->fs = s->gs = s->ss = s->cs = data;
+	s->cs.ar = 0x9b;
+	if (gpa >> 16) {
+		s->cs.selector = gpa >> 4;
+		s->cs.base = gpa & ~15ULL;
+		gpa &= 15;
+	}
+	s->gdt = (struct cleave_dtable){ .limit = 0xffff };
+	s->idt = (struct cleave_dtable){ .limit = 0x3ff };
+	s->tr.selector = 0;
+	s->cr0 = 0x10;		/* ET */
+	ctx->out->regs.rip = gpa;
+	ctx->out->regs.rsp = BOOT_FLAT_ADDRESS;
+}
+
 void boot_enter_64(struct boot_ctx *ctx, uint64_t rip)
 {
 	struct cleave_sregs *s = &ctx->out->sregs;
@@ -254,12 +277,10 @@ static int not_a_kernel(struct boot_ctx *ctx)
 			 "or an ELF vmlinux", ctx->kernel.path, what);
 }
 
-static int load(struct boot_ctx *ctx)
+static int check_memory(struct boot_ctx *ctx)
 {
 	struct boot_range ram[2];
 	unsigned int ranges;
-	uint32_t magic;
-	int rc;
 
 	if (ctx->in->memory < BOOT_MEMORY_MIN || (ctx->in->memory & 4095))
 		return boot_fail(ctx, -EINVAL, "memory: %llu bytes, but it takes whole pages and at "
@@ -271,24 +292,47 @@ static int load(struct boot_ctx *ctx)
 			return boot_fail(ctx, -EINVAL, "guest memory at %#llx is not set up",
 					 (unsigned long long)ram[i].gpa);
 	ctx->low_end = ram[0].size;
-	rc = open_file(ctx, &ctx->kernel, "kernel", ctx->in->kernel);
-	if (!rc && ctx->in->initrd)
-		rc = open_file(ctx, &ctx->initrd, "initrd", ctx->in->initrd);
+	return 0;
+}
+
+static int load_kernel(struct boot_ctx *ctx)
+{
+	int rc = boot_open(ctx, &ctx->kernel, "kernel", ctx->in->kernel), multiboot;
+	uint32_t magic;
+
 	if (!rc)
 		rc = boot_read(ctx, &ctx->kernel, 0, ctx->header,
 			       ctx->kernel.size < BOOT_HEADER_SIZE ? ctx->kernel.size : BOOT_HEADER_SIZE);
 	if (rc)
 		return rc;
+	memcpy(&magic, ctx->header + 0x202, sizeof(magic));
+	multiboot = magic == 0x53726448 ? -1 : multiboot_find(ctx);	/* "HdrS" */
+	if (multiboot >= 0)
+		return multiboot_load(ctx, multiboot);
+	if (ctx->in->initrd)
+		rc = boot_open(ctx, &ctx->initrd, "initrd", ctx->in->initrd);
+	if (rc)
+		return rc;
+	if (!memcmp(ctx->header, "\177ELF", 4))
+		return elf_load(ctx);
+	if (magic == 0x53726448)
+		return bzimage_load(ctx);
+	return not_a_kernel(ctx);
+}
+
+static int load(struct boot_ctx *ctx)
+{
+	int rc = check_memory(ctx);
+
+	if (rc)
+		return rc;
+	if (ctx->in->firmware)
+		return firmware_load(ctx);
 	rc = acpi_build(ctx->mem, ctx->in->cpus, &ctx->out->rsdp);
 	if (rc)
 		return boot_fail(ctx, rc, "%u CPUs: the ACPI tables have room for %u; change --cpus",
 				 ctx->in->cpus, CLEAVE_MAX_VCPUS);
-	memcpy(&magic, ctx->header + 0x202, sizeof(magic));
-	if (!memcmp(ctx->header, "\177ELF", 4))
-		return elf_load(ctx);
-	if (magic == 0x53726448)		/* "HdrS" */
-		return bzimage_load(ctx);
-	return not_a_kernel(ctx);
+	return ctx->in->flat ? flat_load(ctx) : load_kernel(ctx);
 }
 
 int boot_load(const struct boot_params_in *in, const struct cleave_mem *mem,

@@ -38,6 +38,10 @@
 #define ACPI_RESET_VALUE	6
 #define COM1_PORT		0x3f8
 #define COM1_IRQ		4
+#define BOOT_ROM_END		0x100000000ULL	/* firmware ends here, */
+#define BOOT_ROM_MAX		(8ULL << 20)	/* behind at most this much of it, */
+#define BOOT_ROM_COPY		0x20000		/* and its last bytes are below 1 MiB too */
+#define BOOT_FLAT_ADDRESS	0x7c00		/* where a BIOS has a boot sector */
 #define RTC_PORT		0x70
 #define RTC_IRQ			8
 
@@ -51,17 +55,26 @@ unsigned int boot_ram(uint64_t memory, struct boot_range range[2]);
 
 /* ---- loading ---------------------------------------------------------------- */
 
-/* mem must hold RAM as boot_ram(memory) lays it out, zeroed. */
+/*
+ * mem must hold RAM as boot_ram(memory) lays it out, zeroed; with firmware,
+ * memory of its size that ends at BOOT_ROM_END, too. One of three starts:
+ * firmware, else flat, else kernel.
+ */
 struct boot_params_in {
-	const char *kernel;		/* path: bzImage, PVH ELF or vmlinux ELF */
-	const char *initrd;		/* path, or NULL */
+	const char *kernel;		/* path: bzImage, multiboot, PVH ELF or vmlinux ELF */
+	const char *initrd;		/* path, or NULL; multiboot: "PATH[ ARGUMENTS][,PATH...]" */
 	const char *cmdline;		/* or NULL */
 	uint64_t memory;		/* bytes, page aligned */
 	uint32_t cpus;
+	const char *plain;		/* command line of what is no Linux, or NULL */
+	const char *firmware;		/* path, or NULL */
+	const char *flat;		/* path of an image that starts in real mode, or NULL */
+	uint64_t flat_gpa;		/* and where it is loaded and entered */
 };
 
 /* Start state of vCPU 0; the groups CLEAVE_REGS and CLEAVE_SREGS. */
 struct boot_result {
+	bool reset;			/* no registers: the vCPU starts as reset leaves it */
 	struct cleave_regs regs;
 	struct cleave_sregs sregs;
 	const char *protocol;		/* "bzImage, 64-bit entry" ..., static */
@@ -77,6 +90,18 @@ struct boot_result {
 int boot_load(const struct boot_params_in *in, const struct cleave_mem *mem,
 	      struct boot_result *out, char *err, size_t errlen);
 
+/* fwkernel.c: a bzImage and its initrd for firmware, which finds them by fw_cfg. */
+struct boot_fw_kernel {
+	void *setup, *kernel, *initrd;
+	uint32_t setup_size, kernel_size, initrd_size;
+	uint32_t setup_gpa, kernel_gpa, initrd_gpa, cmdline_gpa;
+};
+
+/* From in->kernel and in->initrd; otherwise as boot_load(). */
+int boot_fw_kernel_load(const struct boot_params_in *in, struct boot_fw_kernel *k, char *err,
+			size_t errlen);
+void boot_fw_kernel_free(struct boot_fw_kernel *k);
+
 /* ---- acpi.c ------------------------------------------------------------------ */
 
 /* Writes the tables from ACPI_BASE on; *rsdp is where they start. */
@@ -91,7 +116,7 @@ struct boot_file {
 	uint64_t size;
 };
 
-#define BOOT_HEADER_SIZE	4096
+#define BOOT_HEADER_SIZE	8192	/* multiboot's header is in these */
 
 struct boot_ctx {
 	const struct boot_params_in *in;
@@ -100,6 +125,7 @@ struct boot_ctx {
 	struct boot_file kernel, initrd;	/* initrd.fd < 0: none */
 	uint8_t header[BOOT_HEADER_SIZE];	/* of the kernel, zeros behind its end */
 	uint64_t low_end;			/* of RAM below 4 GiB */
+	bool low_allowed;			/* kernels below BOOT_EBDA, behind what is ours */
 	char *err;
 	size_t errlen;
 };
@@ -118,6 +144,8 @@ struct boot_e820 {
 int boot_fail(struct boot_ctx *ctx, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX]);
+/* f->fd is closed by the caller, if it is not -1, whatever this returns. */
+int boot_open(struct boot_ctx *ctx, struct boot_file *f, const char *what, const char *path);
 /* Bytes of the file into buf, or into guest memory. */
 int boot_read(struct boot_ctx *ctx, const struct boot_file *f, uint64_t off, void *buf, uint64_t len);
 int boot_read_guest(struct boot_ctx *ctx, const struct boot_file *f, uint64_t off, uint64_t gpa,
@@ -132,7 +160,15 @@ struct setup_header;
 void boot_zero_page(struct boot_ctx *ctx, const struct setup_header *hdr);
 void boot_enter_64(struct boot_ctx *ctx, uint64_t rip);	/* identity maps 4 GiB */
 void boot_enter_32(struct boot_ctx *ctx, uint64_t rip);	/* flat, paging off */
+void boot_enter_16(struct boot_ctx *ctx, uint64_t gpa);	/* real mode, zero segments but CS */
 int bzimage_load(struct boot_ctx *ctx);
 int elf_load(struct boot_ctx *ctx);
+/* The segments alone; *entry is guest-physical. */
+int elf_load_segments(struct boot_ctx *ctx, uint64_t *entry);
+/* Where in the file the multiboot header is, or -1. */
+int multiboot_find(const struct boot_ctx *ctx);
+int multiboot_load(struct boot_ctx *ctx, unsigned int offset);
+int firmware_load(struct boot_ctx *ctx);
+int flat_load(struct boot_ctx *ctx);
 
 #endif /* CLEAVE_BOOT_H */

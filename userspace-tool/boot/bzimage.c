@@ -21,7 +21,7 @@ static int read_header(struct boot_ctx *ctx, struct setup_header *hdr)
 				 "damaged; copy it again", ctx->kernel.path, hdr->boot_flag);
 	if (hdr->version < PROTOCOL_MIN)
 		return boot_fail(ctx, -ENOEXEC, "kernel %s: boot protocol %u.%02u, older than 2.12; use "
-				 "Linux 3.8 or newer", ctx->kernel.path, hdr->version >> 8,
+				 "Linux 3.8 or newer, or start it by firmware: --firmware, --device fw-cfg", ctx->kernel.path, hdr->version >> 8,
 				 hdr->version & 0xff);
 	if (!(hdr->loadflags & LOADED_HIGH))
 		return boot_fail(ctx, -ENOEXEC, "kernel %s: a zImage, which loads low; use a bzImage",
@@ -51,7 +51,7 @@ static int choose_address(struct boot_ctx *ctx, const struct setup_header *hdr, 
 int bzimage_load(struct boot_ctx *ctx)
 {
 	struct setup_header hdr;
-	uint64_t setup, size, gpa;
+	uint64_t setup, size, there, gpa;
 	int rc = read_header(ctx, &hdr);
 
 	if (rc)
@@ -62,6 +62,10 @@ int bzimage_load(struct boot_ctx *ctx)
 		return boot_fail(ctx, -ENOEXEC, "kernel %s: a header with %llu bytes of kernel behind it; "
 				 "copy it again", ctx->kernel.path, (unsigned long long)size);
 	rc = choose_address(ctx, &hdr, size, &gpa);
+	/* It is counted in paragraphs of 16 bytes, and not each builder fills the last. */
+	there = ctx->kernel.size > setup ? ctx->kernel.size - setup : 0;
+	if (there > size - 16 && there < size)
+		size = there;
 	if (!rc)
 		rc = boot_read_guest(ctx, &ctx->kernel, setup, gpa, size);
 	if (!rc)

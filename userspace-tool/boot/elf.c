@@ -210,6 +210,19 @@ static uint64_t physical_entry(const Elf64_Ehdr *eh, const Elf64_Phdr *ph)
 	return 0;
 }
 
+int elf_load_segments(struct boot_ctx *ctx, uint64_t *entry)
+{
+	Elf64_Ehdr eh;
+	Elf64_Phdr ph[PHNUM_MAX];
+	int rc = read_headers(ctx, &eh, ph);
+
+	if (!rc)
+		rc = load_segments(ctx, &eh, ph);
+	if (!rc)
+		*entry = physical_entry(&eh, ph);
+	return rc;
+}
+
 int elf_load(struct boot_ctx *ctx)
 {
 	Elf64_Ehdr eh;
