@@ -20,9 +20,10 @@ static void run(int argc, char **argv, char *err, size_t room)
 	int ret = args_run(argc, argv, &a, err, room);
 
 	PROMISE(ret <= 0 && (!ret || *err));
-	if (ret || a.help)
+	if (ret || a.help || a.list_devices)
 		return;
-	PROMISE(args_name(a.name) && a.kernel[0] && a.append);
+	PROMISE(args_name(a.name) && (a.kernel[0] || a.firmware[0] || a.flat[0]) && a.append);
+	PROMISE(a.devices.files <= ARGS_DEVICE_FILES && a.flat_gpa < 1 << 20);
 	PROMISE(a.cpus && a.cpus <= ARGS_CPUS_MAX && !(a.memory % 4096));
 }
 

@@ -6,6 +6,9 @@
 
 #include "unit.h"
 #include "../../userspace-tool/cmd/args.c"
+#define fail fail_device
+#include "../../userspace-tool/cmd/device_args.c"
+#undef fail
 
 static struct run_args a;
 static char err[256];
@@ -155,6 +158,62 @@ UNIT_TEST(options_refused)
 	REFUSED("--name", "-k", "k", "--name", "a b");
 	REFUSED("--name", "-k", "k", "--name", longish);
 	REFUSED("not an option", "/boot/vmlinuz");
+}
+
+UNIT_TEST(bare_metal)
+{
+	CHECK_EQ(RUN("--flat", "/x/boot.img"), 0);
+	CHECK(!strcmp(a.flat, "/x/boot.img") && !a.kernel[0] && !strcmp(a.name, "boot.img"));
+	CHECK_EQ(a.flat_gpa, 0x7c00);
+	CHECK_EQ(RUN("--flat", "a,b,addr=0x8000"), 0);
+	CHECK(!strcmp(a.flat, "a,b"));
+	CHECK_EQ(a.flat_gpa, 0x8000);
+	CHECK_EQ(RUN("-f", "/x/bios.bin"), 0);
+	CHECK(!strcmp(a.firmware, "/x/bios.bin") && !a.kernel[0] && !strcmp(a.name, "bios.bin"));
+	CHECK_EQ(RUN("-f", "b", "-k", "/k", "-d", "fw-cfg"), 0);
+	CHECK(a.devices.there[DEV_FW_CFG] && !strcmp(a.kernel, "/k"));
+	REFUSED("addr=", "--flat", "a,addr=0x100000");
+	REFUSED("addr=", "--flat", "a,addr=");
+	REFUSED("addr=", "--flat", "a,addr=-1");
+	REFUSED("empty path", "--flat", ",addr=0");
+	REFUSED("empty path", "--firmware", "");
+	REFUSED("--flat", "--flat", "a", "-k", "b");
+	REFUSED("fw_cfg", "--firmware", "a", "-k", "b");
+	REFUSED("--initrd", "--firmware", "a", "-i", "b");
+}
+
+UNIT_TEST(devices)
+{
+	static char longish[PATH_MAX + 8];
+
+	CHECK_EQ(RUN("-k", "k", "-d", "debug-exit", "--device", "debugcon,port=0x402", "-d", "testdev"), 0);
+	CHECK(a.devices.there[DEV_DEBUG_EXIT] && a.devices.there[DEV_DEBUGCON] && a.devices.there[DEV_TESTDEV]);
+	CHECK(!a.devices.there[DEV_FW_CFG]);
+	CHECK_EQ(a.devices.port[DEV_DEBUG_EXIT], 0xf4);
+	CHECK_EQ(a.devices.port[DEV_DEBUGCON], 0x402);
+	CHECK_EQ(RUN("-k", "k", "-d", "fw-cfg,name=etc/a,file=/a,name=b,file=/b=c"), 0);
+	CHECK_EQ(a.devices.files, 2);
+	CHECK(!strcmp(a.devices.file[0].name, "etc/a") && !strcmp(a.devices.file[0].path, "/a"));
+	CHECK(!strcmp(a.devices.file[1].name, "b") && !strcmp(a.devices.file[1].path, "/b=c"));
+	CHECK_EQ(RUN("--device", "help", "junk"), 0);
+	CHECK(a.list_devices && strstr(args_device_list(), "debug-exit") && strstr(args_device_list(), "testdev"));
+	REFUSED("no such device", "-k", "k", "-d", "floppy");
+	REFUSED("no such device", "-k", "k", "-d", "");
+	REFUSED("already", "-k", "k", "-d", "testdev", "-d", "testdev");
+	REFUSED("no key 'port'", "-k", "k", "-d", "testdev,port=1");
+	REFUSED("no key 'prot'", "-k", "k", "-d", "debug-exit,prot=1");
+	REFUSED("no key ''", "-k", "k", "-d", "debug-exit,");
+	REFUSED("port=0x10000", "-k", "k", "-d", "debug-exit,port=0x10000");
+	REFUSED("port=0", "-k", "k", "-d", "debug-exit,port=0");
+	REFUSED("port=", "-k", "k", "-d", "debug-exit,port=");
+	REFUSED("has no name", "-k", "k", "-d", "fw-cfg,file=/a");
+	REFUSED("has no file", "-k", "k", "-d", "fw-cfg,name=a");
+	REFUSED("no name of a file", "-k", "k", "-d", "fw-cfg,name=,file=/a");
+	REFUSED("more than 8", "-k", "k", "-d",
+		"fw-cfg,name=1,file=/,name=2,file=/,name=3,file=/,name=4,file=/,name=5,file=/,name=6,file=/,name=7,file=/,name=8,file=/,name=9,file=/");
+	memset(longish, 'a', sizeof(longish) - 1);
+	memcpy(longish, "fw-cfg,name=", 12);
+	REFUSED("no name of a file", "-k", "k", "-d", longish);
 }
 
 UNIT_TEST(options_help)

@@ -134,6 +134,36 @@ static int parse_pv(const char *text, struct run_args *a, char *err, size_t errl
 	}
 }
 
+static int parse_path(const char *what, const char *text, size_t len, char path[PATH_MAX], char *err,
+		      size_t errlen)
+{
+	if (!len || len >= PATH_MAX)
+		return fail(err, errlen, "%s: %s path; give a file", what, len ? "too long a" : "an empty");
+	memcpy(path, text, len);
+	path[len] = 0;
+	return 0;
+}
+
+/* FILE[,addr=N] */
+static int parse_flat(const char *text, struct run_args *a, char *err, size_t errlen)
+{
+	const char *comma = strrchr(text, ',');
+	char *end;
+
+	if (comma && strncmp(comma, ",addr=", 6))
+		comma = NULL;
+	a->flat_gpa = ARGS_FLAT_ADDRESS;
+	if (comma) {
+		errno = 0;
+		a->flat_gpa = strtoull(comma + 6, &end, 0);
+		if (comma[6] < '0' || comma[6] > '9' || *end || errno || a->flat_gpa > 0xfffff)
+			return fail(err, errlen, "--flat %s: addr= is no address below 1 MiB; give for example addr=0x7c00",
+				    text);
+	}
+	return parse_path("--flat", text, comma ? (size_t)(comma - text) : strlen(text), a->flat, err,
+			  errlen);
+}
+
 static bool name_char(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -160,13 +190,14 @@ static int parse_name(const char *what, const char *text, char name[ARGS_NAME_MA
 	return 0;
 }
 
-/* The kernel's name without path and "vmlinuz-". */
+/* The name, without its path and "vmlinuz-", of what starts. */
 static void default_name(struct run_args *a)
 {
-	const char *base = strrchr(a->kernel, '/');
+	const char *path = a->kernel[0] ? a->kernel : a->flat[0] ? a->flat : a->firmware;
+	const char *base = strrchr(path, '/');
 	size_t i;
 
-	base = base ? base + 1 : a->kernel;
+	base = base ? base + 1 : path;
 	if (!strncmp(base, "vmlinuz-", 8) && base[8])
 		base += 8;
 	for (i = 0; base[i] && i < ARGS_NAME_MAX; i++)
@@ -178,7 +209,14 @@ static void default_name(struct run_args *a)
 
 static int defaults(struct run_args *a, char *err, size_t errlen)
 {
-	if (!a->kernel[0] && args_newest("/boot/vmlinuz-*-cloud-amd64", a->kernel) &&
+	if (a->flat[0] && (a->kernel[0] || a->firmware[0]))
+		return fail(err, errlen, "--flat: starts the guest alone; leave out --kernel and --firmware");
+	if (a->firmware[0] && a->kernel[0] && !a->devices.there[DEV_FW_CFG])
+		return fail(err, errlen, "--firmware and --kernel: firmware finds a kernel by fw_cfg; add --device fw-cfg");
+	if (a->initrd && !a->kernel[0] && (a->flat[0] || a->firmware[0]))
+		return fail(err, errlen, "--initrd: belongs to a kernel, and there is none; give --kernel too");
+	if (!a->kernel[0] && !a->flat[0] && !a->firmware[0] &&
+	    args_newest("/boot/vmlinuz-*-cloud-amd64", a->kernel) &&
 	    args_newest("/boot/vmlinuz-*", a->kernel)) {
 		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
 		return -ENOENT;
@@ -192,11 +230,14 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 {
 	switch (opt) {
 	case 'k':
-		if (!*arg || strlen(arg) >= sizeof(a->kernel))
-			return fail(err, errlen, "--kernel: %s path; give a kernel's file",
-				    *arg ? "too long a" : "an empty");
-		strcpy(a->kernel, arg);
-		return 0;
+		return parse_path("--kernel", arg, strlen(arg), a->kernel, err, errlen);
+	case 'f':
+		return parse_path("--firmware", arg, strlen(arg), a->firmware, err, errlen);
+	case 'F':
+		return parse_flat(arg, a, err, errlen);
+	case 'd':
+		a->list_devices |= !strcmp(arg, "help");
+		return a->list_devices ? 0 : args_device(arg, &a->devices, err, errlen);
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -228,6 +269,9 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		{ "cpus", required_argument, NULL, 'c' },
 		{ "pv", required_argument, NULL, 'p' },
 		{ "name", required_argument, NULL, 'n' },
+		{ "firmware", required_argument, NULL, 'f' },
+		{ "flat", required_argument, NULL, 'F' },
+		{ "device", required_argument, NULL, 'd' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -240,7 +284,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 	a->pv = ~0U;
 	opterr = 0;
 	optind = 0;	/* GNU: start anew */
-	while ((opt = getopt_long(argc, argv, ":k:i:a:m:c:n:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":k:i:a:m:c:n:f:d:h", options, NULL)) != -1) {
 		if (opt == ':')
 			return fail(err, errlen, "%s: a value is missing; `cleave run --help` tells which",
 				    argv[optind - 1]);
@@ -251,7 +295,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		if (ret)
 			return ret;
 	}
-	if (a->help)
+	if (a->help || a->list_devices)
 		return 0;
 	if (optind < argc)
 		return fail(err, errlen, "%s: not an option; give a kernel with --kernel %s",

@@ -18,6 +18,7 @@
 #define STATUS_RESET	4	/* the guest asked for a reset */
 #define STATUS_NO_GUEST	5	/* there is none of that name */
 #define STATUS_SIGNAL	128
+				/* and what a guest wrote to --device debug-exit */
 
 /* main.c: one line on stderr, "cleave: ...". */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -32,8 +33,35 @@ void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 #define ARGS_EXITS_MAX	256	/* CLEAVE_RECORDS */
 #define ARGS_CPUS_MAX	254	/* CLEAVE_MAX_VCPUS */
 
+#define ARGS_FLAT_ADDRESS	0x7c00	/* of --flat; BOOT_FLAT_ADDRESS */
+#define ARGS_DEVICE_FILES	8
+#define ARGS_FILE_NAME		55	/* of a file of fw_cfg */
+
+enum args_device {
+	DEV_DEBUG_EXIT,
+	DEV_DEBUGCON,
+	DEV_FW_CFG,
+	DEV_TESTDEV,
+	DEV_COUNT,
+};
+
+/* --device: what is there beside a PC's own. */
+struct device_args {
+	bool there[DEV_COUNT];
+	uint16_t port[DEV_COUNT];
+	unsigned int files;		/* of fw_cfg */
+	struct {
+		char name[ARGS_FILE_NAME + 1];
+		char path[PATH_MAX];
+	} file[ARGS_DEVICE_FILES];
+};
+
 struct run_args {
-	char kernel[PATH_MAX];
+	char kernel[PATH_MAX];		/* or empty, with the next two */
+	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
+	uint64_t flat_gpa;
+	struct device_args devices;
+	bool list_devices;
 	const char *initrd;		/* or NULL */
 	const char *append;
 	char name[ARGS_NAME_MAX + 1];
@@ -44,6 +72,10 @@ struct run_args {
 	bool help;
 };
 
+/* What --device knows: the text that lists it. */
+const char *args_device_list(void);
+/* --device NAME[,KEY=VALUE...]: adds it. 0, or -EINVAL with one line in err. */
+int args_device(const char *text, struct device_args *d, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */

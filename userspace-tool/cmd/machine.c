@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,6 +15,9 @@
 
 #define HUGE_PAGE	(2ULL << 20)
 #define PIT_PORT	0x40
+#define APIC_SVR	0xf0	/* SDM vol. 3A table 11-1 */
+#define APIC_LVT0	0x350
+#define APIC_LVT1	0x360
 #define FEATURES	(CLEAVE_FEATURE_LAPIC | CLEAVE_FEATURE_RECORDER)
 _Static_assert(ARGS_CPUS_MAX == CLEAVE_MAX_VCPUS, "--cpus");
 
@@ -65,12 +69,13 @@ bool machine_end(struct machine *m, enum outcome why)
 /* ---- devices ---------------------------------------------------------------- */
 
 /* ISA interrupts go to both controllers; IRQ 0 is pin 2, as the MADT says. */
-static void machine_irq(void *ctx, unsigned int nr, bool level)
+void machine_irq(void *ctx, unsigned int nr, bool level)
 {
 	struct machine *m = ctx;
 
 	pic_set(&m->pic, nr, level);
 	ioapic_set(&m->ioapic, nr ? nr : 2, level);
+	extint_recheck(m);
 }
 
 static int machine_msi(void *ctx, uint64_t address, uint32_t data)
@@ -105,6 +110,7 @@ void machine_tick(struct machine *m)
 
 void machine_recheck(struct machine *m)
 {
+	extint_recheck(m);
 	if (machine_deadline(m) >= m->sleeps_until && !(m->starved && uart_room(&m->uart)))
 		return;
 	m->sleeps_until = 0;
@@ -131,6 +137,8 @@ static void machine_wire(struct machine *m)
 	const struct bus_range ioapic = {
 		IOAPIC_BASE, IOAPIC_SIZE, 4, &m->ioapic, ioapic_read, ioapic_write
 	};
+	struct boot_range ram[2];
+	unsigned int n;
 	size_t i;
 
 	m->clock.now = clock_now;
@@ -149,6 +157,8 @@ static void machine_wire(struct machine *m)
 	ioapic_init(&m->ioapic);
 	uart_init(&m->uart);
 	rtc_init(&m->rtc, &m->clock, time(NULL));
+	n = boot_ram(m->args->memory, ram);
+	rtc_set_memory(&m->rtc, ram[0].size, n > 1 ? ram[1].size : 0, m->args->cpus);
 	pit_init(&m->pit, &m->clock);
 	pm_init(&m->pm, &m->clock);
 	for (i = 0; i < ARRAY_SIZE(ports); i++)
@@ -209,6 +219,26 @@ static int machine_ram(struct machine *m)
 		p += range[i].size;
 	}
 	return 0;
+}
+
+/* Of the size of the file; what is wrong with that, its loader says. */
+static int machine_rom(struct machine *m)
+{
+	struct stat st;
+
+	if (!m->args->firmware[0] || stat(m->args->firmware, &st) || !S_ISREG(st.st_mode) ||
+	    !st.st_size || st.st_size % 4096 || st.st_size > (off_t)BOOT_ROM_MAX)
+		return 0;
+	m->rom = mmap(NULL, st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (m->rom == MAP_FAILED) {
+		complain("--firmware: %" PRIu64 " KiB could not be mapped: %s; free some memory",
+			 (uint64_t)st.st_size >> 10, strerror(errno));
+		m->rom = NULL;
+		return -ENOMEM;
+	}
+	m->rom_size = st.st_size;
+	return cleave_mem_add(&m->mem, BOOT_ROM_END - st.st_size, st.st_size, m->rom,
+			      CLEAVE_MEM_READONLY);
 }
 
 /* ---- the VM -------------------------------------------------------------------- */
@@ -290,6 +320,7 @@ static int machine_slots(struct machine *m)
 			.gpa = m->mem.range[i].gpa,
 			.size = m->mem.range[i].size,
 			.hva = (uintptr_t)m->mem.range[i].host,
+			.flags = m->mem.range[i].flags & CLEAVE_MEM_READONLY ? CLEAVE_SLOT_READONLY : 0,
 		};
 
 		ret = cleave_set_slot(m->vm, &slot);
@@ -385,7 +416,7 @@ int machine_create(struct machine *m, const struct run_args *args)
 	pthread_mutex_init(&m->kick_lock, NULL);
 	pthread_mutex_init(&m->shown.lock, NULL);
 	machine_wire(m);
-	return machine_cpus(m) ?: machine_ram(m);
+	return machine_cpus(m) ?: machine_ram(m) ?: machine_rom(m);
 }
 
 /*
@@ -412,6 +443,10 @@ static int machine_files(struct machine *m, struct boot_result *start)
 		.cmdline = m->cmdline,
 		.memory = m->args->memory,
 		.cpus = m->args->cpus,
+		.plain = m->args->append,
+		.firmware = m->args->firmware[0] ? m->args->firmware : NULL,
+		.flat = m->args->flat[0] ? m->args->flat : NULL,
+		.flat_gpa = m->args->flat_gpa,
 	};
 	char err[512];
 	int ret, info = 0;
@@ -430,14 +465,31 @@ static int machine_files(struct machine *m, struct boot_result *start)
 		complain("%s", err);
 		return ret;
 	}
+	ret = devices_add(m);
+	if (ret)
+		return ret;
 	if (m->dev < 0)
 		return open_failed(m->dev);
 	return info < 0 ? module_failed(info, "CLEAVE_INFO") : 0;
 }
 
+/*
+ * As firmware leaves it (MP specification 1.4, 3.6.2.2): the local APIC is on
+ * and passes the 8259A's interrupts and NMIs; nobody has set the 8259A up, so
+ * its lines are masked.
+ */
+static void virtual_wire(struct machine *m, struct cleave_lapic *lapic)
+{
+	lapic->regs[APIC_SVR / 4] = 0x1ff;
+	lapic->regs[APIC_LVT0 / 4] = 0x700;	/* ExtINT */
+	lapic->regs[APIC_LVT1 / 4] = 0x400;	/* NMI */
+	pic_master_write(&m->pic, 1, 1, 0xff);
+	pic_slave_write(&m->pic, 1, 1, 0xff);
+}
+
 int machine_load(struct machine *m)
 {
-	struct cleave_state state = { .groups = CLEAVE_SREGS };
+	struct cleave_state state = { .groups = CLEAVE_SREGS | CLEAVE_LAPIC };
 	struct boot_result start = { 0 };
 	int ret;
 
@@ -455,11 +507,12 @@ int machine_load(struct machine *m)
 	if (ret)
 		return ret;
 	ret = cleave_get_state(m->vcpu[0].fd, &state);
-	if (ret >= 0) {
+	if (ret >= 0 && !start.reset) {
 		start.sregs.apic_base = state.sregs.apic_base;	/* as reset left it */
-		state.groups = CLEAVE_REGS | CLEAVE_SREGS;
+		state.groups = CLEAVE_REGS | CLEAVE_SREGS | CLEAVE_LAPIC;
 		state.regs = start.regs;
 		state.sregs = start.sregs;
+		virtual_wire(m, &state.lapic);
 		ret = cleave_set_state(m->vcpu[0].fd, &state);
 	}
 	if (ret < 0)
@@ -494,6 +547,9 @@ void machine_destroy(struct machine *m)
 		close(m->dev);
 	if (m->wake >= 0)
 		close(m->wake);
+	devices_remove(m);
+	if (m->rom)
+		munmap(m->rom, m->rom_size);
 	if (m->ram)
 		munmap(m->ram, m->ram_mapped);
 	survey_drop(&m->shown);

@@ -19,6 +19,7 @@
 #include "cmd.h"
 
 struct control;
+struct devices;
 struct json_object;
 
 /* Why the machine stops; the first reason counts. */
@@ -28,6 +29,7 @@ enum outcome {
 	M_RESET,
 	M_ENDED,		/* Ctrl-A x */
 	M_SIGNAL,
+	M_EXIT,			/* by --device debug-exit: machine.status */
 	M_CRASH,		/* machine.dead says which vCPU */
 	M_FAILED,		/* the line has been printed */
 };
@@ -62,12 +64,13 @@ struct machine {
 	struct vcpu *vcpu;
 	struct control *control;	/* or NULL */
 	char cmdline[BOOT_CMDLINE_MAX];
-	uint8_t *ram;
-	size_t ram_mapped;
+	uint8_t *ram, *rom;	/* rom: of --firmware, or NULL */
+	size_t ram_mapped, rom_size;
 	struct cleave_mem mem;
 
 	_Atomic int outcome;
 	int signal;		/* with M_SIGNAL */
+	uint8_t status;		/* with M_EXIT */
 	struct vcpu *dead;	/* with M_CRASH; */
 	int dead_error;		/* as report_dead() takes it */
 	struct survey shown;	/* Ctrl-A c */
@@ -90,6 +93,9 @@ struct machine {
 	struct pit pit;
 	struct pic pic;
 	struct pm pm;
+	struct devices *devices;	/* those of --device, or NULL */
+	atomic_bool pic_int;	/* pic_output(), to be seen without the lock */
+	bool pic_asked;		/* the vCPU knows, and waits for its window */
 	int wake;		/* eventfd: the I/O thread looks again */
 	uint64_t sleeps_until;	/* what it waits for now */
 	bool starved;		/* it holds input that the UART had no room for */
@@ -108,6 +114,17 @@ uint64_t machine_deadline(struct machine *m);		/* lock held */
 void machine_tick(struct machine *m);			/* lock held */
 /* After devices changed: does the I/O thread sleep too long? lock held */
 void machine_recheck(struct machine *m);
+
+/* An interrupt line changes. lock held */
+void machine_irq(void *machine, unsigned int nr, bool level);
+
+/* devices.c: those of --device. 0 or -errno after one line on stderr. */
+int devices_add(struct machine *m);
+void devices_remove(struct machine *m);
+
+/* extint.c: interrupts of the 8259A pair, which vCPU 0 takes when its local APIC lets them. */
+void extint_recheck(struct machine *m);		/* after the PIC changed; lock held */
+int extint_offer(struct vcpu *v);		/* by its thread, before it runs; 0 or -errno */
 
 /* cpuid.c: the guest's table from what host and module offer. */
 void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args *args);

@@ -12,8 +12,8 @@ static void help(void)
 {
 	printf("usage: cleave run [OPTION]...\n"
 	       "Boots a kernel as a guest. Its console is this terminal.\n\n"
-	       "  -k, --kernel FILE    bzImage or ELF with a PVH note (default: the newest\n"
-	       "                       /boot/vmlinuz-*-cloud-amd64, else /boot/vmlinuz-*)\n"
+	       "  -k, --kernel FILE    bzImage, multiboot, or ELF with a PVH note (default: the\n"
+	       "                       newest /boot/vmlinuz-*-cloud-amd64, else /boot/vmlinuz-*)\n"
 	       "  -i, --initrd FILE    initial RAM disk (default: none)\n"
 	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
 	       "  -m, --memory SIZE    with K, M, G or T (default: %lluM)\n"
@@ -22,12 +22,18 @@ static void help(void)
 	       "                       steal, eoi, ipi, tlb, unhalt, yield, poll, realtime\n"
 	       "  -n, --name NAME      for `cleave explain` and `cleave stat` (default: the\n"
 	       "                       kernel's, with a number if a guest has it already)\n"
+	       "  -f, --firmware FILE  a ROM image that starts at the reset vector; --kernel is\n"
+	       "                       for it to find by --device fw-cfg\n"
+	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
+	       "                       real mode (default: 0x7c00)\n"
+	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
 	       "Exit status: 0 the guest powered off or was ended by Ctrl-A x; 1 it could not\n"
 	       "start or the host failed it; 2 wrong usage; 3 it crashed; 4 it asked for a\n"
-	       "reset; 128 + N signal N ended it.\n", ARGS_MEMORY >> 20, ARGS_CPUS_MAX);
+	       "reset; 128 + N signal N ended it; of --device debug-exit what the guest wrote.\n",
+	       ARGS_MEMORY >> 20, ARGS_CPUS_MAX);
 }
 
 static int status(struct machine *m)
@@ -47,6 +53,8 @@ static int status(struct machine *m)
 	case M_SIGNAL:
 		complain("%s: ended by %s", name, strsignal(m->signal));
 		return STATUS_SIGNAL + m->signal;
+	case M_EXIT:
+		return m->status;
 	case M_CRASH:
 		return STATUS_CRASH;
 	}
@@ -78,6 +86,10 @@ int cmd_run(int argc, char **argv)
 	}
 	if (args.help) {
 		help();
+		return 0;
+	}
+	if (args.list_devices) {
+		printf("%s", args_device_list());
 		return 0;
 	}
 	ret = machine_create(&m, &args);

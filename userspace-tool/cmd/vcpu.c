@@ -188,7 +188,7 @@ static void *vcpu_thread(void *arg)
 	int ret;
 
 	while (atomic_load(&m->outcome) == M_RUNS) {
-		ret = cleave_run(v->fd);
+		ret = extint_offer(v) ?: cleave_run(v->fd);
 		if (ret == -EINTR || ret == -EAGAIN) {
 			vcpu_interrupted(v);
 			continue;
