@@ -208,7 +208,7 @@ make_overlay()
 		cp "$build/$module/$kver/kmod/cleave.ko" "$overlay/" &&
 		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
 		copy_libs "$overlay" "$top/userspace-tool/cleave" &&
-		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" &&
+		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" && cp -r "$bare" "$overlay/guest/" &&
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&
 		strip -g "$overlay/cleave.ko" "$overlay"/tests/* &&

@@ -8,7 +8,7 @@ seconds=20
 grep -qw svm /proc/cpuinfo && [ "${PATIENCE:-1}" = 1 ] || seconds=8
 set -- "$CLEAVE_GUESTS"/*/vmlinuz
 echo "1..4"
-guest "$1" 768M 4 stress "cleave.stress=$seconds"
+guest "$1" 768M 4 "cleave.stress=$seconds" stress
 ok "powers off with status 0 (it was $rc)" [ $rc = 0 ]
 ok "stress-ng ends well" grep -q "^cleave guest: ok: stress-ng ran $seconds s" $out
 ok "the guest is well" grep -q "^cleave guest: all is well" $out

@@ -6,6 +6,7 @@ build=$top/build
 cache=$build/cache
 kernels=$cache/kernels
 source=$cache/linux-source-6.1
+bare=$cache/bare
 
 die()
 {

@@ -148,6 +148,31 @@ get_source()
 	mv "$tmp/source" "$source" && rm -rf "$tmp" || exit 1
 }
 
+# What starts on the bare machine, of Debian's packages: firmware, what it boots a
+# kernel with, and three that are no Linux.
+get_bare()
+{
+	local p
+	[ -e "$bare/grub.lkrn" ] && return
+	new_tmp
+	mkdir "$tmp/deb" "$tmp/bare"
+	echo "fetching seabios, iPXE, memtest86+, GRUB"
+	for p in seabios qemu-system-data ipxe memtest86+ grub-common grub-pc-bin; do
+		fetch "$tmp/deb" $p
+	done
+	for p in "$tmp"/deb/*.deb; do
+		dpkg-deb -x "$p" "$tmp/root" || exit
+	done
+	cp "$tmp/root/usr/share/seabios/bios.bin" "$tmp/root/usr/share/qemu/linuxboot.bin" \
+		"$tmp/root/boot/ipxe.lkrn" "$tmp/root/boot/memtest86+x64.bin" "$tmp/bare" ||
+		die "the packages have not the files looked for"
+	printf 'serial\nterminal_output serial\necho GRUB is here\nhalt\n' >"$tmp/grub.cfg"
+	quietly "grub-mkimage" "$tmp/root/usr/bin/grub-mkimage" -d "$tmp/root/usr/lib/grub/i386-pc" \
+		-O i386-pc -p / -c "$tmp/grub.cfg" -o "$tmp/core.img" serial terminal echo halt
+	cat "$tmp/root/usr/lib/grub/i386-pc/lnxboot.img" "$tmp/core.img" >"$tmp/bare/grub.lkrn" || exit
+	rm -rf "$bare" && mv "$tmp/bare" "$bare" && rm -rf "$tmp" || exit 1
+}
+
 [ "$(. /etc/os-release && echo "${ID-}")" = debian ] ||
 	die "setup installs Debian packages, and this is not Debian; see Documentation/testing.rst"
 mkdir -p "$cache" || exit 1
@@ -157,3 +182,4 @@ for s in "${series[@]}"; do
 	get_kernel "$(headers_of "$s")"
 done
 [ -z "$tests" ] || get_source
+[ -z "$tests" ] || get_bare

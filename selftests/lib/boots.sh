@@ -18,11 +18,11 @@ ok()
 	fi
 }
 
-# guest KERNEL MEMORY CPUS [INITRD WORDS]: its console to $out and here; sets rc.
+# guest KERNEL MEMORY CPUS [WORDS [INITRD]]: its console to $out and here; sets rc.
 guest()
 {
-	cleave run --kernel "$1" --initrd "$CLEAVE_GUESTS/${4-initramfs}" --memory "$2" --cpus "$3" \
-		--append "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.cpus=$3 ${5-}" \
+	cleave run --kernel "$1" --initrd "$CLEAVE_GUESTS/${5-initramfs}" --memory "$2" --cpus "$3" \
+		--append "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.cpus=$3 ${4-}" \
 		</dev/null >$out 2>&1
 	rc=$?
 	sed 's/^/# /' $out
