@@ -208,12 +208,12 @@ UNIT_TEST(devices)
 	REFUSED("port=", "-k", "k", "-d", "debug-exit,port=");
 	REFUSED("has no name", "-k", "k", "-d", "fw-cfg,file=/a");
 	REFUSED("has no file", "-k", "k", "-d", "fw-cfg,name=a");
-	REFUSED("no name of a file", "-k", "k", "-d", "fw-cfg,name=,file=/a");
+	REFUSED("name= has 0 characters", "-k", "k", "-d", "fw-cfg,name=,file=/a");
 	REFUSED("more than 8", "-k", "k", "-d",
 		"fw-cfg,name=1,file=/,name=2,file=/,name=3,file=/,name=4,file=/,name=5,file=/,name=6,file=/,name=7,file=/,name=8,file=/,name=9,file=/");
 	memset(longish, 'a', sizeof(longish) - 1);
 	memcpy(longish, "fw-cfg,name=", 12);
-	REFUSED("no name of a file", "-k", "k", "-d", longish);
+	REFUSED("give 1 to 55", "-k", "k", "-d", longish);
 }
 
 UNIT_TEST(options_help)

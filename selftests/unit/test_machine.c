@@ -57,6 +57,16 @@ int boot_load(const struct boot_params_in *in, const struct cleave_mem *mem,
 	return 0;
 }
 
+int boot_fw_kernel_load(const struct boot_params_in *in, struct boot_fw_kernel *k, char *err,
+			size_t errlen)
+{
+	return 0;
+}
+
+void boot_fw_kernel_free(struct boot_fw_kernel *k)
+{
+}
+
 int __real_open(const char *path, int flags, ...);
 
 int __wrap_open(const char *path, int flags, ...)

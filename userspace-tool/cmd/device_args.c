@@ -67,8 +67,8 @@ static int parse_file(const char *key, const char *value, struct device_args *d,
 		return fail(err, errlen, "--device fw-cfg: more than %u files; give fewer", ARGS_DEVICE_FILES);
 	if (!strcmp(key, "name")) {
 		if (!*value || strlen(value) > ARGS_FILE_NAME)
-			return fail(err, errlen, "--device fw-cfg: name=%s is no name of a file; give 1 to %u characters",
-				    value, ARGS_FILE_NAME);
+			return fail(err, errlen, "--device fw-cfg: name= has %zu characters; give 1 to %u",
+				    strlen(value), ARGS_FILE_NAME);
 		strcpy(d->file[n].name, value);
 		return 0;
 	}
