@@ -17,7 +17,7 @@ ok()
 	if "$@"; then
 		echo "ok $n $what"
 	else
-		sed 's/^/# /' $out | tr -cd '[:print:]\n' | head -n 40
+		sed 's/^/# /' $out | tr -cd '\040-\176\n' | head -n 40
 		echo "not ok $n $what"
 	fi
 }

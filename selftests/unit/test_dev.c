@@ -1410,9 +1410,13 @@ UNIT_TEST(pm_sleep_and_reset)
 	CHECK_EQ(t_request, PM_OFF);
 	CHECK_EQ(pm_read(&pm, 4, 2) & 0x2000, 0);
 	t_request = PM_NONE;
-	pm_reset_write(&pm, 0, 1, 0x02);
-	CHECK_EQ(t_request, PM_NONE);
+	pm_reset_write(&pm, 1, 1, 0x02);
+	pm_reset_write(&pm, 0, 4, 0x80000400);	/* device 0, function 4 of PCI bus 0 */
 	pm_reset_write(&pm, 0, 1, 0x06);
+	CHECK_EQ(t_request, PM_NONE);
+	CHECK_EQ((uint32_t)pm_reset_read(&pm, 0, 4), UINT32_MAX);
+	CHECK_EQ(pm_reset_read(&pm, 1, 1), 0);
+	pm_reset_write(&pm, 1, 1, 0x06);
 	CHECK_EQ(t_request, PM_RESET);
 	t_request = PM_NONE;
 	pm_i8042_write(&pm, 0, 1, 0xd1);

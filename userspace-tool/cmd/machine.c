@@ -130,7 +130,7 @@ static void machine_wire(struct machine *m)
 		{ 0xa0, 2, 1, &m->pic, pic_slave_read, pic_slave_write },
 		{ 0x4d0, 2, 1, &m->pic, pic_elcr_read, pic_elcr_write },
 		{ PM1A_EVT_PORT, 12, 4, &m->pm, pm_read, pm_write },
-		{ ACPI_RESET_PORT, 1, 1, &m->pm, pm_reset_read, pm_reset_write },
+		{ PCI_CONFIG_PORT, 4, 4, &m->pm, pm_reset_read, pm_reset_write },
 		{ 0x64, 1, 1, &m->pm, pm_i8042_read, pm_i8042_write },
 		{ 0x92, 1, 1, &m->pm, pm_port92_read, pm_port92_write },
 	};

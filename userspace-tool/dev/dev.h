@@ -224,7 +224,11 @@ void pm_tick(struct pm *pm);
 /* Offset 0: PM1 status, 2: enable, 4: control, 8: timer. */
 uint64_t pm_read(void *dev, uint64_t offset, unsigned int size);
 void pm_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
-/* The one port 0xcf9 */
+/*
+ * The four ports of PCI's CONFIG_ADDRESS: bytes at 0xcf9 are the reset register,
+ * and 32 bits are an address whatever is in them. There is no PCI bus.
+ */
+#define PCI_CONFIG_PORT		0xcf8
 uint64_t pm_reset_read(void *dev, uint64_t offset, unsigned int size);
 void pm_reset_write(void *dev, uint64_t offset, unsigned int size, uint64_t value);
 /* The keyboard controller's command port 0x64 */

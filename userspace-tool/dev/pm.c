@@ -19,7 +19,8 @@
 #define R_CONTROL	4
 #define R_TIMER		8
 
-#define RESET_CPU	0x04	/* port 0xcf9 */
+#define RESET_REG	1	/* port 0xcf9 */
+#define RESET_CPU	0x04
 #define I8042_PULSE	0xf0	/* commands 0xf0 to 0xff pulse output lines, low bits choose */
 #define I8042_NO_RESET	0x01	/* set: not the reset line */
 #define P92_RESET	0x01
@@ -125,14 +126,14 @@ void pm_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 
 uint64_t pm_reset_read(void *dev, uint64_t offset, unsigned int size)
 {
-	return 0;
+	return size == 1 && offset == RESET_REG ? 0 : UINT64_MAX;
 }
 
 void pm_reset_write(void *dev, uint64_t offset, unsigned int size, uint64_t value)
 {
 	struct pm *pm = dev;
 
-	if (value & RESET_CPU)
+	if (size == 1 && offset == RESET_REG && (value & RESET_CPU))
 		pm->request(pm->ctx, PM_RESET);
 }
 
