@@ -19,6 +19,9 @@ static struct {
 	int error;			/* with this errno */
 	unsigned int vcpus;		/* so many can be created, one more has error */
 	struct cleave_info info;
+	struct cleave_cpuid_entry cpuid;	/* the one that is offered, and then set */
+	struct cleave_state state;
+	unsigned int kicks;
 } module;
 static struct run_args args = { .memory = 64 << 20, .append = "", .cpus = 1 };
 static struct machine m;
@@ -98,6 +101,22 @@ int __wrap_ioctl(int fd, unsigned long cmd, ...)
 	arg = va_arg(ap, void *);
 	va_end(ap);
 	switch (cmd) {
+	case CLEAVE_GET_CPUID:
+		((struct cleave_cpuid *)arg)->count = 1;
+		((struct cleave_cpuid *)arg)->entries[0] = module.cpuid;
+		return 0;
+	case CLEAVE_SET_CPUID:
+		module.cpuid = ((struct cleave_cpuid *)arg)->entries[0];
+		return 0;
+	case CLEAVE_GET_STATE:
+		memcpy(arg, &module.state, sizeof(module.state));
+		return 0;
+	case CLEAVE_SET_STATE:
+		memcpy(&module.state, arg, sizeof(module.state));
+		return 0;
+	case CLEAVE_KICK:
+		module.kicks++;
+		return 0;
 	case CLEAVE_INFO:
 		memcpy(arg, &module.info, sizeof(module.info));
 		return 0;
@@ -263,4 +282,107 @@ UNIT_TEST(limits_of_vcpus)
 	module.error = EIO;
 	CHECK(refused("create a vCPU", "dmesg"));
 	args.cpus = 1;
+}
+
+/* The 8254 is a clock for Linux where the local APIC's is not, by its command line. */
+UNIT_TEST(a_kernel_that_wants_the_8254)
+{
+	static const char *const words[] = { "quiet nolapic_timer", "noapictimer", "quiet" };
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(words); i++) {
+		good_module();
+		module.cpuid = (struct cleave_cpuid_entry){ .leaf = 1, .ecx = UINT32_MAX };
+		args.append = words[i];
+		CHECK_EQ(start(), 0);
+		CHECK_EQ(module.cpuid.ecx, i < 2 ? ~(1U << 24) : UINT32_MAX);
+	}
+	args.append = "";
+}
+
+/* ---- interrupts of the 8259A pair ---------------------------------------------------- */
+
+#define LVT0	0x350
+
+static void write_pic(const uint8_t (*writes)[2], unsigned int n)
+{
+	while (n--) {
+		pic_master_write(&m.pic, (*writes)[0], 1, (*writes)[1]);
+		writes++;
+	}
+}
+
+/* The vCPU's thread comes round; what it asks CLEAVE_RUN for. */
+static uint32_t offered(struct vcpu *v, uint32_t exit)
+{
+	v->run->exit = exit;
+	CHECK_EQ(extint_offer(v), 0);
+	return v->run->request;
+}
+
+UNIT_TEST(interrupts_of_the_pic)
+{
+	/* Vectors from 0x20, no line is masked */
+	static const uint8_t init[][2] = { { 0, 0x11 }, { 1, 0x20 }, { 1, 4 }, { 1, 1 }, { 1, 0 } };
+	const uint8_t eoi[][2] = { { 0, 0x20 } };
+	struct vcpu *v;
+
+	good_module();
+	args.cpus = 2;
+	CHECK_EQ(machine_create(&m, &args) ?: machine_load(&m), 0);
+	v = &m.vcpu[0];
+	write_pic(init, ARRAY_SIZE(init));
+	memset(&module.state, 0, sizeof(module.state));
+	module.state.sregs.apic_base = 0xfee00900;
+	module.state.lapic.regs[LVT0 / 4] = 0x10700;
+	CHECK_EQ(offered(v, CLEAVE_EXIT_NONE), 0);
+
+	/* Masked at LINT0: nothing is asked for; each change brings it here again. */
+	v->runs = true;
+	machine_irq(&m, 3, true);
+	CHECK_EQ(module.kicks, 1);
+	CHECK_EQ(offered(v, CLEAVE_EXIT_WINDOW), 0);
+	CHECK_EQ(module.state.events.extint, 0);
+	machine_irq(&m, 4, true);
+	CHECK_EQ(module.kicks, 2);
+
+	/* It waits for the window, and nobody need kick it; other CPUs have no INTR. */
+	module.state.lapic.regs[LVT0 / 4] = 0x700;
+	CHECK_EQ(offered(&m.vcpu[1], CLEAVE_EXIT_WINDOW), 0);
+	CHECK_EQ(offered(v, CLEAVE_EXIT_IO), CLEAVE_RUN_WINDOW);
+	CHECK_EQ(module.state.events.extint, 0);
+	machine_irq(&m, 5, true);
+	CHECK_EQ(module.kicks, 2);
+
+	/* Open: the first goes in; the rest wait for its EOI. */
+	CHECK_EQ(offered(v, CLEAVE_EXIT_WINDOW), 0);
+	CHECK_EQ(module.state.events.extint, 1);
+	CHECK_EQ(module.state.events.extint_vector, 0x23);
+	write_pic(eoi, 1);
+	extint_recheck(&m);
+	CHECK_EQ(module.kicks, 3);
+	CHECK_EQ(offered(v, CLEAVE_EXIT_IO), CLEAVE_RUN_WINDOW);
+
+	/* One that waits in the vCPU is not lost. */
+	CHECK_EQ(offered(v, CLEAVE_EXIT_WINDOW), CLEAVE_RUN_WINDOW);
+	CHECK_EQ(module.state.events.extint_vector, 0x23);
+	module.state.events.extint = 0;
+	CHECK_EQ(offered(v, CLEAVE_EXIT_WINDOW), 0);
+	CHECK_EQ(module.state.events.extint_vector, 0x24);
+
+	/* A line that falls takes the question back. */
+	write_pic(eoi, 1);
+	extint_recheck(&m);
+	CHECK_EQ(offered(v, CLEAVE_EXIT_IO), CLEAVE_RUN_WINDOW);
+	machine_irq(&m, 5, false);
+	module.state.events.extint = 0;
+	CHECK_EQ(offered(v, CLEAVE_EXIT_WINDOW), 0);
+	CHECK_EQ(module.state.events.extint, 0);
+
+	/* Past a local APIC that is off, whatever its LINT0 says. */
+	module.state.lapic.regs[LVT0 / 4] = 0x10700;
+	module.state.sregs.apic_base = 0xfee00100;
+	machine_irq(&m, 5, true);
+	CHECK_EQ(offered(v, CLEAVE_EXIT_NONE), CLEAVE_RUN_WINDOW);
+	v->runs = false;
+	machine_destroy(&m);
 }

@@ -101,6 +101,13 @@ static void topology(struct cleave_cpuid_entry *e, uint32_t id, uint32_t cpus)
 	}
 }
 
+/* Linux without the local APIC's timer takes the 8254, but not beside a TSC deadline timer. */
+static void hide_deadline(struct cleave_cpuid *c, const char *append)
+{
+	if (find(c, 1) && (strstr(append, "nolapic_timer") || strstr(append, "noapictimer")))
+		find(c, 1)->ecx &= ~(1U << 24);
+}
+
 void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args *args)
 {
 	const struct cleave_cpuid_entry signature = {
@@ -115,6 +122,7 @@ void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args 
 	drop_hypervisor(c);
 	for (i = 0; i < c->count; i++)
 		topology(&c->entries[i], id, args->cpus);
+	hide_deadline(c, args->append);
 	/* CmpLegacy is AMD's; Intel reserves the bit. */
 	if (find(c, 0) && find(c, 0)->ecx == 0x6c65746e && find(c, 0x80000001))
 		find(c, 0x80000001)->ecx &= ~2U;
