@@ -17,7 +17,7 @@
 
 /* ---- the machine around them ------------------------------------------------ */
 
-static uint64_t t_ns;
+static uint64_t t_ns, t_step;	/* t_step: the clock goes on at each look */
 static unsigned int t_edges, t_sent, t_msis, t_takers;
 static bool t_level;
 static uint8_t t_out[64];
@@ -27,7 +27,7 @@ static enum pm_request t_request;
 
 static uint64_t t_now(struct dev_clock *clock)
 {
-	return t_ns;
+	return t_ns += t_step;
 }
 
 static struct dev_clock t_clock = { t_now };
@@ -61,7 +61,7 @@ static const struct irq_line t_line = { .set = t_irq };
 static void t_reset(void)
 {
 	t_ns = 5 * NS_PER_SEC;
-	t_edges = t_sent = t_msis = 0;
+	t_step = t_edges = t_sent = t_msis = 0;
 	t_takers = 1;
 	t_level = false;
 	t_request = PM_NONE;
@@ -517,6 +517,35 @@ UNIT_TEST(pit_mode0_interrupt_once)
 	pit_tick(&pit);
 	CHECK_EQ(t_edges, 1);
 	CHECK_EQ(pit_deadline(&pit), DEV_NEVER);
+}
+
+/* A host that takes its time, longer than the count is, at any point of what the tool does. */
+UNIT_TEST(pit_count_over_at_once)
+{
+	static const uint8_t modes[] = { 0x30, 0x34, 0x36, 0x38 };
+	unsigned int i, k;
+
+	for (i = 0; i < sizeof(modes); i++) {
+		p_start();
+		t_step = NS_PER_SEC / 10000;
+		pw(3, modes[i]);
+		pw(0, 15);
+		t_edges = 0;
+		pw(0, 0);
+		for (k = 0; k < 100 && pit_deadline(&pit) != DEV_NEVER; k++)
+			pit_tick(&pit);
+		CHECK_EQ(k, i == 1 || i == 2 ? 100 : 1);
+		CHECK_EQ(t_edges, k);
+		if (k == 1)
+			continue;
+		pw(0, 20);		/* another period, while this one runs */
+		pw(0, 0);
+		for (k = 0; k < 100 && pit_deadline(&pit) != DEV_NEVER; k++)
+			pit_tick(&pit);
+		CHECK_EQ(k, 100);
+		CHECK_EQ(pit.ch[0].reload, 20);
+		CHECK(t_edges > 190);
+	}
 }
 
 UNIT_TEST(pit_readback_status)

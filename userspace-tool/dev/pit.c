@@ -80,11 +80,14 @@ static uint16_t pit_count(const struct pit *p, const struct pit_channel *c)
 	return n;
 }
 
-/* When channel 0's output rises next, which is IRQ 0, or its count changes. */
-static void pit_schedule(struct pit *p)
+/*
+ * When channel 0's output rises next behind tick t, which is IRQ 0, or its count
+ * changes. That may have come by now, as the clock goes on: pit_tick() is late then.
+ */
+static void pit_schedule(struct pit *p, uint64_t t)
 {
 	const struct pit_channel *c = &p->ch[0];
-	uint64_t t = pit_elapsed(p, c), at;
+	uint64_t at;
 
 	p->next = DEV_NEVER;
 	if (!c->armed || !c->gate)
@@ -93,7 +96,7 @@ static void pit_schedule(struct pit *p)
 	p->rises = !c->next || at <= c->change;
 	if (!p->rises)
 		at = c->change;
-	if (at > t)
+	if (at > t || c->next)
 		p->next = c->start + dev_ticks_to_ns(at, PIT_HZ);
 }
 
@@ -126,7 +129,7 @@ void pit_tick(struct pit *p)
 		irq_set(&p->irq, false);
 		irq_set(&p->irq, true);
 	}
-	pit_schedule(p);
+	pit_schedule(p, pit_elapsed(p, c));
 }
 
 uint64_t pit_deadline(struct pit *p)
@@ -160,6 +163,7 @@ static void pit_begin_later(struct pit *p, struct pit_channel *c, uint32_t count
 static void pit_load(struct pit *p, struct pit_channel *c, uint16_t value)
 {
 	uint32_t n = value;
+	uint64_t t = 0;
 
 	if (c->bcd)
 		n = (n >> 12) * 1000 + (n >> 8 & 15) * 100 + (n >> 4 & 15) * 10 + (n & 15);
@@ -174,13 +178,14 @@ static void pit_load(struct pit *p, struct pit_channel *c, uint16_t value)
 		c->null = true;
 	} else if (periodic(c) && c->armed) {
 		pit_begin_later(p, c, n);
+		t = pit_elapsed(p, c);
 	} else {
 		pit_begin(p, c, n);
 	}
 	if (c == &p->ch[0]) {
 		if (!periodic(c))
-			irq_set(&p->irq, pit_out(p, c));
-		pit_schedule(p);
+			irq_set(&p->irq, c->mode != 0);
+		pit_schedule(p, t);
 	}
 }
 
