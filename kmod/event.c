@@ -93,9 +93,10 @@ static bool is_open(struct clv_vcpu *vcpu)
 	return (vcpu->regs.rflags & X86_EFLAGS_IF) && !vcpu->events.shadow;
 }
 
+/* One more of user space's: the one that it gave last goes in first. */
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu)
 {
-	return vcpu->events.injected.type == CLEAVE_EVENT_NONE &&
+	return !vcpu->events.extint && vcpu->events.injected.type == CLEAVE_EVENT_NONE &&
 	       vcpu->events.exception.type == CLEAVE_EVENT_NONE && is_open(vcpu);
 }
 

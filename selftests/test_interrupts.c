@@ -341,6 +341,21 @@ TEST_F(irq, window_behind_exception)
 	EXPECT_LOG(0, 6, self->v.run->regs.rip);
 }
 
+/* Nor while one that was given before waits: that would never get its turn. */
+TEST_F(irq, window_behind_extint)
+{
+	struct cleave_events ev = { .extint = 1, .extint_vector = 0x21 };
+
+	START(two_nops);
+	vcpu_run_done(&self->v);
+	self->v.run->request = CLEAVE_RUN_WINDOW;
+	vcpu_run_exit(&self->v, CLEAVE_EXIT_WINDOW);
+	events_set(&self->v, &ev);
+	vcpu_run_exit(&self->v, CLEAVE_EXIT_WINDOW);
+	ASSERT_EQ(1, count(&self->vm));
+	EXPECT_LOG(0, 0x21, self->v.run->regs.rip);
+}
+
 /* The window opens in HLT: a guest that sleeps can be interrupted. It sleeps on if it is not. */
 TEST_F(irq, window_in_halt)
 {
