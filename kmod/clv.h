@@ -37,6 +37,7 @@
 struct clv_vcpu;
 struct clv_lapic;
 struct clv_exit;
+struct clv_cpuid_table;
 struct clv_mm;			/* mem.c: the mmu notifier of one process */
 
 /* gfn, gfn + npages are in range and do not wrap; no two overlap; zeros: not set. */
@@ -178,7 +179,7 @@ struct clv_vcpu {
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
-	struct cleave_cpuid *cpuid;	/* v: never NULL */
+	struct clv_cpuid_table *cpuid;	/* v: never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
 		u64 cr4_reserved;	/* CR4 bits that are #GP */
 		u64 efer_reserved;

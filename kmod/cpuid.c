@@ -11,6 +11,7 @@ enum { EAX, EBX, ECX, EDX };
 #define PSFD		(13 * 32 + 28)	/* 6.1 has no name for it */
 #define XFEATURES	8		/* XCR0 bits 0 to 7: no more is offered */
 #define SUBLEAF		CLEAVE_CPUID_SUBLEAF
+#define HASH_SIZE	64
 #define KVMK		0x4b4d564bU
 #define VMKV		0x564b4d56U
 #define PV_FEATURES	(BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) | \
@@ -19,6 +20,12 @@ enum { EAX, EBX, ECX, EDX };
 			 BIT(KVM_FEATURE_PV_SCHED_YIELD) | (IS_ENABLED(CONFIG_SCHED_INFO) ? \
 			 BIT(KVM_FEATURE_STEAL_TIME) | BIT(KVM_FEATURE_PV_TLB_FLUSH) : 0))
 #define AMD_ALIASES	0x0183f3ffU	/* of leaf 1 EDX in 0x80000001 EDX, APM vol. 3 E.4.2 */
+
+struct clv_cpuid_table {
+	struct cleave_cpuid c;
+	u8 head[HASH_SIZE];		/* entry + 1, or 0 */
+	u8 next[CLEAVE_MAX_CPUID];
+};
 
 /*
  * A register of bits. Offered is what the CPU says, but for what the kernel
@@ -123,16 +130,24 @@ static const struct leaf {
 	{ 0x80000021, 0x80000021, 1 },
 };
 
-static struct cleave_cpuid offered;	/* constant after clv_cpuid_init() */
+static struct clv_cpuid_table offered;	/* constant after clv_cpuid_init() */
 static struct clv_cpuid_caps offered_caps;
 
-static struct cleave_cpuid_entry *find(struct cleave_cpuid *t, u32 leaf, u32 subleaf)
+static u32 hash(u32 leaf)
 {
-	struct cleave_cpuid_entry *e;
+	return (leaf + (leaf >> 26)) % HASH_SIZE;
+}
 
-	for (e = t->entries; e < t->entries + t->count; e++)
+static struct cleave_cpuid_entry *find(struct clv_cpuid_table *t, u32 leaf, u32 subleaf)
+{
+	u32 i;
+
+	for (i = t->head[hash(leaf)]; i; i = t->next[i - 1]) {
+		struct cleave_cpuid_entry *e = &t->c.entries[i - 1];
+
 		if (e->leaf == leaf && (!(e->flags & SUBLEAF) || e->subleaf == subleaf))
 			return e;
+	}
 	return NULL;
 }
 
@@ -141,14 +156,30 @@ static u32 *reg_of(struct cleave_cpuid_entry *e, int reg)
 	return (u32 *)e + offsetof(struct cleave_cpuid_entry, eax) / sizeof(u32) + reg;
 }
 
-static u32 value(struct cleave_cpuid *t, u32 leaf, u32 subleaf, int reg)
+static u32 value(struct clv_cpuid_table *t, u32 leaf, u32 subleaf, int reg)
 {
 	struct cleave_cpuid_entry *e = find(t, leaf, subleaf);
 
 	return e ? *reg_of(e, reg) : 0;
 }
 
-static bool has(struct cleave_cpuid *t, u32 feature)
+/* Entry i of t->c can be found from now on; -EINVAL if it answers what another does. */
+static int index_entry(struct clv_cpuid_table *t, u32 i)
+{
+	struct cleave_cpuid_entry *o, *e = &t->c.entries[i];
+	u8 *link = &t->head[hash(e->leaf)];
+
+	for (; *link; link = &t->next[*link - 1]) {
+		o = &t->c.entries[*link - 1];
+		if (o->leaf == e->leaf &&
+		    (!(o->flags & e->flags & SUBLEAF) || o->subleaf == e->subleaf))
+			return -EINVAL;
+	}
+	*link = i + 1;
+	return 0;
+}
+
+static bool has(struct clv_cpuid_table *t, u32 feature)
 {
 	const struct word *w;
 
@@ -167,6 +198,12 @@ static void host_cpuid(u32 leaf, u32 subleaf, struct cleave_cpuid_entry *e)
 		cpuid_count(leaf, subleaf, &e->eax, &e->ebx, &e->ecx, &e->edx);
 }
 
+static bool host_is_amd(void)
+{
+	return boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+	       boot_cpu_data.x86_vendor == X86_VENDOR_HYGON;
+}
+
 static const struct word *word_of(u32 leaf, u32 subleaf, int reg)
 {
 	const struct word *w;
@@ -179,7 +216,7 @@ static const struct word *word_of(u32 leaf, u32 subleaf, int reg)
 
 static void offer(const struct leaf *l, u32 leaf, u32 subleaf)
 {
-	struct cleave_cpuid_entry *e = &offered.entries[offered.count++];
+	struct cleave_cpuid_entry *e = &offered.c.entries[offered.c.count];
 	int reg;
 
 	host_cpuid(leaf, subleaf, e);
@@ -193,6 +230,7 @@ static void offer(const struct leaf *l, u32 leaf, u32 subleaf)
 			       w->mask & boot_cpu_data.x86_capability[w->kernel];
 		*reg_of(e, reg) = (*reg_of(e, reg) & mask) | (w ? w->always : 0);
 	}
+	WARN_ON_ONCE(index_entry(&offered, offered.c.count++));
 }
 
 /* Leaf 0xd, SDM vol. 1 13.2: the components of what fpu.c can switch. */
@@ -214,7 +252,6 @@ static void offer_xsave(void)
 /* What follows from the kernel's knowledge, or from other leaves. */
 static void offer_fixed(void)
 {
-	bool amd = clv_backend->vendor == CLEAVE_VENDOR_SVM;
 	struct cleave_cpuid_entry *e, host;
 
 	e = find(&offered, 0x0, 0);
@@ -227,8 +264,8 @@ static void offer_fixed(void)
 	e->eax &= 0xffff;
 	if (!has(&offered, X86_FEATURE_LA57))
 		e->eax = (e->eax & 0xff) | 48 << 8;
-	find(&offered, 0x80000000, 0)->eax = amd ? 0x80000021 : 0x80000008;
-	if (!amd)
+	find(&offered, 0x80000000, 0)->eax = host_is_amd() ? 0x80000021 : 0x80000008;
+	if (!host_is_amd())
 		return;
 	find(&offered, 0x80000001, 0)->edx |= value(&offered, 0x1, 0, EDX) & AMD_ALIASES;
 	e = find(&offered, 0x80000021, 0);
@@ -258,7 +295,7 @@ static const struct {
 	{ PSFD, 0, 0, BIT(7) },			/* APM vol. 2 3.2.9 */
 };
 
-static void fill_caps(struct cleave_cpuid *t, struct clv_cpuid_caps *c)
+static void fill_caps(struct clv_cpuid_table *t, struct clv_cpuid_caps *c)
 {
 	const u32 vendor = value(t, 0x0, 0, EBX);
 	u32 pv = 0;
@@ -320,7 +357,7 @@ void clv_cpuid_init(void)
 
 int clv_cpuid_supported(struct cleave_cpuid *c)
 {
-	*c = offered;
+	*c = offered.c;
 	return 0;
 }
 
@@ -351,8 +388,7 @@ static bool reg_ok(const struct cleave_cpuid_entry *e, int reg, u32 v, u32 o)
 	return !v || v == o;
 }
 
-/* Allowed, and no entry from first on answers what e does. */
-static int check_entry(const struct cleave_cpuid_entry *first, struct cleave_cpuid_entry *e)
+static int check_entry(struct cleave_cpuid_entry *e)
 {
 	int i;
 
@@ -364,16 +400,12 @@ static int check_entry(const struct cleave_cpuid_entry *first, struct cleave_cpu
 	for (i = EAX; i <= EDX; i++)
 		if (!reg_ok(e, i, *reg_of(e, i), value(&offered, e->leaf, e->subleaf, i)))
 			return -EINVAL;
-	for (; first < e; first++)
-		if (first->leaf == e->leaf && (!(first->flags & e->flags & SUBLEAF) ||
-					       first->subleaf == e->subleaf))
-			return -EINVAL;
 	return 0;
 }
 
 int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 {
-	struct cleave_cpuid *t;
+	struct clv_cpuid_table *t;
 	int ret = -EINVAL;
 	u32 i;
 
@@ -383,13 +415,13 @@ int clv_cpuid_set(struct clv_vcpu *vcpu, const struct cleave_cpuid *c)
 	t = kvzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
 	if (!t)
 		return -ENOMEM;
-	t->count = c->count;
-	memcpy(t->entries, c->entries, c->count * sizeof(c->entries[0]));
-	for (i = 0; i < t->count; i++)
-		if (check_entry(t->entries, &t->entries[i]))
+	t->c.count = c->count;
+	memcpy(t->c.entries, c->entries, c->count * sizeof(c->entries[0]));
+	for (i = 0; i < t->c.count; i++)
+		if (check_entry(&t->c.entries[i]) || index_entry(t, i))
 			goto free;
 	if (vcpu->has_run) {
-		ret = memcmp(t, vcpu->cpuid, sizeof(*t)) ? -EBUSY : 0;
+		ret = memcmp(&t->c, &vcpu->cpuid->c, sizeof(t->c)) ? -EBUSY : 0;
 		goto free;
 	}
 	clv_cpuid_destroy(vcpu);

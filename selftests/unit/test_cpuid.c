@@ -39,7 +39,7 @@ static void backend_reset(struct clv_vcpu *v)
 	resets++;
 }
 
-static struct clv_backend backend = {
+static const struct clv_backend backend = {
 	.vcpu_reset = backend_reset,
 };
 
@@ -80,7 +80,7 @@ static void host_make(bool amd, u32 fill)
 	host_fill = fill;
 	host_xcr0 = 0xe7;
 	apic_base = MSR_IA32_APICBASE_ENABLE | 0xfee00000;
-	backend.vendor = amd ? CLEAVE_VENDOR_SVM : CLEAVE_VENDOR_VMX;
+	boot_cpu_data.x86_vendor = amd ? X86_VENDOR_AMD : X86_VENDOR_INTEL;
 	memset(boot_cpu_data.x86_capability, 0xff, NCAPINTS * 4);
 	memset(boot_cpu_data.x86_capability + NCAPINTS, 0, NBUGINTS * 4);
 	if (amd)
@@ -101,7 +101,7 @@ static void vcpu_make(u32 id)
 	vcpu.id = id;
 	vcpu.mutex.held = 1;
 	vcpu.xcr0 = 1;
-	if (!offered.count)
+	if (!offered.c.count)
 		clv_cpuid_init();
 	clv_cpuid_create(&vcpu);
 }
@@ -400,7 +400,8 @@ UNIT_TEST(after_it_has_run)
 
 UNIT_TEST(no_memory)
 {
-	struct cleave_cpuid c, *before;
+	struct clv_cpuid_table *before;
+	struct cleave_cpuid c;
 
 	host_make(true, ~0U);
 	vcpu_make(0);
@@ -411,7 +412,7 @@ UNIT_TEST(no_memory)
 	CHECK(vcpu.cpuid == before);
 }
 
-/* With tables as full as they get. */
+/* The index against a linear search, with tables as full as they get. */
 UNIT_TEST(lookup)
 {
 	static struct cleave_cpuid c;
