@@ -9,7 +9,7 @@ shopt -s lastpipe	# verdict counts
 export LC_ALL=C
 cd "$(dirname "$0")/.." || exit 1
 
-one_vendor=8000
+one_vendor=8200
 both_vendors=9999
 file_limit=900
 function_limit=80
