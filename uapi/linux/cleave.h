@@ -572,7 +572,8 @@ struct cleave_lapic_access {
 
 /* struct cleave_run.request */
 #define CLEAVE_RUN_IMMEDIATE	(1U << 0)	/* complete the last exit, do not enter: -EINTR */
-#define CLEAVE_RUN_WINDOW	(1U << 1)	/* exit when an interrupt could be taken; one in CLEAVE_EVENTS first */
+/* Exit when an interrupt could be taken; one in CLEAVE_EVENTS goes first. */
+#define CLEAVE_RUN_WINDOW	(1U << 1)
 
 /* struct cleave_run.exit */
 #define CLEAVE_EXIT_NONE	0	/* CLEAVE_RUN returned an error */
