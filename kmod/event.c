@@ -220,8 +220,7 @@ bool clv_events_ok(const struct cleave_events *ev)
 
 void clv_events_set(struct clv_vcpu *vcpu, const struct cleave_events *ev)
 {
-	vcpu->events = *ev;
-	atomic_set(&vcpu->nmi_queued, 0);
+	vcpu->events = *ev;	/* NMIs sent since they were read stay queued */
 	if (vcpu->events.injected.type == CLEAVE_EVENT_EXCEPTION)
 		apply_payload(vcpu, &vcpu->events.injected);
 }

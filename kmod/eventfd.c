@@ -186,7 +186,9 @@ bool clv_irqfd_eoi(struct clv_vcpu *vcpu, u8 vector)
 
 	spin_lock(&vcpu->events_lock);
 	list_for_each_entry_lockless(fd, &vcpu->vm->irqfds, node) {
-		if (fd->resample && (u8)READ_ONCE(fd->msi.data) == vector) {
+		/* Not of one whose source is closed: it is none any more. */
+		if (fd->resample && !list_empty_careful(&fd->wait.entry) &&
+		    (u8)READ_ONCE(fd->msi.data) == vector) {
 			clv_eventfd_signal(fd->resample);
 			found = true;
 		}

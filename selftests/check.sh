@@ -212,7 +212,7 @@ make_overlay()
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&
 		strip -g "$overlay/cleave.ko" "$overlay"/tests/* &&
-		cp "$tests"/test_*.sh "$tests/lib/boots.sh" "$overlay/tests/" &&
+		cp "$tests"/test_*.sh "$overlay/tests/" && cp "$tests/lib/boots.sh" "$overlay/guest/" &&
 		programs_of "$kver" >"$overlay/programs" && echo "$limit" >"$overlay/limit" &&
 		tr ' ' '\n' <<<"PATIENCE=$patience ${CHECK_ENV-}" >"$overlay/environment" || return
 	if [[ " $(programs_of "$kver") " = *" test_stress "* || -z $(programs_of "$kver") ]]; then

@@ -3,7 +3,7 @@
 # Debian's own kernels, unmodified, boot as guests to user space, run a little
 # there, and power off.
 
-. "${0%/*}/boots.sh"
+. "$CLEAVE_GUESTS/boots.sh"
 
 # boots KERNEL WORDS WHAT
 boots()

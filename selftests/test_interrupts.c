@@ -426,6 +426,19 @@ TEST_F(irq, nmi_masked_until_iret)
 }
 
 /* Two that came before it could take any. */
+/* Who reads the events, changes one and sets them does not undo what came meanwhile. */
+TEST_F(irq, nmi_between_get_and_set)
+{
+	struct cleave_state st;
+	struct cleave_events ev;
+
+	state_get(&self->v, CLEAVE_EVENTS, &st);
+	nmi(&self->v);
+	state_must_set(&self->v, CLEAVE_EVENTS, &st);
+	events_get(&self->v, &ev);
+	EXPECT_EQ(1, ev.nmi_pending);
+}
+
 TEST_F(irq, two_nmis)
 {
 	struct cleave_events ev;

@@ -389,6 +389,21 @@ TEST_F(irqfd, resample_shared)
 	runner_stop(&self->r);
 }
 
+/* Its source is closed: EOIs of that vector are user space's again. */
+TEST_F(irqfd, resample_closed)
+{
+	uint64_t eois = 0;
+	int fd = event_create();
+
+	ASSERT_EQ(0, irqfd_set_level(&self->vm, fd, self->resample, level(VEC)));
+	close(fd);
+	runner_start(&self->r, &self->v, count_eois, &eois);
+	ASSERT_EQ(1, vm_msi(&self->vm, MSI_ADDRESS(0), level(VEC)));
+	EXPECT_TRUE(WAIT_FOR(eois == 1, 5000));
+	EXPECT_EQ(0, event_count(self->resample));
+	runner_stop(&self->r);
+}
+
 /* The EOI raises the line itself: as often as the guest lets it. */
 TEST_F(irqfd, resample_is_source)
 {

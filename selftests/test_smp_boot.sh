@@ -3,7 +3,7 @@
 # Debian's own kernel brings all CPUs of a guest up, more than the host has, and finds
 # nothing wrong with them, their clocks and their interrupts.
 
-. "${0%/*}/boots.sh"
+. "$CLEAVE_GUESTS/boots.sh"
 counts=4
 # A debug kernel's host, and an emulated VT-x, have not the time for so many.
 ! grep -qw svm /proc/cpuinfo || [ "${PATIENCE:-1}" != 1 ] || counts="2 4 16 64"

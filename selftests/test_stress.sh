@@ -3,7 +3,7 @@
 # stress-ng in a guest of more CPUs than the host has: no stall, and nothing that its kernel
 # complains of.
 
-. "${0%/*}/boots.sh"
+. "$CLEAVE_GUESTS/boots.sh"
 seconds=20
 grep -qw svm /proc/cpuinfo && [ "${PATIENCE:-1}" = 1 ] || seconds=8
 set -- "$CLEAVE_GUESTS"/*/vmlinuz

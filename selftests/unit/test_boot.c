@@ -654,6 +654,11 @@ static int load_flat(size_t size, uint64_t gpa)
 
 UNIT_TEST(flat)
 {
+	/* Whole, where the tables for other kinds of kernels are. */
+	REQUIRE(!load_flat(0x2000, 0x500));
+	for (int i = 0; i < 0x2000; i++)
+		REQUIRE(host[0][0x500 + i] == 0x90);
+	unload();
 	REQUIRE(!load_flat(512, 0x7c00));
 	CHECK_EQ(out.regs.rip, 0x7c00);
 	CHECK_EQ(out.sregs.cs.base, 0);

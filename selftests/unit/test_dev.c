@@ -1341,7 +1341,10 @@ UNIT_TEST(fwcfg_by_dma)
 	CHECK(!memcmp(t_memory + 0x1200, "MU", 2));
 	CHECK_EQ(fw_dma(0x0000000c, 0xffffffff, 0), 0);
 	CHECK_EQ(fw32(), 0);
-	CHECK_EQ(fw_dma(0x0000000a, 0xffffffff, 0x1000), 1);	/* leaves memory */
+	CHECK_EQ(fw_dma(0x0000000a, 0xffffffff, 0x1000), 1);	/* no end of zeros */
+	t_memory[0x1000] = 0x77;
+	CHECK_EQ(fw_dma(0x0000000a, 0x20000, 0x1000), 1);
+	CHECK_EQ(t_memory[0x1000], 0x77);
 	CHECK_EQ(fw_dma(0x00000018, 4, 0x1000), 1);	/* nothing is written to it */
 	CHECK_EQ(fw_dma(0xffff000a, 4, 0x1000), 0);
 	fwcfg_dma_write(&fw, 0, 4, 0xffffffff);		/* a request that is nowhere */

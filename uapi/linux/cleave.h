@@ -420,7 +420,7 @@ struct cleave_event {
  * struct cleave_events - what is on its way to the guest
  * @injected: whose delivery an exit cut short; goes first, unconditionally
  * @exception: raised and not delivered yet
- * @nmi_pending: NMIs waiting, 0 to 2
+ * @nmi_pending: NMIs waiting, 0 to 2; setting it takes none away that came since it was read
  * @nmi_masked: 1 between the delivery of an NMI and IRET
  * @shadow: CLEAVE_SHADOW_*, interrupts held off for one instruction; none with an
  *	interrupt or NMI in @injected

@@ -45,10 +45,10 @@ int flat_load(struct boot_ctx *ctx)
 		return boot_fail(ctx, -EFBIG, "flat image %s: from %#llx to %#llx, but real mode has memory "
 				 "up to %#x; give a lower addr= or a smaller image", f->path,
 				 (unsigned long long)gpa, (unsigned long long)end, BOOT_EBDA);
+	boot_enter_16(ctx, gpa);	/* which writes a GDT where the image may be */
 	rc = boot_read_guest(ctx, f, 0, gpa, f->size);
 	ctx->out->kernel_gpa = gpa;
 	ctx->out->kernel_end = end;
 	ctx->out->protocol = "flat image, real mode";
-	boot_enter_16(ctx, gpa);
 	return rc;
 }

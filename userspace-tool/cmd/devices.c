@@ -45,19 +45,24 @@ static int on_put(void *ctx, uint64_t gpa, const void *buf, uint64_t len)
 {
 	struct machine *m = ctx;
 
-	return cleave_mem_write(&m->mem, gpa, buf, len);
+	void *to = cleave_mem_wptr(&m->mem, gpa, len);	/* not into ROM */
+
+	if (!to)
+		return -EFAULT;
+	memcpy(to, buf, len);
+	return 0;
 }
 
 /*
- * The page leaves the vCPUs' page tables and comes back with its content. Not
- * for a page that another vCPU writes meanwhile: it would miss it.
+ * The page leaves the vCPUs' page tables and comes back with its content: any change of
+ * protection does that. Access never goes, as other threads read guest memory meanwhile.
  */
 static void on_flush(void *ctx, uint64_t gpa)
 {
 	struct machine *m = ctx;
 	void *page = cleave_mem_wptr(&m->mem, gpa, PAGE);
 
-	if (page && !mprotect(page, PAGE, PROT_NONE))
+	if (page && !mprotect(page, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC))
 		mprotect(page, PAGE, PROT_READ | PROT_WRITE);
 }
 

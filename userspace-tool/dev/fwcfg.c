@@ -76,6 +76,8 @@ static const uint8_t *fwcfg_rest(const struct fwcfg *f, uint32_t *len)
 	return data + f->offset;
 }
 
+#define FWCFG_ZEROS_MAX	0x10000
+
 /* len bytes at gpa: what is left of the item, and zeros behind it. */
 static int fwcfg_dma_copy(struct fwcfg *f, uint64_t gpa, uint32_t len)
 {
@@ -83,6 +85,9 @@ static int fwcfg_dma_copy(struct fwcfg *f, uint64_t gpa, uint32_t len)
 	uint32_t n = len;
 	const uint8_t *from = fwcfg_rest(f, &n);
 
+	/* Nobody reads that far behind an item, and it would keep all others waiting. */
+	if (len - n > FWCFG_ZEROS_MAX)
+		return -EINVAL;
 	if (n && f->put(f->ctx, gpa, from, n))
 		return -EFAULT;
 	f->offset += n;
