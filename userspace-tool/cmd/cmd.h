@@ -107,5 +107,6 @@ int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_bench(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

@@ -244,7 +244,7 @@ static int machine_rom(struct machine *m)
 /* ---- the VM -------------------------------------------------------------------- */
 
 /* Errors of the module, said once for all its commands. */
-static int module_failed(int error, const char *what)
+int module_failed(int error, const char *what)
 {
 	const char *kvm = !access("/sys/module/kvm_amd", F_OK) ? "kvm_amd" :
 			  !access("/sys/module/kvm_intel", F_OK) ? "kvm_intel" : NULL;
@@ -270,7 +270,7 @@ static int module_failed(int error, const char *what)
 	return error;
 }
 
-static int open_failed(int error)
+int open_failed(int error)
 {
 	switch (-error) {
 	case ENOENT:

@@ -105,6 +105,9 @@ struct machine {
 int machine_create(struct machine *m, const struct run_args *args);
 int machine_load(struct machine *m);
 void machine_destroy(struct machine *m);
+/* One line on stderr, of a command of the module's that failed, of /dev/cleave; the error again. */
+int module_failed(int error, const char *what);
+int open_failed(int error);
 /* Ends the run, from any thread; true: it was the first one, which counts. */
 bool machine_end(struct machine *m, enum outcome why);
 /* Brings the vCPU threads out of CLEAVE_RUN, and out of a write that hangs. */
