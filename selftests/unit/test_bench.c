@@ -354,7 +354,7 @@ UNIT_TEST(svg)
 		if (sscanf(at, "<rect x=\"%lf\" y=\"%lf\" width=\"%lf\" height=\"17\"", &x, &y, &width) != 3)
 			continue;
 		bars += strstr(at, "height=\"17\"") < strchr(at, '>');
-		CHECK(x > 0 && width > 0 && x + width < 980);
+		CHECK(x > 0 && width > 0 && x + width < 1040);
 	}
 	CHECK_EQ(bars, 2 * GEN_OPS * GENERATIONS);
 	free(text);

@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+#include <x86intrin.h>
 
 #include "generations.h"
 #include "../boot/boot.h"
@@ -281,8 +282,10 @@ int gen_listen(struct gen *g, bool on)
 	*gen_u32(g, SHARED_LISTEN) = on;
 	if (on) {
 		gen_job(g, 1, GEN_FN_LISTEN, 0);
-		while (!*gen_u32(g, SHARED_LISTENS) && !atomic_load(&g->failed))
+		while (!*gen_u32(g, SHARED_LISTENS) && !atomic_load(&g->failed)) {
+			_mm_pause();
 			sched_yield();
+		}
 		return atomic_load(&g->failed);
 	}
 	pthread_mutex_lock(&g->lock);

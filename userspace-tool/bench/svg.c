@@ -4,9 +4,10 @@
 
 #include "figures.h"
 
-#define WIDTH		980
-#define TOP		92		/* above the first operation */
-#define OP_HEIGHT	84
+#define WIDTH		1040
+#define TOP		118		/* above the first operation */
+#define OP_HEIGHT	94
+#define NAME		18		/* the operation's, above its bars */
 #define BAR		17
 #define BAR_STEP	20
 #define LEFT		24		/* of the names */
@@ -105,10 +106,11 @@ static void operation(FILE *out, const struct gen_figures *f, unsigned int op,
 	double y = TOP + op * OP_HEIGHT;
 	unsigned int g;
 
-	text(out, LEFT, y + BAR - 4, "font-weight=\"bold\"", gen_op_name(op));
-	for (g = 0; g < GENERATIONS; g++) {
-		bar(out, exits, y + g * BAR_STEP, g, f->of[op][g].exits);
-		bar(out, cost, y + g * BAR_STEP, g, f->of[op][g].cost);
+	text(out, LEFT, y + NAME - 6, "font-weight=\"bold\"", gen_op_text(op));
+	for (g = 0, y += NAME; g < GENERATIONS; g++, y += BAR_STEP) {
+		text(out, LEFT, y + BAR - 5, "font-size=\"11\" fill=\"#444\"", gen_how(f, op, g));
+		bar(out, exits, y, g, f->of[op][g].exits);
+		bar(out, cost, y, g, f->of[op][g].cost);
 	}
 }
 
@@ -127,10 +129,9 @@ static void legend(FILE *out)
 
 void gen_svg(FILE *out, const struct gen_figures *f)
 {
-	double x = WIDTH - 2 * (PANEL + ROOM), bottom = TOP + GEN_OPS * OP_HEIGHT - OP_HEIGHT +
-							3 * BAR_STEP + 6;
+	double x = WIDTH - 2 * (PANEL + ROOM), bottom = TOP + GEN_OPS * OP_HEIGHT - 10;
 	struct scale exits = scale_of(f, x, false, -1);
-	struct scale cost = scale_of(f, x + PANEL + ROOM, true, 1);
+	struct scale cost = scale_of(f, x + PANEL + ROOM, true, 0);
 	char words[256];
 
 	fprintf(out, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %.0f\" font-family=\"sans-serif\" font-size=\"14\">\n",
