@@ -224,6 +224,24 @@ UNIT_TEST(exits_by_kind)
 	CHECK_EQ(r.to_user, 20);
 }
 
+/* By whatever this machine has. */
+UNIT_TEST(meter)
+{
+	struct gen_reading before = { 0 }, after = { 0 };
+	struct gen_meter m;
+	volatile unsigned int i;
+
+	gen_meter_start(&m);
+	CHECK((m.perf >= 0) == (m.counted == GEN_PERF));
+	gen_meter_read(&m, &before);
+	for (i = 0; i < 100000; i++)
+		;
+	gen_meter_read(&m, &after);
+	CHECK(after.cost > before.cost);
+	CHECK(after.ns > before.ns);
+	gen_meter_stop(&m);
+}
+
 UNIT_TEST(median)
 {
 	struct gen_figure runs[] = { { .cost = 30, .exits = 3 }, { .cost = 10, .exits = 1 },

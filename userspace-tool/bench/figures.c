@@ -75,7 +75,7 @@ const char *gen_counted_text(enum gen_counted counted)
 	case GEN_PERF:
 		return "instructions of all threads, in guest, tool and kernel, by perf_event_open";
 	case GEN_TSC_INSN:
-		return "instructions of the whole host: its TSC counts one each, as was tried";
+		return "instructions, by the TSC: it counts one each on this host, as was tried";
 	default:
 		return "TSC ticks that pass, as the host counts no instructions for us";
 	}
