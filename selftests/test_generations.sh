@@ -3,7 +3,7 @@
 # `cleave bench generations`: the same work by emulated, paravirtual and hardware devices. It
 # compares what arrived itself; here are the facts that its figures must show on any host.
 
-. "${0%/*}/boots.sh"
+. "$CLEAVE_GUESTS/boots.sh"
 dir=/tmp/generations.$$
 mkdir -p $dir || exit 1
 trap 'rm -rf $dir' EXIT
