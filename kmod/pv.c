@@ -307,6 +307,7 @@ void clv_pv_cpuid_changed(struct clv_vcpu *vcpu)
 
 	if (!vcpu->caps.pv_clock) {
 		pv->clock = 0;
+		pv->clock_cpu = -1;
 		pv->wall_clock = 0;
 	}
 	if (!vcpu->caps.pv_steal)

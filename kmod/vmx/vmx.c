@@ -80,7 +80,7 @@ static const char *no_controls(void)
 		u64 cap = vmx_control_cap(i);
 
 		found[i] = (u32)cap | ((c->need | c->wish) & (u32)(cap >> 32));
-		/* Other ways to leave CR3 to guests than to have no exit there are none here. */
+		/* Nobody handles an exit of MOV to or from CR3. */
 		if (i == VMX_PRIMARY &&
 		    (found[i] & (CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING)))
 			return "this CPU's VT-x cannot leave CR3 to guests";
