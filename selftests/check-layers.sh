@@ -71,7 +71,7 @@ functions()
 mapfile -t files < <(sources kmod)
 module=$(code "${files[@]}")
 
-echo "1..22"
+echo "1..23"
 only "user memory is copied by ioctl.c, and by mem.c for the guest" \
 	'\b(_*copy_(to|from)_user\w*|copy_struct_from_user|_*(get|put)_user|strncpy_from_user)\s*\(' 'ioctl\.c|mem\.c'
 grep -oP '^[^:]*:\d+:.*\b(_*copy_from_user\w*|copy_struct_from_user|_*get_user|strncpy_from_user)\s*\(' <<<"$module" |
@@ -102,6 +102,9 @@ code $(sources userspace-tool) | grep -P '\bioctl\s*\(.*\bCLEAVE_' | grep -v '^u
 diff <(sed -nE 's/^#define CLEAVE_(\w+)\s+_IO[RW]*\(.*/\1/p' uapi/linux/cleave.h | sort) \
 	<(sed -nE 's/^\s\{ "(\w+)", CLEAVE_\1, ON_\w+ \},$/\1/p' selftests/test_abi.c | sort) |
 	verdict "test_abi.c knows each command of the ABI"
+grep -oh '``[a-z_0-9]*()``' Documentation/{safety,locking}.rst | tr -d '`()' | sort -u | while read -r name; do
+	grep -rqwF "$name" kmod userspace-tool uapi --include='*.[chS]' || echo "$name()"
+done | verdict "the functions that safety.rst and locking.rst name are there"
 { grep -nP '\b(TODO|FIXME|XXX|HACK)\b' "${files[@]}"; grep -rnP '\b(TODO|FIXME|XXX|HACK)\b' --include='*.[ch]' userspace-tool uapi; } |
 	verdict "nothing is left for later"
 functions $(sources kmod userspace-tool) |
