@@ -279,40 +279,91 @@ TEST_F(hotplug, against_creation)
 	EXPECT_TRUE(runs_on(CPU));
 }
 
-/* Its TSC never goes back: the last one at VM_DATA 0, rounds at 8, and how often it did at 16. */
-GUEST(monotonic, 64,
-	"1:\trdtsc\n\tshl $32, %rdx\n\tor %rdx, %rax\n\tcmp " S(GPA_DATA) ", %rax\n\tjae 2f\n\t"
-	"incq " S(GPA_DATA) "+16\n2:\tmov %rax, " S(GPA_DATA) "\n\tincq " S(GPA_DATA) "+8\n\tjmp 1b\n\t");
+/*
+ * vCPUs that pass the newest TSC to one another at VM_DATA 0; at 8 rounds of all of them, at 0x10
+ * how often one has read an older one.
+ */
+GUEST(relay, 64,
+	"1:\tmov " S(GPA_DATA) ", %r10\n\tlfence\n\trdtsc\n\tshl $32, %rdx\n\tor %rdx, %rax\n\t"
+	"cmp %r10, %rax\n\tjae 2f\n\tlock incq " S(GPA_DATA) "+0x10\n"
+	"2:\tmov %rax, " S(GPA_DATA) "\n\tlock incq " S(GPA_DATA) "+8\n\tjmp 1b\n\t");
 
-/* The machine sleeps and wakes up with a guest that runs, twice. */
+enum { RELAYS = 3 };
+
+struct relay {
+	struct vm vm;
+	struct vcpu v[RELAYS];
+	struct runner r[RELAYS];
+	volatile uint64_t *rounds, *back;
+};
+
+static void relay_start(struct relay *re)
+{
+	struct cleave_state st = { .mp.state = CLEAVE_MP_RUNNABLE };
+
+	vm_create(&re->vm, RAM_SIZE, 0);
+	re->rounds = VM_DATA(&re->vm, uint64_t, 8);
+	re->back = VM_DATA(&re->vm, uint64_t, 0x10);
+	for (int i = 0; i < RELAYS; i++) {
+		vcpu_create(&re->vm, &re->v[i], i);
+		GUEST_LONG(&re->v[i], relay);
+		state_must_set(&re->v[i], CLEAVE_MP, &st);
+		runner_start(&re->r[i], &re->v[i], NULL, NULL);
+	}
+}
+
+static bool relay_gets_on(struct relay *re)
+{
+	uint64_t before = *re->rounds;
+
+	return WAIT_FOR(*re->rounds > before + 1000, 10000);
+}
+
+static void relay_stop(struct __test_metadata *_metadata, struct relay *re)
+{
+	EXPECT_TRUE(relay_gets_on(re));
+	for (int i = 0; i < RELAYS; i++) {
+		runner_stop(&re->r[i]);
+		EXPECT_EQ(0, re->r[i].error);
+		EXPECT_EQ(0, re->r[i].exits);
+		vcpu_destroy(&re->v[i]);
+	}
+	EXPECT_EQ(0, *re->back);
+	vm_destroy(&re->vm);
+}
+
+/* The vCPUs of one guest move off the CPU and back to it. */
+TEST_F(hotplug, one_tsc_for_all_vcpus)
+{
+	struct relay re;
+
+	relay_start(&re);
+	for (int i = 0; i < ROUNDS; i++) {
+		EXPECT_TRUE(relay_gets_on(&re));
+		ASSERT_EQ(0, cpu_set_online(CPU, false));
+		EXPECT_TRUE(relay_gets_on(&re));
+		ASSERT_EQ(0, cpu_set_online(CPU, true));
+		for (int j = 0; j < RELAYS; j++)
+			thread_pin(re.r[j].thread, j & 1 ? CPU : 0);
+	}
+	relay_stop(_metadata, &re);
+}
+
+/* The machine sleeps and wakes up with a guest that runs, twice: its TSCs never go back. */
 TEST(suspend)
 {
-	volatile uint64_t *rounds, *back;
-	struct runner r;
-	struct vcpu v;
-	struct vm vm;
+	struct relay re;
 
 	if (emulated_by_bochs() || access("/sys/class/rtc/rtc0/wakealarm", W_OK) ||
 	    file_write("/sys/power/mem_sleep", "deep"))
 		SKIP(return, "this machine does not sleep, or would not wake up");
-	GUEST_SIMPLE(&vm, &v, monotonic);
-	rounds = VM_DATA(&vm, uint64_t, 8);
-	back = VM_DATA(&vm, uint64_t, 16);
-	runner_start(&r, &v, NULL, NULL);
+	relay_start(&re);
 	for (int i = 0; i < 2; i++) {
-		uint64_t before;
-
-		EXPECT_TRUE(WAIT_FOR(*rounds > 1000, 10000));
-		before = *rounds;
+		EXPECT_TRUE(relay_gets_on(&re));
 		ASSERT_EQ(0, file_write("/sys/class/rtc/rtc0/wakealarm", "+3"));
 		ASSERT_EQ(0, file_write("/sys/power/state", "mem"));
-		EXPECT_TRUE(WAIT_FOR(*rounds > before + 1000, 10000));
-		EXPECT_EQ(0, *back);
 	}
-	runner_stop(&r);
-	EXPECT_EQ(0, r.error);
-	vcpu_destroy(&v);
-	vm_destroy(&vm);
+	relay_stop(_metadata, &re);
 }
 
 TEST_HARNESS_MAIN
