@@ -562,7 +562,7 @@ GUEST(tagged, 64,
 	"incq " S(GPA_DATA) "\n\tjmp 1b\n"
 	"4:\t" G_DONE "ud2\n\t");
 
-TEST_F_TIMEOUT(stage2, everything_at_once, 60)
+TEST_F_TIMEOUT(stage2, everything_at_once, 120)
 {
 	uint64_t size = 1024 * PAGE, until = now_ns() + 4000000000ull;
 	uint8_t *mem = mem_alloc(size, 2 * MIB), *away = mem_alloc(size, 2 * MIB);
@@ -573,7 +573,8 @@ TEST_F_TIMEOUT(stage2, everything_at_once, 60)
 	SLOT(1, GPA, size, mem);
 	GUEST_LONG(&self->v, tagged);
 	runner_start(&r, &self->v, is_io, NULL);
-	while (now_ns() < until) {
+	/* As long as it takes on a busy machine. */
+	while (now_ns() < until || steps <= 100) {
 		uint64_t off = rand_r(&seed) % 1024 * PAGE;
 		uint64_t len = (1 + rand_r(&seed) % 16) * PAGE;
 		pid_t pid;
@@ -620,7 +621,6 @@ TEST_F_TIMEOUT(stage2, everything_at_once, 60)
 	for (until = now_ns() + 20000000000ull; !*passes && now_ns() < until; )
 		usleep(10000);
 	EXPECT_GT(*passes, 0);
-	EXPECT_GT(steps, 100);
 	runner_stop(&r);
 	EXPECT_EQ(0, r.error);
 	/* Nothing but faults of a moment brought it out. */
