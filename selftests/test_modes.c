@@ -45,6 +45,23 @@ TEST_F(modes, real)
 	EXPECT_EQ(5, self->v.run->regs.rbx);
 }
 
+/* EFER.LME long before paging or PAE is on: nothing but a bit yet. */
+GUEST(real_lme, 16,
+	"mov $0xc0000080, %ecx\n\trdmsr\n\tor $0x100, %ax\n\twrmsr\n\txor %eax, %eax\n\tcpuid\n\t"
+	"mov $0xc0000080, %ecx\n\trdmsr\n\t" G_DONE);
+
+TEST_F(modes, real_with_lme)
+{
+	struct cleave_state st;
+
+	GUEST_LOAD(&self->vm, GPA_CODE, real_lme);
+	vcpu_real(&self->v, GPA_CODE >> 4, 0);
+	EXPECT_EQ(0x100, vcpu_run_done(&self->v));
+	state_get(&self->v, CLEAVE_SREGS, &st);
+	EXPECT_EQ(0x100, st.sregs.efer);
+	EXPECT_EQ(0, st.sregs.cr4);
+}
+
 /* Segment arithmetic: the same byte by three segment:offset pairs, and the wrap of IP. */
 GUEST(real_segments, 16,
 	"mov $0x2000, %ax\n\tmov %ax, %ds\n\tmovb $0x5a, 0x10\n\t"
