@@ -85,9 +85,9 @@ static void push_crs(struct svm_vcpu *svm)
 	v->cr4 = s->cr4 | X86_CR4_MCE;
 	v->efer = s->efer | EFER_SVME;
 	/*
-	 * QEMU's emulated #VMEXIT loads the host's CR0 first, and leaves the guest's where the guest
-	 * has EFER.LME, but neither paging nor PAE: the host is lost then. Without paging LME does
-	 * nothing, and what the guest reads is not this one.
+	 * QEMU's emulated #VMEXIT loads the host's CR0 first, and leaves the guest's where that
+	 * one has EFER.LME, but neither paging nor PAE: the host is lost then. Without paging LME
+	 * does nothing, and what the guest reads is not this one.
 	 */
 	if (svm_on_tcg && !(s->cr0 & X86_CR0_PG))
 		v->efer &= ~(u64)EFER_LME;
