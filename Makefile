@@ -18,7 +18,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install uninstall clean distclean help run setup
-.PHONY: check check-debug check-matrix coverage fuzz lint unit
+.PHONY: bench check check-debug check-matrix coverage fuzz lint unit
 
 all: module tool
 
@@ -65,6 +65,9 @@ check:
 check-debug:
 	@selftests/check.sh debug
 
+bench:
+	@HOST=$(HOST) selftests/bench.sh
+
 check-matrix:
 	@selftests/check.sh matrix
 
@@ -101,6 +104,7 @@ help:
 	@echo '                  which it builds first, once: minutes each'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
 	@echo 'make coverage     which lines of the module all tests together execute'
+	@echo 'make bench        KVM and cleave side by side, in instructions an operation'
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
