@@ -332,16 +332,17 @@ void clv_pv_reset(struct clv_vcpu *vcpu)
 static u64 send_ipis(struct clv_vcpu *vcpu, const u64 *map, u32 bits, u64 first, u64 icr)
 {
 	struct clv_vcpu *target;
-	u64 taken = 0;
-	u32 i;
+	u64 taken = 0, left;
+	int word;
 
 	if (icr & ~(u64)(APIC_VECTOR_MASK | APIC_DM_FIXED_MASK | APIC_INT_ASSERT))
 		return -KVM_EINVAL;
-	for (i = 0; i < 2 * bits && first < CLEAVE_MAX_VCPUS; i++, first++) {
-		target = map[i / bits] >> (i % bits) & 1 ? clv_vcpu_by_id(vcpu->vm, first) : NULL;
-		if (target)
-			taken += clv_lapic_deliver(target, icr & ~APIC_INT_ASSERT);
-	}
+	for (word = 0; word < 2 && first < CLEAVE_MAX_VCPUS; word++, first += bits)
+		for (left = map[word]; left; left &= left - 1) {
+			target = clv_vcpu_by_id(vcpu->vm, first + __ffs64(left));
+			if (target)
+				taken += clv_lapic_deliver(target, icr & ~APIC_INT_ASSERT);
+		}
 	return taken;
 }
 
