@@ -22,6 +22,7 @@
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
+#include <linux/percpu.h>
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -147,6 +148,7 @@ struct clv_vcpu {
 
 	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
+	bool quiet;			/* v: the backend was last told of no event, window or mask */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -250,10 +252,16 @@ int clv_host_init(void);
 void clv_host_exit(void);
 int clv_host_get(void);			/* first VM: on; may sleep */
 void clv_host_put(void);		/* last VM: off */
-bool clv_host_cpu_enabled(void);	/* IRQs off: may this CPU enter a guest? */
+DECLARE_PER_CPU(bool, clv_cpu_on);
 void clv_host_machine_check(void);	/* IRQs off, behind a guest that one has ended */
 extern bool clv_rebooting;		/* a: the host goes down */
 extern u64 clv_tsc_lost;		/* a: what suspends took from the host's TSC */
+
+/* Preemption off: may this CPU enter a guest? */
+static inline bool clv_host_cpu_enabled(void)
+{
+	return __this_cpu_read(clv_cpu_on);
+}
 
 /* vm.c, vcpu.c */
 extern const struct file_operations clv_dev_fops, clv_vm_fops, clv_vcpu_fops;	/* ioctl.c */
@@ -351,6 +359,7 @@ void clv_events_take_nmis(struct clv_vcpu *vcpu);
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if any: 0 */
 void clv_events_choose(struct clv_vcpu *vcpu);	/* what goes in at the next entry */
 void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks for a window */
+bool clv_events_quiet(const struct clv_vcpu *vcpu);
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
 bool clv_events_ok(const struct cleave_events *ev);
@@ -403,6 +412,7 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
 int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr);	/* 1 if it was taken; any context */
 bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu);	/* would change nothing but ISR */
+bool clv_lapic_is_quiet(struct clv_vcpu *vcpu);	/* nothing to deliver, tell or look at */
 void clv_lapic_eoi(struct clv_vcpu *vcpu);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
 bool clv_lapic_msi_ok(const struct cleave_msi *msi);
@@ -420,9 +430,14 @@ void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host);	/* any; its 
 bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result);
 void clv_pv_clock_changed(struct clv_vm *vm);
 void clv_pv_cpuid_changed(struct clv_vcpu *vcpu);
-int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);
+int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);	/* if clv_pv_has_pages() */
 void clv_pv_leave(struct clv_vcpu *vcpu);	/* if pv.eoi_armed */
 void clv_pv_preempted(struct clv_vcpu *vcpu);
+
+static inline bool clv_pv_has_pages(const struct clv_vcpu *vcpu)
+{
+	return (vcpu->pv.clock | vcpu->pv.steal | vcpu->pv.eoi) & 1;
+}
 
 /* eventfd.c */
 int clv_irqfd(struct clv_vm *vm, const struct cleave_irqfd *args);	/* l held */

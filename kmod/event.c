@@ -106,20 +106,24 @@ static int next_vector(struct clv_vcpu *vcpu)
 	return vcpu->events.extint ? vcpu->events.extint_vector : clv_lapic_pending(vcpu);
 }
 
-/* Which of NMI and interrupt waits and can go in: CLEAVE_EVENT_*. */
-static u8 ready_event(struct clv_vcpu *vcpu)
+/* Which of NMI and interrupt waits and can go in: CLEAVE_EVENT_*, and the interrupt's vector. */
+static u8 ready_event(struct clv_vcpu *vcpu, int *vector)
 {
 	const struct cleave_events *ev = &vcpu->events;
 
 	if (ev->nmi_pending && !ev->nmi_masked && !ev->shadow)
 		return CLEAVE_EVENT_NMI;
-	return next_vector(vcpu) >= 0 && is_open(vcpu) ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
+	if (!is_open(vcpu))
+		return CLEAVE_EVENT_NONE;
+	*vector = next_vector(vcpu);
+	return *vector >= 0 ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
 }
 
 /* Injected until an exit shows that it was delivered: again if an entry is called off. */
 void clv_events_choose(struct clv_vcpu *vcpu)
 {
 	struct cleave_event *ev = &vcpu->events.injected;
+	int vector;
 
 	if (ev->type != CLEAVE_EVENT_NONE)
 		return;
@@ -129,13 +133,13 @@ void clv_events_choose(struct clv_vcpu *vcpu)
 		apply_payload(vcpu, ev);
 		return;
 	}
-	ev->type = ready_event(vcpu);
+	ev->type = ready_event(vcpu, &vector);
 	if (ev->type == CLEAVE_EVENT_NMI) {
 		ev->vector = X86_TRAP_NMI;
 		vcpu->events.nmi_pending--;
 		vcpu->events.nmi_masked = true;
 	} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
-		ev->vector = next_vector(vcpu);
+		ev->vector = vector;
 		if (vcpu->events.extint)
 			vcpu->events.extint = 0;
 		else
@@ -166,6 +170,16 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	if (vcpu->want_window || next_vector(vcpu) >= 0)
 		windows |= CLV_WINDOW_INT;
 	clv_backend->set_window(vcpu, windows);
+	vcpu->quiet = !ev.type && !windows && !vcpu->events.nmi_masked;
+}
+
+/* Nothing to inject, and nothing to wait for, but of the local APIC? */
+bool clv_events_quiet(const struct clv_vcpu *vcpu)
+{
+	const struct cleave_events *ev = &vcpu->events;
+
+	return !ev->injected.type && !ev->exception.type && !ev->nmi_pending && !ev->nmi_masked &&
+	       !ev->extint && !vcpu->want_window;
 }
 
 /* NMIs that others sent: two at most wait, as one is latched while one runs. */
@@ -178,7 +192,10 @@ void clv_events_take_nmis(struct clv_vcpu *vcpu)
 
 bool clv_has_wake_event(struct clv_vcpu *vcpu)
 {
-	return vcpu->events.injected.type || vcpu->events.exception.type || ready_event(vcpu) ||
+	int vector;
+
+	return vcpu->events.injected.type || vcpu->events.exception.type ||
+	       ready_event(vcpu, &vector) ||
 	       READ_ONCE(vcpu->pv.kicked);
 }
 

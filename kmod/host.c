@@ -16,7 +16,7 @@ static DEFINE_MUTEX(host_lock);
 static unsigned int users;		/* host_lock: VMs alive */
 static enum cpuhp_state hp_state;	/* c */
 /* Ours to switch off, because we switched it on. Changed with IRQs off on that CPU. */
-static DEFINE_PER_CPU(bool, cpu_on);
+DEFINE_PER_CPU(bool, clv_cpu_on);
 
 /* Set once the host goes down: faulting VMRUN and the like are no bugs then. */
 bool clv_rebooting;
@@ -32,28 +32,23 @@ void clv_host_machine_check(void)
 #endif
 }
 
-bool clv_host_cpu_enabled(void)
-{
-	return __this_cpu_read(cpu_on);
-}
-
 /* IRQs off. *error keeps the first failure of any CPU. */
 static void cpu_enable(void *error)
 {
 	int ret;
 
-	if (__this_cpu_read(cpu_on))
+	if (__this_cpu_read(clv_cpu_on))
 		return;
 	ret = clv_backend->cpu_enable();
 	if (ret)
 		atomic_cmpxchg((atomic_t *)error, 0, ret);
 	else
-		__this_cpu_write(cpu_on, true);
+		__this_cpu_write(clv_cpu_on, true);
 }
 
 static void cpu_disable(void *unused)
 {
-	if (__this_cpu_xchg(cpu_on, false))
+	if (__this_cpu_xchg(clv_cpu_on, false))
 		clv_backend->cpu_disable();
 }
 
@@ -83,7 +78,7 @@ static int hp_online(unsigned int cpu)
 }
 
 /*
- * User threads may still be here: the run loop looks at cpu_on with IRQs off
+ * User threads may still be here: the run loop looks at clv_cpu_on with IRQs off
  * before each entry, and goes away when it is false.
  */
 static int hp_offline(unsigned int cpu)

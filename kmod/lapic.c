@@ -126,8 +126,11 @@ static void set_error(struct clv_vcpu *vcpu, u32 error)
 		lvt_fire(vcpu, APIC_LVTERR);
 }
 
-/* Any context. set_error() comes back here once at most. */
-static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level)
+/*
+ * Any context, but who is not the vCPU's own thread has to make a request: that one looks at IRR
+ * before it enters. set_error() comes back here once at most.
+ */
+static bool accept(struct clv_vcpu *vcpu, u8 vector, bool level)
 {
 	struct clv_lapic *l = vcpu->lapic;
 
@@ -140,8 +143,16 @@ static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level)
 	assign_bit(vector, bits(l, APIC_TMR), level);
 	smp_mb__before_atomic(); /* who sees the bit in IRR sees that in TMR */
 	set_bit(vector, bits(l, APIC_IRR));
-	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 	return true;
+}
+
+static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level)
+{
+	bool taken = accept(vcpu, vector, level);
+
+	if (taken)
+		clv_vcpu_request(vcpu, CLV_REQ_EVENT);
+	return taken;
 }
 
 int clv_lapic_pending(struct clv_vcpu *vcpu)
@@ -178,6 +189,13 @@ bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu)
 
 	return vector >= 0 && !test_bit(vector, bits(l, APIC_TMR)) &&
 	       highest(bits(l, APIC_IRR)) < 0;
+}
+
+bool clv_lapic_is_quiet(struct clv_vcpu *vcpu)
+{
+	struct clv_lapic *l = vcpu->lapic;
+
+	return highest(bits(l, APIC_IRR)) < 0 && highest(l->eoi) < 0 && !READ_ONCE(l->timer_fired);
 }
 
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu)
@@ -289,7 +307,10 @@ static void icr_send(struct clv_vcpu *vcpu, u32 icr, u32 dest)
 		return;
 	if (mode <= APIC_DM_LOWEST && (icr & APIC_VECTOR_MASK) < 16)
 		set_error(vcpu, APIC_ESR_SENDILL);
-	send_msg(vcpu->vm, vcpu, icr & ~APIC_INT_LEVELTRIG, dest);
+	if (shorthand == APIC_DEST_SELF)
+		accept(vcpu, icr, false);
+	else
+		send_msg(vcpu->vm, vcpu, icr & ~APIC_INT_LEVELTRIG, dest);
 }
 
 /* In 0xfeexxxxx, and with destination bits 31:8 in 63:40. */
@@ -371,24 +392,30 @@ static u64 deadline_left(struct clv_vcpu *vcpu)
 static void timer_run(struct clv_vcpu *vcpu)
 {
 	struct clv_lapic *l = vcpu->lapic;
-	ktime_t now = ktime_get();
-	u64 span = timer_span(l);
-	bool due;
+	bool due = false;
 
-	if (l->tsc_deadline)
-		l->target = ktime_add_ns(now, deadline_left(vcpu));
-	due = l->target && l->target <= now;
-	if (due) {
-		l->target = timer_mode(l) == APIC_LVT_TIMER_PERIODIC ?
-			    now + span - (u64)(now - l->target) % span : 0;
-		l->tsc_deadline = 0;
+	if (l->tsc_deadline) {
+		u64 left = deadline_left(vcpu);
+
+		due = !left;
+		l->target = due ? 0 : ktime_add_ns(ktime_get(), left);
+		if (due)
+			l->tsc_deadline = 0;
+	} else if (l->target) {
+		ktime_t now = ktime_get();
+		u64 span = timer_span(l);
+
+		due = l->target <= now;
+		if (due)
+			l->target = timer_mode(l) == APIC_LVT_TIMER_PERIODIC ?
+				    now + span - (u64)(now - l->target) % span : 0;
 	}
 	if (l->target)
 		hrtimer_start(&l->timer, l->target, HRTIMER_MODE_ABS_HARD);
-	else
+	else if (hrtimer_is_queued(&l->timer))
 		hrtimer_try_to_cancel(&l->timer);
-	if (due)
-		lvt_fire(vcpu, APIC_LVTT);
+	if (due && !(reg(l, APIC_LVTT) & APIC_LVT_MASKED))
+		accept(vcpu, reg(l, APIC_LVTT), false);
 }
 
 /* Hardirq. Never restarts itself: timer_run() on the vCPU's thread does. */

@@ -37,12 +37,16 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu)
 {
 	int cpu;
 
-	/* After the request bit; pairs with the barrier in enter_once(). */
+	/*
+	 * After the request bit; pairs with the barrier in enter_once(). Who is in the guest does
+	 * not sleep, and looks at its requests behind another barrier before it does.
+	 */
 	smp_mb__after_atomic();
-	rcuwait_wake_up(&vcpu->wait);
 	preempt_disable();
 	cpu = READ_ONCE(vcpu->cpu);
-	if (cpu >= 0 && cpu != smp_processor_id() && cpu_online(cpu))
+	if (cpu < 0)
+		rcuwait_wake_up(&vcpu->wait);
+	else if (cpu != smp_processor_id() && cpu_online(cpu))
 		clv_send_reschedule(cpu);
 	preempt_enable();
 }
@@ -252,8 +256,18 @@ static void put(struct clv_vcpu *vcpu)
 	preempt_enable();
 }
 
+/*
+ * Behind an exit that has been handled: is there nothing for get_ready() to do, and no event? What
+ * comes later makes a request, which must_not_enter() sees, as it does all else.
+ */
+static bool can_go_on(struct clv_vcpu *vcpu)
+{
+	return !READ_ONCE(vcpu->requests) && vcpu->mp_state == CLEAVE_MP_RUNNABLE &&
+	       clv_events_quiet(vcpu) && clv_lapic_is_quiet(vcpu);
+}
+
 /* One entry and exit. False: called off. The only caller of backend->enter(). */
-static bool enter_once(struct clv_vcpu *vcpu)
+static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 {
 	u64 gen;
 
@@ -268,7 +282,8 @@ static bool enter_once(struct clv_vcpu *vcpu)
 	}
 	clv_backend->vcpu_load(vcpu);
 	vcpu->loaded = true;
-	clv_events_deliver(vcpu);
+	if (!quiet || !vcpu->quiet)
+		clv_events_deliver(vcpu);
 	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
 		clv_backend->regs_push(vcpu, vcpu->dirty);
@@ -307,26 +322,29 @@ static bool enter_once(struct clv_vcpu *vcpu)
 
 static int loop(struct clv_vcpu *vcpu)
 {
+	bool entered, quiet = false;
 	struct clv_exit exit;
-	bool entered;
 	u64 gpa;
 	int ret;
 
 	for (;;) {
-		ret = get_ready(vcpu);
-		if (ret <= READY_USER)
-			return ret;
-		if (ret == READY_AGAIN)
-			continue;
-		clv_events_choose(vcpu);
-		ret = clv_pv_enter(vcpu, &gpa);
+		if (!quiet) {
+			ret = get_ready(vcpu);
+			if (ret <= READY_USER)
+				return ret;
+			if (ret == READY_AGAIN)
+				continue;
+			clv_events_choose(vcpu);
+		}
+		ret = clv_pv_has_pages(vcpu) ? clv_pv_enter(vcpu, &gpa) : 0;
 		if (ret == -EINTR)
 			return ret;
 		if (ret) {
 			clv_exit_fault(vcpu, gpa, 0, CLEAVE_ACCESS_WRITE, ret, NULL);
 			return 0;
 		}
-		entered = enter_once(vcpu);
+		entered = enter_once(vcpu, quiet);
+		quiet = false;
 		if (vcpu->pv.eoi_armed)
 			clv_pv_leave(vcpu);
 		if (!entered)
@@ -337,6 +355,7 @@ static int loop(struct clv_vcpu *vcpu)
 		clv_backend->decode_exit(vcpu, &exit);
 		if (handle(vcpu, &exit) == CLV_TO_USER)
 			return 0;
+		quiet = can_go_on(vcpu);
 	}
 }
 
