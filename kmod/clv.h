@@ -23,6 +23,7 @@
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/percpu.h>
+#include <linux/preempt.h>
 #include <linux/rcuwait.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
@@ -61,6 +62,7 @@ struct clv_vm {
 	struct clv_s2 s2;		/* stage-2 tables and their lock */
 	struct clv_slot slots[CLEAVE_MAX_SLOTS];	/* s, by number */
 	u32 nr_slots;			/* s: highest number ever set + 1 */
+	u64 slots_gen;			/* s: how often they have changed, from 1 on */
 	struct clv_mm *cmm;		/* c */
 	struct list_head cmm_node;	/* clv_mm's lock */
 	u32 lookers;			/* clv_mm's lock: notifiers at work on it; it stays */
@@ -118,6 +120,20 @@ enum clv_pending {
 	CLV_PENDING_WRMSR,		/* RIP */
 };
 
+/* A walk to a page of 64-bit code: where its entries are, and what they said. */
+struct clv_trail {
+	u64 cr3, la57, page;		/* the guest's */
+	u64 slots_gen;			/* vm->slots_gen before it; 0: no walk */
+	u32 steps;
+	struct {
+		unsigned long hva;
+		u64 entry;
+	} step[5];
+	unsigned long hva;		/* of the page */
+};
+
+#define CLV_TRAIL_BITS	3
+
 struct clv_vcpu {
 	struct clv_vm *vm;		/* c; a reference */
 	u32 id;				/* c */
@@ -125,8 +141,8 @@ struct clv_vcpu {
 	spinlock_t events_lock;		/* eventfd.c */
 	struct cleave_run *run;		/* c: one page, shared with user space */
 	struct cleave_recorder *recorder; /* c: pages that user space may read; v to write */
-	struct cleave_record record;	/* v: of the exit that is being handled */
-	bool recording;			/* v: it goes to the recorder */
+	struct cleave_record *record;	/* v: where that of this exit goes: into the recorder, or */
+	struct cleave_record lost;	/* v: if that is frozen, or no exit is handled */
 
 	/* registers (v) */
 	struct cleave_regs regs;
@@ -163,6 +179,7 @@ struct clv_vcpu {
 	struct rcuwait wait;		/* who sleeps in HLT */
 	u32 poll_ns;			/* v: how long HLT looks before it does */
 	struct clv_s2_cache s2_cache;	/* v: table pages for a fault */
+	struct clv_trail trails[1 << CLV_TRAIL_BITS];	/* v: by a hash of the page; clv_fetch() */
 
 	/* parts */
 	struct clv_lapic *lapic;	/* c */
@@ -181,6 +198,9 @@ struct clv_vcpu {
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
+	struct preempt_notifier preempt; /* v: during CLEAVE_RUN */
+	unsigned long rcu_told;		/* v: jiffies when RCU was last told of a quiescent state */
+	u64 wake_tsc;			/* v: an entry ends when the guest's TSC is there; 0: none */
 	struct clv_cpuid_table *cpuid;	/* v: never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
 		u64 cr4_reserved;	/* CR4 bits that are #GP */
@@ -390,7 +410,7 @@ struct clv_code {
 };
 
 /* Its bytes, how many: 1 to CLV_INSN_MAX; -EFAULT: #PF; -ENOENT: not in a slot. May sleep. */
-int clv_fetch(struct clv_vm *vm, const struct clv_code *c, u8 *buf);
+int clv_fetch(struct clv_vcpu *vcpu, const struct clv_code *c, u8 *buf);
 
 /* lapic.c */
 int clv_lapic_create(struct clv_vcpu *vcpu);
@@ -398,8 +418,13 @@ void clv_lapic_destroy(struct clv_vcpu *vcpu);
 void clv_lapic_reset(struct clv_vcpu *vcpu, bool init);
 int clv_lapic_pending(struct clv_vcpu *vcpu);	/* vector above PPR, or -1; any context */
 void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector);	/* IRR to ISR */
-/* Moves a due timer interrupt to IRR: after CLV_REQ_EVENT, before pending; v. */
-void clv_lapic_timer_sync(struct clv_vcpu *vcpu);
+/*
+ * Moves a due timer interrupt to IRR: after CLV_REQ_EVENT, before pending; v. sleeps: no entry
+ * follows that could end when the timer is due.
+ */
+void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps);
+void clv_lapic_timer_look(struct clv_vcpu *vcpu);	/* it may be due; any context */
+extern bool clv_timed_entry;		/* c: this CPU's entries end by vcpu->wake_tsc */
 void clv_lapic_tsc_changed(struct clv_vcpu *vcpu);	/* vm->tsc_offset is new; any context */
 u64 clv_lapic_cr8_get(struct clv_vcpu *vcpu);
 void clv_lapic_cr8_set(struct clv_vcpu *vcpu, u64 cr8);

@@ -164,12 +164,12 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	}
 	if (ev.type)
 		trace_cleave_inject(vcpu->id, &ev);
-	clv_backend->inject(vcpu, &ev);
+	static_call(clv_inject)(vcpu, &ev);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
 	if (vcpu->want_window || next_vector(vcpu) >= 0)
 		windows |= CLV_WINDOW_INT;
-	clv_backend->set_window(vcpu, windows);
+	static_call(clv_set_window)(vcpu, windows);
 	vcpu->quiet = !ev.type && !windows && !vcpu->events.nmi_masked;
 }
 

@@ -310,7 +310,7 @@ u8 clv_ioeventfd_store(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	if (!(exit->access & CLV_S2_W) || exit->walk || !write_event(vcpu, &w) ||
 	    vcpu->events.injected.type || !clv_code64(vcpu))
 		return 0;
-	n = clv_fetch(vcpu->vm, &(struct clv_code) {
+	n = clv_fetch(vcpu, &(struct clv_code) {
 		.cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
 		.linear = vcpu->regs.rip, .code64 = true }, buf);
 	if (n <= 0 || !clv_store_parse(buf, n, &vcpu->regs, &st) ||

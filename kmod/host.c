@@ -249,6 +249,7 @@ int clv_host_init(void)
 	if (ret < 0)
 		return ret;
 	hp_state = ret;
+	preempt_notifier_inc();
 	register_syscore(&clv_syscore);
 	register_reboot_notifier(&reboot_nb);
 	register_module_notifier(&module_nb);
@@ -261,4 +262,5 @@ void clv_host_exit(void)
 	unregister_reboot_notifier(&reboot_nb);
 	unregister_syscore(&clv_syscore);
 	cpuhp_remove_state_nocalls(hp_state);
+	preempt_notifier_dec();
 }

@@ -28,6 +28,8 @@
  */
 #define MIN_PERIOD_NS	20000
 
+bool clv_timed_entry;
+
 struct clv_lapic {
 	u64 base;			/* a: v to change */
 	union {
@@ -384,33 +386,37 @@ static u64 deadline_left(struct clv_vcpu *vcpu)
 }
 
 /*
- * v held. Delivers the timer interrupt if it is due, and sets the hrtimer to
- * what comes next, not pinned, as a kick reaches the vCPU from any CPU. A call
- * too many, by a timer set for what has changed since, is harmless, and a host
- * clock that runs ahead of the TSC makes no deadline come early.
+ * v held. Delivers the timer interrupt if it is due, and sets what comes next: the end of the next
+ * entry where the CPU can do that, else, and for a sleep, the hrtimer; not pinned, as a kick reaches
+ * the vCPU from any CPU. A call too many, by a timer set for what has changed since, is harmless,
+ * and a host clock that runs ahead of the TSC makes no deadline come early.
  */
-static void timer_run(struct clv_vcpu *vcpu)
+static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 {
 	struct clv_lapic *l = vcpu->lapic;
-	bool due = false;
+	bool timed = clv_timed_entry && !sleeps, due = false;
+	ktime_t now;
+	u64 span;
 
+	vcpu->wake_tsc = 0;
 	if (l->tsc_deadline) {
-		u64 left = deadline_left(vcpu);
-
-		due = !left;
-		l->target = due ? 0 : ktime_add_ns(ktime_get(), left);
+		due = l->tsc_deadline <= clv_guest_tsc(vcpu);
 		if (due)
 			l->tsc_deadline = 0;
+		l->target = due || timed ? 0 : ktime_add_ns(ktime_get(), deadline_left(vcpu));
+		vcpu->wake_tsc = l->tsc_deadline;
 	} else if (l->target) {
-		ktime_t now = ktime_get();
-		u64 span = timer_span(l);
-
+		now = ktime_get();
+		span = timer_span(l);
 		due = l->target <= now;
 		if (due)
 			l->target = timer_mode(l) == APIC_LVT_TIMER_PERIODIC ?
 				    now + span - (u64)(now - l->target) % span : 0;
+		if (l->target && clv_timed_entry)
+			vcpu->wake_tsc = clv_guest_tsc(vcpu) + 1 +
+					 mul_u64_u64_div_u64(l->target - now, tsc_khz, NSEC_PER_MSEC);
 	}
-	if (l->target)
+	if (l->target && !timed)
 		hrtimer_start(&l->timer, l->target, HRTIMER_MODE_ABS_HARD);
 	else if (hrtimer_is_queued(&l->timer))
 		hrtimer_try_to_cancel(&l->timer);
@@ -425,19 +431,26 @@ static enum hrtimer_restart timer_callback(struct hrtimer *timer)
 	return HRTIMER_NORESTART;
 }
 
-void clv_lapic_tsc_changed(struct clv_vcpu *vcpu)
+void clv_lapic_timer_look(struct clv_vcpu *vcpu)
 {
 	WRITE_ONCE(vcpu->lapic->timer_fired, 1);
+}
+
+void clv_lapic_tsc_changed(struct clv_vcpu *vcpu)
+{
+	clv_lapic_timer_look(vcpu);
 	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 }
 
-void clv_lapic_timer_sync(struct clv_vcpu *vcpu)
+void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps)
 {
 	struct clv_lapic *l = vcpu->lapic;
 
 	/* Cleared before the time is looked at: what fires later is seen later. */
 	if (unlikely(READ_ONCE(l->timer_fired)) && xchg(&l->timer_fired, 0))
-		timer_run(vcpu);
+		timer_run(vcpu, sleeps);
+	else if (sleeps && vcpu->wake_tsc && clv_timed_entry)
+		timer_run(vcpu, true);
 }
 
 /* off: the timer's LVT entry, initial count or divider. */
@@ -461,7 +474,7 @@ static void timer_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 		l->tsc_deadline = 0;
 		reg_put(l, APIC_TMICT, 0);
 	}
-	timer_run(vcpu);
+	timer_run(vcpu, false);
 }
 
 #define LVT_MASK	(APIC_LVT_MASKED | APIC_VECTOR_MASK)
@@ -606,7 +619,7 @@ int clv_lapic_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val)
 	u32 off = (msr - APIC_BASE_MSR) << 4;
 
 	lockdep_assert_held(&vcpu->mutex);
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, false);
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		*val = l->tsc_deadline;
 		return vcpu->caps.tsc_deadline ? 0 : -EINVAL;
@@ -624,14 +637,14 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 	u32 off = (msr - APIC_BASE_MSR) << 4, mask;
 
 	lockdep_assert_held(&vcpu->mutex);
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, false);
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		if (!vcpu->caps.tsc_deadline)
 			return -EINVAL;
 		if (timer_mode(l) == APIC_LVT_TIMER_TSCDEADLINE) {
 			l->tsc_deadline = val;
 			l->target = 0;
-			timer_run(vcpu);
+			timer_run(vcpu, false);
 		}
 		return 0;
 	}
@@ -663,7 +676,7 @@ int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a)
 		return -EINVAL;
 	if (!is_enabled(l) || is_x2apic(l))
 		return -ENXIO;
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, false);
 	access = off < 0x400 ? lapic_regs[off >> 4].access : 0;
 	if (!(access & PAGE_R))
 		set_error(vcpu, APIC_ESR_ILLREGA);
@@ -727,7 +740,7 @@ void clv_lapic_reset(struct clv_vcpu *vcpu, bool init)
 	l->icr_high = 0;
 	l->target = 0;
 	l->tsc_deadline = 0;
-	timer_run(vcpu);
+	timer_run(vcpu, false);
 }
 
 u64 clv_lapic_base_get(struct clv_vcpu *vcpu)
@@ -772,7 +785,7 @@ void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *st)
 	u32 off;
 
 	lockdep_assert_held(&vcpu->mutex);
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, false);
 	memset(st, 0, sizeof(*st));
 	for (off = 0; off < 0x400; off += 0x10)
 		st->regs[off / 4] = reg_read(vcpu, off);
@@ -831,5 +844,5 @@ void clv_lapic_set(struct clv_vcpu *vcpu, const struct cleave_lapic *st)
 		l->target = ktime_add_ns(ktime_get(), st->timer_left);
 	if (st->timer_pending)
 		lvt_fire(vcpu, APIC_LVTT);
-	timer_run(vcpu);
+	timer_run(vcpu, false);
 }

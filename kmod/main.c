@@ -7,6 +7,12 @@
 
 const struct clv_backend *clv_backend;
 
+#define HOT_DEFINE(hook) \
+	DEFINE_STATIC_CALL_NULL(clv_##hook, *((struct clv_backend *)NULL)->hook);
+#define HOT_UPDATE(hook)	static_call_update(clv_##hook, clv_backend->hook);
+
+CLV_HOT_HOOKS(HOT_DEFINE)
+
 static struct miscdevice clv_misc = {
 	.minor = MISC_DYNAMIC_MINOR, .name = "cleave", .fops = &clv_dev_fops, .mode = 0660,
 };
@@ -31,8 +37,10 @@ static int choose_backend(void)
 	/* Timers and clocks divide by it. */
 	if (!why && !tsc_khz)
 		why = "the kernel could not measure this machine's TSC";
-	if (!why)
+	if (!why) {
+		CLV_HOT_HOOKS(HOT_UPDATE)
 		return 0;
+	}
 	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);
 	return clv_backend ? -EOPNOTSUPP : -ENODEV;
 }

@@ -11,6 +11,7 @@
  * Locks: vm->s2.lock -> cmm->lock. Notifiers run below reclaim, so nothing is allocated under
  * these.
  */
+#include <linux/hash.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/slab.h>
@@ -155,6 +156,7 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 	hit = s2_range(vm, CLV_S2_UNMAP, slot->gfn, slot->npages, &free);
 	*slot = new;
 	vm->nr_slots = max(vm->nr_slots, args->slot + 1);
+	vm->slots_gen++;
 	s2_unlock(vm, hit, &free);
 	return 0;
 }
@@ -477,19 +479,26 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 	return ret == -ENXIO || ret == -EINTR ? -EAGAIN : ret;
 }
 
-int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
+/* Reads within a page, which is at *hva then. */
+static int read_at(struct clv_vm *vm, u64 gpa, void *buf, u32 len, unsigned long *hva)
 {
 	const struct clv_slot *slot;
-	unsigned long hva = 0;
 
 	read_lock(&vm->s2.lock);
 	slot = slot_find(vm, gpa >> PAGE_SHIFT);
 	if (slot)
-		hva = slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
+		*hva = slot_hva(slot, gpa >> PAGE_SHIFT) + offset_in_page(gpa);
 	read_unlock(&vm->s2.lock);
 	if (!slot)
 		return -ENOENT;
-	return copy_from_user(buf, (void __user *)hva, len) ? -EFAULT : 0;
+	return copy_from_user(buf, (void __user *)*hva, len) ? -EFAULT : 0;
+}
+
+int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
+{
+	unsigned long hva;
+
+	return read_at(vm, gpa, buf, len, &hva);
 }
 
 /* XCHG, as it cannot be kept from coming to an end as CMPXCHG can. Faults are not handled. */
@@ -562,10 +571,11 @@ struct walk {
 };
 
 /*
- * The CPU has just fetched an instruction there, so rights are not checked
- * again; what a guest changes meanwhile fools only itself.
+ * The CPU has just fetched an instruction there, so rights are not checked again; what a guest
+ * changes meanwhile fools only itself. The entries go into the trail.
  */
-static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 *gpa)
+static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 *gpa,
+		      struct clv_trail *t)
 {
 	struct walk w;
 	int level;
@@ -584,9 +594,10 @@ static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 
 		u64 index = gva >> shift & (BIT(w.bits) - 1), page = BIT_ULL(shift) - 1, addr;
 		__le64 raw = 0;
 
-		if (clv_mem_read(vm, w.table + index * size, &raw, size))
+		if (read_at(vm, w.table + index * size, &raw, size, &t->step[t->steps].hva))
 			return -ENOENT;
 		addr = le64_to_cpu(raw);
+		t->step[t->steps++].entry = addr;
 		if (!(addr & _PAGE_PRESENT))
 			return -EFAULT;
 		if (level == 1 || (level <= w.max_leaf && (addr & _PAGE_PSE))) {
@@ -601,21 +612,70 @@ static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 
 	return -EFAULT;
 }
 
-int clv_fetch(struct clv_vm *vm, const struct clv_code *c, u8 *buf)
+/*
+ * The bytes at the trail's end, if the walk would end there again: its entries are read again,
+ * not believed. Faults are not handled. Slots lie in the owner's half, see slot_ok().
+ */
+static bool follow(struct clv_vm *vm, const struct clv_trail *t, const struct clv_code *c, u8 *buf)
 {
+	unsigned long from = t->hva + offset_in_page(c->linear);
+	u64 entry, first, last;
+	bool same = false;
+	u32 i;
+
+	if (t->page != (c->linear & PAGE_MASK) || t->cr3 != c->cr3 || !c->code64 ||
+	    t->la57 != (c->cr4 & X86_CR4_LA57) || offset_in_page(from) > PAGE_SIZE - CLV_INSN_MAX)
+		return false;
+	read_lock(&vm->s2.lock);
+	pagefault_disable();
+	if (t->slots_gen == vm->slots_gen && user_access_begin((void __user *)from, CLV_INSN_MAX)) {
+		for (i = 0; i < t->steps; i++) {
+			unsafe_get_user(entry, (u64 __user *)t->step[i].hva, out);
+			if (entry != t->step[i].entry)
+				goto out;
+		}
+		unsafe_get_user(first, (u64 __user *)from, out);
+		unsafe_get_user(last, (u64 __user *)(from + CLV_INSN_MAX - sizeof(last)), out);
+		same = true;
+out:
+		user_access_end();
+	}
+	pagefault_enable();
+	read_unlock(&vm->s2.lock);
+	if (same) {
+		memcpy(buf, &first, sizeof(first));
+		memcpy(buf + CLV_INSN_MAX - sizeof(last), &last, sizeof(last));
+	}
+	return same;
+}
+
+int clv_fetch(struct clv_vcpu *vcpu, const struct clv_code *c, u8 *buf)
+{
+	struct clv_trail *t = &vcpu->trails[hash_64(c->linear >> PAGE_SHIFT, CLV_TRAIL_BITS)];
 	u64 mask = c->code64 ? ~0ULL : U32_MAX, gva, gpa;
+	struct clv_trail walk = { .slots_gen = READ_ONCE(vcpu->vm->slots_gen) };
 	u32 done, n;
 	int ret;
 
+	if (follow(vcpu->vm, t, c, buf))
+		return CLV_INSN_MAX;
 	/* By pages; an instruction may well end on the first. */
 	for (done = 0; done < CLV_INSN_MAX; done += n) {
 		gva = (c->linear + done) & mask;
 		n = min_t(u32, CLV_INSN_MAX - done, 0x1000 - (gva & 0xfff));
-		ret = gva_to_gpa(vm, c, gva, &gpa);
-		if (!ret && clv_mem_read(vm, gpa, buf + done, n))
+		walk.steps = 0;
+		ret = gva_to_gpa(vcpu->vm, c, gva, &gpa, &walk);
+		if (!ret && read_at(vcpu->vm, gpa, buf + done, n, &walk.hva))
 			ret = -ENOENT;
 		if (ret)
 			return done ? done : ret;
+	}
+	if (n == CLV_INSN_MAX && c->code64) {
+		walk.page = c->linear & PAGE_MASK;
+		walk.hva &= PAGE_MASK;
+		walk.cr3 = c->cr3;
+		walk.la57 = c->cr4 & X86_CR4_LA57;
+		*t = walk;
 	}
 	return done;
 }
@@ -634,6 +694,7 @@ int clv_mem_vm_create(struct clv_vm *vm)
 		return PTR_ERR(mn);
 	}
 	vm->cmm = to_cmm(mn);
+	vm->slots_gen = 1;
 	spin_lock(&vm->cmm->lock);
 	list_add(&vm->cmm_node, &vm->cmm->vms);
 	spin_unlock(&vm->cmm->lock);

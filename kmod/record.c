@@ -45,14 +45,15 @@ void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_recorder *rec = vcpu->recorder;
 
-	vcpu->record = (struct cleave_record) {
+	vcpu->record = READ_ONCE(rec->frozen) ? &vcpu->lost :
+						&rec->records[rec->count % CLEAVE_RECORDS];
+	*vcpu->record = (struct cleave_record) {
 		.tsc = rdtsc(), .rip = exit->rip,
 		.kind = exit->kind, .detail = detail(vcpu, exit),
 		.raw_reason = exit->raw_reason,
 		.raw_info = { exit->raw_info[0], exit->raw_info[1] },
 		.entered_type = exit->entered.type, .entered_vector = exit->entered.vector,
 	};
-	vcpu->recording = !READ_ONCE(rec->frozen);
 	rec->kinds[exit->kind]++;
 	rec->events[exit->entered.type]++;
 }
@@ -60,23 +61,22 @@ void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 void clv_record_end(struct clv_vcpu *vcpu)
 {
 	struct cleave_recorder *rec = vcpu->recorder;
-	struct cleave_record *r = &vcpu->record;
+	struct cleave_record *r = vcpu->record;
 
 	if (vcpu->events.exception.type) {
 		r->raised = 1;
 		r->raised_vector = vcpu->events.exception.vector;
 	}
 	trace_cleave_exit(vcpu->id, r);
-	if (!vcpu->recording)
-		return;
-	rec->records[rec->count % CLEAVE_RECORDS] = *r;
 	/* Release: who sees the count sees the record. */
-	smp_store_release(&rec->count, rec->count + 1);
+	if (r != &vcpu->lost)
+		smp_store_release(&rec->count, rec->count + 1);
+	vcpu->record = &vcpu->lost;
 }
 
 void clv_recorder_left(struct clv_vcpu *vcpu, u32 exit)
 {
-	vcpu->record.exit = exit;
+	vcpu->record->exit = exit;
 	vcpu->recorder->exits[exit]++;
 	if (exit == CLEAVE_EXIT_SHUTDOWN || exit == CLEAVE_EXIT_REFUSED)
 		WRITE_ONCE(vcpu->recorder->frozen, 1);

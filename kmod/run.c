@@ -23,14 +23,12 @@ void clv_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 			schedule_timeout_killable(1);
 			preempt_disable();
 		}
-		clv_backend->vcpu_load(vcpu);
+		static_call(clv_vcpu_load)(vcpu);
 	}
 	clv_backend->regs_pull(vcpu, groups);
 	vcpu->avail |= groups;
-	if (!loaded) {
-		clv_backend->vcpu_put(vcpu);
+	if (!loaded)
 		preempt_enable();
-	}
 }
 
 void clv_vcpu_kick(struct clv_vcpu *vcpu)
@@ -218,7 +216,7 @@ static int get_ready(struct clv_vcpu *vcpu)
 		clv_eoi_to_user(vcpu, vector);
 		return READY_USER;
 	}
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, vcpu->mp_state != CLEAVE_MP_RUNNABLE);
 	if (vcpu->mp_state == CLEAVE_MP_HALTED && clv_has_wake_event(vcpu)) {
 		WRITE_ONCE(vcpu->pv.kicked, false);
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
@@ -249,12 +247,23 @@ static bool must_not_enter(struct clv_vcpu *vcpu)
 	       (vcpu->pv.clock_cpu >= 0 && vcpu->pv.clock_cpu != smp_processor_id());
 }
 
-static void put(struct clv_vcpu *vcpu)
+static void unload(struct clv_vcpu *vcpu)
 {
 	vcpu->loaded = false;
-	clv_backend->vcpu_put(vcpu);
 	preempt_enable();
 }
+
+/* During CLEAVE_RUN: the thread gives the CPU away between an exit and an entry. */
+static void sched_out(struct preempt_notifier *pn, struct task_struct *next)
+{
+	clv_backend->vcpu_put(container_of(pn, struct clv_vcpu, preempt));
+}
+
+static void sched_in(struct preempt_notifier *pn, int cpu)
+{
+}
+
+static struct preempt_ops preempt_ops = { .sched_in = sched_in, .sched_out = sched_out };
 
 /*
  * Behind an exit that has been handled: is there nothing for get_ready() to do, and no event? What
@@ -280,13 +289,13 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 		schedule_timeout_interruptible(1);
 		return false;
 	}
-	clv_backend->vcpu_load(vcpu);
+	static_call(clv_vcpu_load)(vcpu);
 	vcpu->loaded = true;
 	if (!quiet || !vcpu->quiet)
 		clv_events_deliver(vcpu);
 	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
-		clv_backend->regs_push(vcpu, vcpu->dirty);
+		static_call(clv_regs_push)(vcpu, vcpu->dirty);
 		vcpu->dirty = 0;
 	}
 	local_irq_disable();
@@ -296,7 +305,7 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 	if (must_not_enter(vcpu)) {
 		WRITE_ONCE(vcpu->cpu, -1);
 		local_irq_enable();
-		put(vcpu);
+		unload(vcpu);
 		return false;
 	}
 	gen = atomic64_read(&vcpu->vm->tlb_gen);
@@ -305,7 +314,7 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 	clv_fpu_enter(vcpu);
 	vtime_account_guest_enter();
 
-	clv_backend->enter(vcpu);
+	static_call(clv_enter)(vcpu);
 
 	clv_fpu_leave(vcpu);
 	/* Release: who sees it outside sees what the guest wrote. */
@@ -316,7 +325,7 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 	local_irq_disable();
 	vtime_account_guest_exit();
 	local_irq_enable();
-	put(vcpu);
+	unload(vcpu);
 	return true;
 }
 
@@ -352,7 +361,7 @@ static int loop(struct clv_vcpu *vcpu)
 		memset(&exit, 0, sizeof(exit));
 		exit.entered = vcpu->events.injected;
 		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
-		clv_backend->decode_exit(vcpu, &exit);
+		static_call(clv_decode_exit)(vcpu, &exit);
 		if (handle(vcpu, &exit) == CLV_TO_USER)
 			return 0;
 		quiet = can_go_on(vcpu);
@@ -382,7 +391,15 @@ int clv_run(struct clv_vcpu *vcpu)
 
 	WRITE_ONCE(vcpu->runner, current);
 	fpu_swap_kvm_fpstate(&vcpu->fpu, true);
+	preempt_notifier_init(&vcpu->preempt, &preempt_ops);
+	preempt_disable();
+	preempt_notifier_register(&vcpu->preempt);
+	preempt_enable();
 	ret = loop(vcpu);
+	preempt_disable();
+	preempt_notifier_unregister(&vcpu->preempt);
+	clv_backend->vcpu_put(vcpu);
+	preempt_enable();
 	fpu_swap_kvm_fpstate(&vcpu->fpu, false);
 	WRITE_ONCE(vcpu->runner, NULL);
 	return ret;

@@ -31,6 +31,7 @@ static struct clv_vcpu *vcpu_alloc(struct clv_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
+	vcpu->record = &vcpu->lost;
 	mutex_init(&vcpu->mutex);
 	spin_lock_init(&vcpu->events_lock);
 	rcuwait_init(&vcpu->wait);

@@ -50,7 +50,7 @@ json()
 	awk -F'|' -v kind="$1" -v kernel="$kver" '
 		BEGIN { printf "{\n\t\"host\": \"%s\",\n\t\"kernel\": \"%s\",\n\t\"unit\": \"instructions\",\n\t\"rows\": [", kind, kernel }
 		{ printf "%s\n\t\t{ \"operation\": \"%s\", \"kvm\": %s, \"kvm_spread\": %s, \"cleave\": %s, \"cleave_spread\": %s, \"ratio\": %.4f }",
-			NR > 1 ? "," : "", $1, $2, $3, $4, $5, $4 / $2 }
+			(NR > 1 ? "," : ""), $1, $2, $3, $4, $5, $4 / $2 }
 		END { print "\n\t]\n}" }' "$out/$1.rows" >"$out/$1.json"
 }
 

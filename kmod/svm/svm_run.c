@@ -201,7 +201,7 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 {
 	int ret;
 
-	guest_state_enter_irqoff();
+	clv_guest_state_enter(&svm->vcpu);
 	ret = svm_vmenter(&svm->vcpu.regs, svm->vmcb_pa, host_pa, guest_spec, host_spec);
 	guest_state_exit_irqoff();
 	return ret;
@@ -356,7 +356,7 @@ static bool read_insn(struct clv_vcpu *vcpu, struct clv_exit *exit, struct clv_i
 	const struct vmcb_save_area *s = &to_svm(vcpu)->vmcb->save;
 	bool code64 = svm_code64(vcpu);
 	u8 buf[CLV_INSN_MAX];
-	int n = clv_fetch(vcpu->vm, &(struct clv_code) {
+	int n = clv_fetch(vcpu, &(struct clv_code) {
 		.cr0 = s->cr0, .cr3 = s->cr3, .cr4 = s->cr4, .efer = s->efer,
 		.linear = s->rip + (code64 ? 0 : s->cs.base), .code64 = code64 }, buf);
 

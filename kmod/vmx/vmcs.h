@@ -20,6 +20,7 @@ struct vmx_caps {
 	u32 controls[VMX_CONTROLS];
 	u64 cr0_fixed0, cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	bool l1d_flush;		/* before each entry: L1 terminal fault */
+	u32 preempt_timer, preempt_shift;	/* ticks of an entry, of 2^shift of the TSC */
 };
 
 extern struct vmx_caps vmx_caps;
@@ -59,7 +60,7 @@ struct vmx_vcpu {
 	struct vmx_written {
 		u64 primary, interruptibility, injected, tsc_offset, pat;
 		u64 sysenter_cs, sysenter_esp, sysenter_eip, entry_loads, exit_loads;
-		u64 host_cr3, host_cr4, host_fs_base;
+		u64 host_cr3, host_cr4, host_fs_base, preempt_timer;
 	} written;
 	struct vmx_msr_entry entry_load[VMX_MSR_LOADS], exit_load[VMX_MSR_LOADS];
 

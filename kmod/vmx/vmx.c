@@ -69,6 +69,17 @@ u64 vmx_control_cap(int i)
 	return val;
 }
 
+/*
+ * Where the preemption timer counts at another rate, of those with unrestricted guest
+ * (specification updates: AAT59, AAU65 of the first Core i3 to i7; Xeon E3-1220 v2).
+ */
+static bool has_odd_timer(void)
+{
+	u32 eax = cpuid_eax(1) & 0x0fff3fff;
+
+	return eax == 0x20652 || eax == 0x20655 || eax == 0x306a8;
+}
+
 /* In order: the secondary controls' MSR is there if a primary one is. NULL: all are there. */
 static const char *no_controls(void)
 {
@@ -80,6 +91,8 @@ static const char *no_controls(void)
 		u64 cap = vmx_control_cap(i);
 
 		found[i] = (u32)cap | ((c->need | c->wish) & (u32)(cap >> 32));
+		if (i == VMX_PIN && has_odd_timer())
+			found[i] &= ~PIN_BASED_VMX_PREEMPTION_TIMER;
 		/* Nobody handles an exit of MOV to or from CR3. */
 		if (i == VMX_PRIMARY &&
 		    (found[i] & (CPU_BASED_CR3_LOAD_EXITING | CPU_BASED_CR3_STORE_EXITING)))
@@ -127,7 +140,7 @@ static void ept_caps(u64 cap)
 static const char *vmx_refusal(void)
 {
 	const char *why;
-	u64 feat, basic, cap;
+	u64 feat, basic, cap, misc;
 
 	if (!(cpuid_ecx(1) & BIT(X86_FEATURE_VMX % 32)))
 		return "this CPU has no VT-x (VMX is not in CPUID)";
@@ -153,6 +166,10 @@ static const char *vmx_refusal(void)
 	rdmsrl(MSR_IA32_VMX_CR0_FIXED1, vmx_caps.cr0_fixed1);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, vmx_caps.cr4_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED1, vmx_caps.cr4_fixed1);
+	rdmsrl(MSR_IA32_VMX_MISC, misc);
+	vmx_caps.preempt_shift = misc & 31;
+	vmx_caps.preempt_timer = (u64)tsc_khz * PREEMPT_MS >> vmx_caps.preempt_shift;
+	clv_timed_entry = vmx_caps.controls[VMX_PIN] & PIN_BASED_VMX_PREEMPTION_TIMER;
 	vmx_caps.l1d_flush = must_flush_l1d();
 	if (vmx_caps.l1d_flush && !boot_cpu_has(X86_FEATURE_FLUSH_L1D))
 		return "this CPU leaks to guests (L1TF): update microcode, or boot with l1tf=off";
@@ -358,16 +375,14 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 		{ GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
 		{ GUEST_IA32_DEBUGCTL, 0 }, { GUEST_PENDING_DBG_EXCEPTIONS, 0 },
 	};
-	u64 misc;
 
 	vmcs_write_all(fields, ARRAY_SIZE(fields));
-	rdmsrl(MSR_IA32_VMX_MISC, misc);
-	if (controls[VMX_PIN] & PIN_BASED_VMX_PREEMPTION_TIMER)
-		vmcs_write(VMX_PREEMPTION_TIMER_VALUE, (u64)tsc_khz * PREEMPT_MS >> (misc & 31));
 	if (controls[VMX_SECONDARY] & SECONDARY_EXEC_ENCLS_EXITING)
 		vmcs_write(ENCLS_EXITING_BITMAP, ~0ULL);
 	/* No value that a field can have: vmx_enter() writes them all. */
 	memset(&vmx->written, 0xff, sizeof(vmx->written));
+	if (!clv_timed_entry)
+		vmx->written.preempt_timer = vmx_caps.preempt_timer;	/* no such field */
 	vmx->setup = false;
 }
 
@@ -391,6 +406,8 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpu);
 	bool new_cpu = vmx->cpu != smp_processor_id();
 
+	if (likely(c->current_vmcs == vmx && !vmx->setup))
+		return;
 	if (new_cpu) {
 		vmcs_take_back(vmx);
 		local_irq_disable();

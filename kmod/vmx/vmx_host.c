@@ -98,8 +98,19 @@ void vmx_host_new_cpu(void)
 	vmcs_write_all(fields, ARRAY_SIZE(fields));
 }
 
+static bool may_have_ldt(void)
+{
+#ifdef CONFIG_MODIFY_LDT_SYSCALL
+	return READ_ONCE(current->mm->context.ldt);
+#else
+	return false;
+#endif
+}
+
 void vmx_host_leave(struct vmx_vcpu *vmx)
 {
+	u16 ldt;
+
 	if (!vmx->host_away) {
 		savesegment(ds, vmx->host_ds);
 		savesegment(es, vmx->host_es);
@@ -110,6 +121,11 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 		rdmsrl(MSR_KERNEL_GS_BASE, vmx->host_kernel_gs_base);
 		wrmsrl(MSR_KERNEL_GS_BASE, vmx->msrs[VMX_KERNEL_GS_BASE]);
 		vmx->host_away = true;
+	} else if (unlikely(may_have_ldt())) {
+		/* An exit has cleared it; another thread of the process may have made one since. */
+		store_ldt(ldt);
+		if (ldt)
+			vmx->host_ldt = ldt;
 	}
 	vmcs_update(HOST_FS_BASE, &vmx->written.host_fs_base, vmx->host_fs_base);
 	vmcs_update(HOST_CR3, &vmx->written.host_cr3, __get_current_cr3_fast());

@@ -112,10 +112,21 @@ static void write_pending_dbg(struct vmx_vcpu *vmx, u32 shadow)
 	vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, pending);
 }
 
+/* Of a timer that is due the entry injects what it has to, and ends (SDM vol. 3C 26.5.1). */
+static u64 preempt_timer(struct vmx_vcpu *vmx, u64 tsc_offset)
+{
+	s64 left = vmx->vcpu.wake_tsc - tsc_offset - rdtsc();
+
+	if (!vmx->vcpu.wake_tsc)
+		return vmx_caps.preempt_timer;
+	return left > 0 ? min_t(u64, (left >> vmx_caps.preempt_shift) + 1, vmx_caps.preempt_timer) : 0;
+}
+
 static void write_fields(struct vmx_vcpu *vmx)
 {
 	struct vmx_written *w = &vmx->written;
 	u32 state = vmx->vcpu.events.shadow;
+	u64 offset = clv_tsc_offset(&vmx->vcpu);
 
 	BUILD_BUG_ON(CLEAVE_SHADOW_STI != GUEST_INTR_STATE_STI ||
 		     CLEAVE_SHADOW_MOV_SS != GUEST_INTR_STATE_MOV_SS);
@@ -129,7 +140,8 @@ static void write_fields(struct vmx_vcpu *vmx)
 	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
-	vmcs_update(TSC_OFFSET, &w->tsc_offset, clv_tsc_offset(&vmx->vcpu));
+	vmcs_update(TSC_OFFSET, &w->tsc_offset, offset);
+	vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer, preempt_timer(vmx, offset));
 	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
 	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->msrs[VMX_SYSENTER_CS]);
 	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->msrs[VMX_SYSENTER_ESP]);
@@ -186,7 +198,7 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	struct clv_vcpu *vcpu = &vmx->vcpu;
 	int ret;
 
-	guest_state_enter_irqoff();
+	clv_guest_state_enter(vcpu);
 	if (native_read_cr2() != vcpu->sregs.cr2)
 		native_write_cr2(vcpu->sregs.cr2);
 	/* At every entry: which exits put secrets into the cache is not tracked. */
@@ -253,7 +265,7 @@ static void after_guest(struct vmx_vcpu *vmx)
 void vmx_enter(struct clv_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u64 debugctl = get_debugctlmsr();
+	u64 debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	u32 host_spec = 0, guest_spec = 0;
 	bool dr;
 	int ret;
@@ -332,6 +344,8 @@ static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
 	struct cleave_event *ev = &vmx->vcpu.events.injected;
 	int i;
 
+	if (likely(!(info & INTR_INFO_VALID_MASK)))
+		return;
 	for (i = CLEAVE_EVENT_INTERRUPT; i <= CLEAVE_EVENT_EXCEPTION; i++) {
 		if (type != event_types[i])
 			continue;
@@ -443,6 +457,9 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 		exit->walk = !(q & EPT_VIOLATION_GVA_TRANSLATED);
 		exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
 			       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
+		break;
+	case EXIT_REASON_PREEMPTION_TIMER:
+		clv_lapic_timer_look(vcpu);
 		break;
 	default:	/* a misconfigured EPT is our fault, nobody else writes it */
 		WARN_ON_ONCE(reason == EXIT_REASON_EPT_MISCONFIG);
