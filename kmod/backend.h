@@ -60,7 +60,8 @@ struct clv_exit {
  *	with the scheduler's lock held
  * @enter: one entry and exit; IRQs off before and after. NMIs and machine checks that ended the
  *	guest are handled inside. Does the flush that vcpu->flush asks for. Fills what CLV_REG_KEPT
- *	says, and puts that and what else it fills for free into vcpu->avail
+ *	says, and puts that and what else it fills for free into vcpu->avail; says by vcpu->fast what
+ *	may follow with IRQs off. again: they have been off since the entry before, on this CPU
  * @decode_exit: after @enter, preemption on: what happened. Moves an event whose delivery was cut
  *	short to vcpu->events.injected
  * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB
@@ -87,7 +88,7 @@ struct clv_backend {
 	void (*vcpu_reset)(struct clv_vcpu *vcpu);
 	void (*vcpu_load)(struct clv_vcpu *vcpu);
 	void (*vcpu_put)(struct clv_vcpu *vcpu);
-	void (*enter)(struct clv_vcpu *vcpu);
+	void (*enter)(struct clv_vcpu *vcpu, bool again);
 	void (*decode_exit)(struct clv_vcpu *vcpu, struct clv_exit *exit);
 
 	void (*regs_pull)(struct clv_vcpu *vcpu, u32 groups);

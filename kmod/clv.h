@@ -197,6 +197,7 @@ struct clv_vcpu {
 	struct task_struct *runner;	/* a: in CLEAVE_RUN, or NULL; see clv_pv_hypercall() */
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
+	bool fast;			/* v: the exit can be decoded and handled with IRQs off */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	struct preempt_notifier preempt; /* v: during CLEAVE_RUN */
 	unsigned long rcu_told;		/* v: jiffies when RCU was last told of a quiescent state */
@@ -342,6 +343,7 @@ void clv_vm_flush_tlb(struct clv_vm *vm);
 
 /* exit.c */
 enum clv_next {
+	CLV_NONE,		/* it is to be handled yet */
 	CLV_RESUME,		/* enter again */
 	CLV_TO_USER,		/* the run page is filled, CLEAVE_RUN returns 0 */
 };
@@ -437,6 +439,7 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
 int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr);	/* 1 if it was taken; any context */
 bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu);	/* would change nothing but ISR */
+bool clv_lapic_has_eoi(struct clv_vcpu *vcpu);	/* for clv_lapic_take_eoi() */
 bool clv_lapic_is_quiet(struct clv_vcpu *vcpu);	/* nothing to deliver, tell or look at */
 void clv_lapic_eoi(struct clv_vcpu *vcpu);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */

@@ -193,11 +193,17 @@ bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu)
 	       highest(bits(l, APIC_IRR)) < 0;
 }
 
+bool clv_lapic_has_eoi(struct clv_vcpu *vcpu)
+{
+	return highest(vcpu->lapic->eoi) >= 0;
+}
+
 bool clv_lapic_is_quiet(struct clv_vcpu *vcpu)
 {
 	struct clv_lapic *l = vcpu->lapic;
 
-	return highest(bits(l, APIC_IRR)) < 0 && highest(l->eoi) < 0 && !READ_ONCE(l->timer_fired);
+	return highest(bits(l, APIC_IRR)) < 0 && !clv_lapic_has_eoi(vcpu) &&
+	       !READ_ONCE(l->timer_fired);
 }
 
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu)

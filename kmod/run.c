@@ -275,8 +275,45 @@ static bool can_go_on(struct clv_vcpu *vcpu)
 	       clv_events_quiet(vcpu) && clv_lapic_is_quiet(vcpu);
 }
 
-/* One entry and exit. False: called off. The only caller of backend->enter(). */
-static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
+static void push(struct clv_vcpu *vcpu, bool quiet)
+{
+	if (!quiet || !vcpu->quiet)
+		clv_events_deliver(vcpu);
+	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
+	if (vcpu->dirty) {
+		static_call(clv_regs_push)(vcpu, vcpu->dirty);
+		vcpu->dirty = 0;
+	}
+}
+
+static enum clv_next handle_last(struct clv_vcpu *vcpu)
+{
+	struct clv_exit exit = { .entered = vcpu->events.injected };
+
+	memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
+	static_call(clv_decode_exit)(vcpu, &exit);
+	return handle(vcpu, &exit);
+}
+
+/*
+ * IRQs off, behind an exit that vcpu->fast says is handled without sleep: done here, and the guest
+ * entered again by the caller? Nothing else has changed since the entry but by requests, as whoever
+ * else wants something of this thread or this CPU sends an interrupt, which ends the guest.
+ */
+static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
+{
+	*next = handle_last(vcpu);
+	if (*next != CLV_RESUME || READ_ONCE(vcpu->requests) || vcpu->want_window ||
+	    vcpu->mp_state != CLEAVE_MP_RUNNABLE || clv_lapic_has_eoi(vcpu))
+		return false;
+	clv_lapic_timer_sync(vcpu, false);
+	clv_events_choose(vcpu);
+	push(vcpu, clv_events_quiet(vcpu) && clv_lapic_is_quiet(vcpu));
+	return true;
+}
+
+/* Entries and exits, until one is to be handled, if *next is CLV_NONE. False: called off. */
+static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 {
 	u64 gen;
 
@@ -291,13 +328,7 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 	}
 	static_call(clv_vcpu_load)(vcpu);
 	vcpu->loaded = true;
-	if (!quiet || !vcpu->quiet)
-		clv_events_deliver(vcpu);
-	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
-	if (vcpu->dirty) {
-		static_call(clv_regs_push)(vcpu, vcpu->dirty);
-		vcpu->dirty = 0;
-	}
+	push(vcpu, quiet);
 	local_irq_disable();
 	WRITE_ONCE(vcpu->cpu, smp_processor_id());
 	/* Who asks for something after this sees the CPU and kicks. */
@@ -314,7 +345,12 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 	clv_fpu_enter(vcpu);
 	vtime_account_guest_enter();
 
-	static_call(clv_enter)(vcpu);
+	*next = CLV_NONE;
+	static_call(clv_enter)(vcpu, false);
+	while (vcpu->fast && !vcpu->pv.eoi_armed && go_on(vcpu, next)) {
+		*next = CLV_NONE;
+		static_call(clv_enter)(vcpu, true);
+	}
 
 	clv_fpu_leave(vcpu);
 	/* Release: who sees it outside sees what the guest wrote. */
@@ -332,7 +368,7 @@ static bool enter_once(struct clv_vcpu *vcpu, bool quiet)
 static int loop(struct clv_vcpu *vcpu)
 {
 	bool entered, quiet = false;
-	struct clv_exit exit;
+	enum clv_next next;
 	u64 gpa;
 	int ret;
 
@@ -352,17 +388,15 @@ static int loop(struct clv_vcpu *vcpu)
 			clv_exit_fault(vcpu, gpa, 0, CLEAVE_ACCESS_WRITE, ret, NULL);
 			return 0;
 		}
-		entered = enter_once(vcpu, quiet);
+		entered = enter(vcpu, quiet, &next);
 		quiet = false;
 		if (vcpu->pv.eoi_armed)
 			clv_pv_leave(vcpu);
 		if (!entered)
 			continue;
-		memset(&exit, 0, sizeof(exit));
-		exit.entered = vcpu->events.injected;
-		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
-		static_call(clv_decode_exit)(vcpu, &exit);
-		if (handle(vcpu, &exit) == CLV_TO_USER)
+		if (next == CLV_NONE)
+			next = handle_last(vcpu);
+		if (next == CLV_TO_USER)
 			return 0;
 		quiet = can_go_on(vcpu);
 	}

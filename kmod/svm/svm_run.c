@@ -207,7 +207,8 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	return ret;
 }
 
-void svm_enter(struct clv_vcpu *vcpu)
+/* An exit's decoding may have to fetch the instruction: none is fast. */
+void svm_enter(struct clv_vcpu *vcpu, bool again)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpu);

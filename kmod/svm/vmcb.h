@@ -113,7 +113,7 @@ int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
 		u32 guest_spec_ctrl, u32 host_spec_ctrl);
 
 /* svm_run.c */
-void svm_enter(struct clv_vcpu *vcpu);
+void svm_enter(struct clv_vcpu *vcpu, bool again);
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void svm_set_window(struct clv_vcpu *vcpu, u32 windows);

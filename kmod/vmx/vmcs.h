@@ -147,7 +147,7 @@ u64 vmx_eptp(struct clv_vcpu *vcpu);
 void vmx_vcpu_load(struct clv_vcpu *vcpu);
 
 /* vmx_run.c */
-void vmx_enter(struct clv_vcpu *vcpu);
+void vmx_enter(struct clv_vcpu *vcpu, bool again);
 void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
 void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);

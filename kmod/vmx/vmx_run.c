@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: into a VT-x guest and out of it, and why it came out. */
 #include <linux/kvm_host.h>
+#include <linux/kvm_para.h>
+#include <asm/apicdef.h>
 #include <asm/cpu.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>
@@ -28,6 +30,7 @@
 #define LEN	BIT(1)
 #define IDT	BIT(2)
 #define GPA	BIT(3)
+#define FAST	BIT(4)		/* may be: see is_fast() */
 
 /* By reason; kind 0: see decode(). What is not offered is #UD: VMX, SMX, SGX, MONITOR. */
 static const struct {
@@ -40,25 +43,25 @@ static const struct {
 	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLEAVE_KIND_HOST },
 	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLEAVE_KIND_WINDOW },
 	[EXIT_REASON_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH, Q | IDT },
-	[EXIT_REASON_CPUID] = { CLEAVE_KIND_CPUID, LEN },
+	[EXIT_REASON_CPUID] = { CLEAVE_KIND_CPUID, LEN | FAST },
 	[REASON_GETSEC] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_HLT] = { CLEAVE_KIND_HLT, LEN },
 	[EXIT_REASON_INVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_RDPMC] = { CLEAVE_KIND_GP },
-	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN },
+	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN | FAST },
 	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN },
 	[EXIT_REASON_DR_ACCESS] = { 0, Q },
 	[EXIT_REASON_IO_INSTRUCTION] = { CLEAVE_KIND_IO, Q | LEN },
-	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN },
-	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN },
+	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN | FAST },
+	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN | FAST },
 	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { 0, Q },
 	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_EPT_VIOLATION] = { CLEAVE_KIND_STAGE2, Q | IDT | GPA },
 	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
 	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST, FAST },
 	[EXIT_REASON_INVVPID] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_XSETBV] = { CLEAVE_KIND_XSETBV, LEN },
@@ -218,12 +221,32 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	return ret;
 }
 
+static u8 has_of(u16 reason)
+{
+	return reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
+}
+
+/* Nothing of these sleeps, whatever the values: CPUID, the local APIC, IPIs by hypercall, time. */
+static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
+{
+	u32 msr = vcpu->regs.rcx;
+
+	switch (reason) {
+	case EXIT_REASON_MSR_READ:
+	case EXIT_REASON_MSR_WRITE:
+		return msr == MSR_IA32_TSC_DEADLINE || msr - APIC_BASE_MSR < 0x100;
+	case EXIT_REASON_VMCALL:
+		return (u32)vcpu->regs.rax == KVM_HC_SEND_IPI;
+	default:
+		return true;
+	}
+}
+
 /* VMREADs only what an exit of this reason has. */
 static void read_exit(struct vmx_vcpu *vmx)
 {
 	struct clv_vcpu *vcpu = &vmx->vcpu;
-	u16 reason = vmx->reason;
-	u8 has = reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
+	u8 has = has_of(vmx->reason);
 
 	vmx->qualification = has & Q ? vmcs_read(EXIT_QUALIFICATION) : 0;
 	vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
@@ -251,6 +274,7 @@ static void after_guest(struct vmx_vcpu *vmx)
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
 		return;		/* neither launched nor delivered */
 	vmx->launched = true;
+	vmx->vcpu.fast = (has_of(vmx->reason) & FAST) && is_fast(&vmx->vcpu, vmx->reason);
 	vmx->written.injected = 0;	/* not valid any more */
 	state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->written.interruptibility = state;
@@ -262,7 +286,7 @@ static void after_guest(struct vmx_vcpu *vmx)
 		ev->nmi_masked = true;
 }
 
-void vmx_enter(struct clv_vcpu *vcpu)
+void vmx_enter(struct clv_vcpu *vcpu, bool again)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	u64 debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
@@ -270,7 +294,9 @@ void vmx_enter(struct clv_vcpu *vcpu)
 	bool dr;
 	int ret;
 
-	cpu_prepare(vmx);
+	if (!again)
+		cpu_prepare(vmx);
+	vcpu->fast = false;
 	dr = dr_enter(vmx);
 	write_fields(vmx);
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL)) {
