@@ -173,15 +173,6 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	vcpu->quiet = !ev.type && !windows && !vcpu->events.nmi_masked;
 }
 
-/* Nothing to inject, and nothing to wait for, but of the local APIC? */
-bool clv_events_quiet(const struct clv_vcpu *vcpu)
-{
-	const struct cleave_events *ev = &vcpu->events;
-
-	return !ev->injected.type && !ev->exception.type && !ev->nmi_pending && !ev->nmi_masked &&
-	       !ev->extint && !vcpu->want_window;
-}
-
 /* NMIs that others sent: two at most wait, as one is latched while one runs. */
 void clv_events_take_nmis(struct clv_vcpu *vcpu)
 {

@@ -11,8 +11,11 @@
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
 static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 {
-	clv_regs_touch(vcpu, CLV_REG_RIP | CLV_REG_RFLAGS);
-	vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
+	vcpu->dirty |= CLV_REG_RIP;
+	if (vcpu->regs.rflags & X86_EFLAGS_RF) {
+		vcpu->dirty |= CLV_REG_RFLAGS;
+		vcpu->regs.rflags &= ~(u64)X86_EFLAGS_RF;
+	}
 	vcpu->regs.rip = next_rip;
 	vcpu->events.shadow = 0;
 	if (vcpu->regs.rflags & X86_EFLAGS_TF)

@@ -302,13 +302,20 @@ static enum clv_next handle_last(struct clv_vcpu *vcpu)
  */
 static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 {
+	bool quiet;
+
 	*next = handle_last(vcpu);
-	if (*next != CLV_RESUME || READ_ONCE(vcpu->requests) || vcpu->want_window ||
-	    vcpu->mp_state != CLEAVE_MP_RUNNABLE || clv_lapic_has_eoi(vcpu))
+	if (*next != CLV_RESUME)
 		return false;
-	clv_lapic_timer_sync(vcpu, false);
-	clv_events_choose(vcpu);
-	push(vcpu, clv_events_quiet(vcpu) && clv_lapic_is_quiet(vcpu));
+	quiet = can_go_on(vcpu);
+	if (!quiet) {
+		if (READ_ONCE(vcpu->requests) || vcpu->want_window ||
+		    vcpu->mp_state != CLEAVE_MP_RUNNABLE || clv_lapic_has_eoi(vcpu))
+			return false;
+		clv_lapic_timer_sync(vcpu, false);
+		clv_events_choose(vcpu);
+	}
+	push(vcpu, quiet);
 	return true;
 }
 

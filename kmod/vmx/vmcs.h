@@ -56,6 +56,7 @@ struct vmx_vcpu {
 	u32 primary;			/* CPU_BASED_VM_EXEC_CONTROL */
 	u32 injected, injected_error;	/* VM_ENTRY_INTR_INFO_FIELD of the next entry */
 	u64 msrs[VMX_MSRS];
+	bool msrs_stale;		/* this CPU may not have those of SYSCALL */
 	/* What the VMCS has. */
 	struct vmx_written {
 		u64 primary, interruptibility, injected, tsc_offset, pat;

@@ -417,6 +417,7 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu)
 		local_irq_enable();
 		/* What this CPU cached of this EPT earlier may be old. */
 		vcpu->flush = true;
+		vmx->msrs_stale = true;
 	}
 	if (c->current_vmcs != vmx)
 		make_current(vmx, c);

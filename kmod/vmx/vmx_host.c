@@ -18,6 +18,7 @@
 struct uret {
 	struct user_return_notifier urn;
 	bool registered;
+	const struct vmx_vcpu *guest;	/* whose values are here, or NULL */
 	u64 host[URETS], now[URETS];
 };
 
@@ -47,6 +48,7 @@ static void uret_restore(struct user_return_notifier *urn)
 	local_irq_save(flags);
 	if (u->registered) {
 		u->registered = false;
+		u->guest = NULL;
 		user_return_notifier_unregister(urn);
 		for (i = 0; i < URETS; i++)
 			uret_write(u, i, u->host[i]);
@@ -61,6 +63,11 @@ static void uret_load(struct vmx_vcpu *vmx)
 	struct clv_vcpu *vcpu = &vmx->vcpu;
 	int i;
 
+	if (likely(u->guest == vmx && !vmx->msrs_stale &&
+		   (!vcpu->caps.tsc_aux || u->now[SYSCALL_URETS] == vcpu->tsc_aux)))
+		return;
+	u->guest = vmx;
+	vmx->msrs_stale = false;
 	if (!u->registered) {
 		u->urn.on_user_return = uret_restore;
 		u->registered = true;

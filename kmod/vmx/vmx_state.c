@@ -110,14 +110,18 @@ void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
 {
 	if (groups & CLV_REG_RIP)
 		vmcs_write(GUEST_RIP, vcpu->regs.rip);
+	if (likely(groups == CLV_REG_RIP))
+		return;
 	if (groups & CLV_REG_RSP)
 		vmcs_write(GUEST_RSP, vcpu->regs.rsp);
 	if (groups & CLV_REG_RFLAGS)
 		vmcs_write(GUEST_RFLAGS, vcpu->regs.rflags);
 	if (groups & CLV_REG_SEGS)
 		push_segs(&vcpu->sregs);
-	if (groups & CLV_REG_CRS)
+	if (groups & CLV_REG_CRS) {
 		push_crs(vcpu);
+		to_vmx(vcpu)->msrs_stale = true;	/* EFER.SCE */
+	}
 	if (groups & CLV_REG_DEBUG)
 		vmcs_write(GUEST_DR7, vcpu->debug.dr7);
 }
@@ -134,6 +138,7 @@ u64 *vmx_msr_field(struct clv_vcpu *vcpu, u32 msr)
 {
 	int i;
 
+	to_vmx(vcpu)->msrs_stale = true;	/* the caller may change it */
 	for (i = 0; i < VMX_MSRS; i++)
 		if (vmx_msrs[i] == msr)
 			return &to_vmx(vcpu)->msrs[i];
