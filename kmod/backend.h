@@ -62,11 +62,11 @@ struct clv_exit {
  *	guest are handled inside. Does the flush that vcpu->flush asks for. Fills what CLV_REG_KEPT
  *	says, and puts that and what else it fills for free into vcpu->avail; says by vcpu->fast what
  *	may follow with IRQs off. again: they have been off since the entry before, on this CPU
- * @decode_exit: after @enter, preemption on: what happened. Moves an event whose delivery was cut
+ * @decode_exit: after @enter, preemption on, or IRQs off if vcpu->fast: what happened. Moves an event whose delivery was cut
  *	short to vcpu->events.injected
  * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB
  * @regs_push: writes the groups there
- * @inject: the event to deliver at the next entry
+ * @inject: the event to deliver at the next entry, as the VMCB and the VMCS have it; 0: none
  * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none
  * @msr_field: where an MSR is that the vendor switches; NULL if it is none
  * @check: the first rule of the manual that the guest state breaks; false if none
@@ -93,7 +93,7 @@ struct clv_backend {
 
 	void (*regs_pull)(struct clv_vcpu *vcpu, u32 groups);
 	void (*regs_push)(struct clv_vcpu *vcpu, u32 groups);
-	void (*inject)(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+	void (*inject)(struct clv_vcpu *vcpu, u32 event, u32 error_code);
 	void (*set_window)(struct clv_vcpu *vcpu, u32 windows);
 	u64 *(*msr_field)(struct clv_vcpu *vcpu, u32 msr);
 	bool (*check)(struct clv_vcpu *vcpu, struct cleave_refusal *r);

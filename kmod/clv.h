@@ -380,17 +380,8 @@ void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev);
 void clv_events_take_nmis(struct clv_vcpu *vcpu);
 void clv_queue_exception(struct clv_vcpu *vcpu, u8 vector);	/* error code, if any: 0 */
 void clv_events_choose(struct clv_vcpu *vcpu);	/* what goes in at the next entry */
+void clv_events_requeue(struct clv_vcpu *vcpu, u32 word, u32 error);	/* what an exit cut short */
 void clv_events_deliver(struct clv_vcpu *vcpu);	/* before entry: injects, asks for a window */
-
-/* Nothing to inject, and nothing to wait for, but of the local APIC? */
-static inline bool clv_events_quiet(const struct clv_vcpu *vcpu)
-{
-	const struct cleave_events *ev = &vcpu->events;
-
-	return !(ev->injected.type | ev->exception.type | ev->nmi_pending | ev->nmi_masked |
-		 ev->extint | vcpu->want_window);
-}
-
 bool clv_interrupt_allowed(struct clv_vcpu *vcpu);
 bool clv_has_wake_event(struct clv_vcpu *vcpu);		/* would end HLT; any context */
 bool clv_events_ok(const struct cleave_events *ev);

@@ -10,6 +10,18 @@
 #define DR7_GD		BIT(13)
 #define EXCEPTIONS	0x000f7dfb	/* 0, 1, 3 to 8, 10 to 14, 16 to 19 */
 
+/*
+ * An event as both vendors have it in their VMCB or VMCS: vector, type in 10:8, with an error code
+ * in 11, valid in 31 (APM vol. 2 15.20, SDM vol. 3C 25.8.3); by struct cleave_event.type.
+ */
+#define WORD_ERROR	BIT(11)
+#define WORD_VALID	BIT(31)
+#define WORD_TYPE	(WORD_VALID | 7 << 8)
+static const u32 event_types[] = {
+	[CLEAVE_EVENT_INTERRUPT] = WORD_VALID, [CLEAVE_EVENT_NMI] = WORD_VALID | 2 << 8,
+	[CLEAVE_EVENT_EXCEPTION] = WORD_VALID | 3 << 8,
+};
+
 /* Of the second class in SDM vol. 3A table 6-4; page faults are the third. */
 #define CONTRIBUTORY	(BIT(X86_TRAP_DE) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
 			 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP))
@@ -147,10 +159,35 @@ void clv_events_choose(struct clv_vcpu *vcpu)
 	}
 }
 
+/*
+ * The event whose delivery the exit cut short. Software's, which are of other types, are forgotten,
+ * as RIP is still at their instruction and it will run again.
+ */
+void clv_events_requeue(struct clv_vcpu *vcpu, u32 word, u32 error)
+{
+	struct cleave_event *ev = &vcpu->events.injected;
+	u8 type = CLEAVE_EVENT_EXCEPTION;
+
+	if (likely(!(word & WORD_VALID)))
+		return;
+	while (type && event_types[type] != (word & WORD_TYPE))
+		type--;
+	if (!type)
+		return;
+	ev->type = type;
+	ev->vector = word;
+	if (word & WORD_ERROR) {
+		ev->flags = CLEAVE_EVENT_ERROR;
+		ev->error_code = error;
+	}
+	if (type == CLEAVE_EVENT_NMI)
+		vcpu->events.nmi_masked = true;
+}
+
 void clv_events_deliver(struct clv_vcpu *vcpu)
 {
 	struct cleave_event ev = vcpu->events.injected;
-	u32 windows = 0;
+	u32 windows = 0, word;
 
 	/*
 	 * With an error code exactly if the exception has one, and never in real mode
@@ -164,7 +201,8 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	}
 	if (ev.type)
 		trace_cleave_inject(vcpu->id, &ev);
-	static_call(clv_inject)(vcpu, &ev);
+	word = event_types[ev.type] | ev.vector | (ev.flags & CLEAVE_EVENT_ERROR ? WORD_ERROR : 0);
+	static_call(clv_inject)(vcpu, word, ev.error_code);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
 	if (vcpu->want_window || next_vector(vcpu) >= 0)

@@ -401,16 +401,17 @@ static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 {
 	struct clv_lapic *l = vcpu->lapic;
 	bool timed = clv_timed_entry && !sleeps, due = false;
+	u64 tsc = clv_guest_tsc(vcpu), span;
 	ktime_t now;
-	u64 span;
 
 	vcpu->wake_tsc = 0;
 	if (l->tsc_deadline) {
-		due = l->tsc_deadline <= clv_guest_tsc(vcpu);
+		due = l->tsc_deadline <= tsc;
 		if (due)
 			l->tsc_deadline = 0;
+		else if (clv_timed_entry)	/* signed distances, see preempt_timer() */
+			vcpu->wake_tsc = tsc + min_t(u64, l->tsc_deadline - tsc, S64_MAX);
 		l->target = due || timed ? 0 : ktime_add_ns(ktime_get(), deadline_left(vcpu));
-		vcpu->wake_tsc = l->tsc_deadline;
 	} else if (l->target) {
 		now = ktime_get();
 		span = timer_span(l);
@@ -419,7 +420,7 @@ static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 			l->target = timer_mode(l) == APIC_LVT_TIMER_PERIODIC ?
 				    now + span - (u64)(now - l->target) % span : 0;
 		if (l->target && clv_timed_entry)
-			vcpu->wake_tsc = clv_guest_tsc(vcpu) + 1 +
+			vcpu->wake_tsc = tsc + 1 +
 					 mul_u64_u64_div_u64(l->target - now, tsc_khz, NSEC_PER_MSEC);
 	}
 	if (l->target && !timed)
@@ -455,7 +456,7 @@ void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps)
 	/* Cleared before the time is looked at: what fires later is seen later. */
 	if (unlikely(READ_ONCE(l->timer_fired)) && xchg(&l->timer_fired, 0))
 		timer_run(vcpu, sleeps);
-	else if (sleeps && vcpu->wake_tsc && clv_timed_entry)
+	else if (sleeps && vcpu->wake_tsc)
 		timer_run(vcpu, true);
 }
 
@@ -791,6 +792,7 @@ void clv_lapic_get(struct clv_vcpu *vcpu, struct cleave_lapic *st)
 	u32 off;
 
 	lockdep_assert_held(&vcpu->mutex);
+	clv_lapic_timer_look(vcpu);	/* no entry has, of late */
 	clv_lapic_timer_sync(vcpu, false);
 	memset(st, 0, sizeof(*st));
 	for (off = 0; off < 0x400; off += 0x10)

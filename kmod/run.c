@@ -36,7 +36,7 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu)
 	int cpu;
 
 	/*
-	 * After the request bit; pairs with the barrier in enter_once(). Who is in the guest does
+	 * After the request bit; pairs with the barrier in enter(). Who is in the guest does
 	 * not sleep, and looks at its requests behind another barrier before it does.
 	 */
 	smp_mb__after_atomic();
@@ -271,9 +271,15 @@ static struct preempt_ops preempt_ops = { .sched_in = sched_in, .sched_out = sch
  */
 static bool can_go_on(struct clv_vcpu *vcpu)
 {
-	return !READ_ONCE(vcpu->requests) && vcpu->mp_state == CLEAVE_MP_RUNNABLE &&
-	       clv_events_quiet(vcpu) && clv_lapic_is_quiet(vcpu);
+	const struct cleave_events *ev = &vcpu->events;
+
+	return !(ev->injected.type | ev->exception.type | ev->nmi_pending | ev->nmi_masked |
+		 ev->extint | vcpu->want_window) && !READ_ONCE(vcpu->requests) &&
+	       vcpu->mp_state == CLEAVE_MP_RUNNABLE && clv_lapic_is_quiet(vcpu);
 }
+
+/* With IRQs off in a row: what is to come on this CPU does not wait for longer. */
+#define FAST_EXITS	64
 
 static void push(struct clv_vcpu *vcpu, bool quiet)
 {
@@ -305,7 +311,7 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 	bool quiet;
 
 	*next = handle_last(vcpu);
-	if (*next != CLV_RESUME)
+	if (*next != CLV_RESUME || need_resched())
 		return false;
 	quiet = can_go_on(vcpu);
 	if (!quiet) {
@@ -323,6 +329,7 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 {
 	u64 gen;
+	int n;
 
 	if (unlikely(vcpu->pdptes_stale))
 		clv_pdptes_load(vcpu);
@@ -354,7 +361,7 @@ static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 
 	*next = CLV_NONE;
 	static_call(clv_enter)(vcpu, false);
-	while (vcpu->fast && !vcpu->pv.eoi_armed && go_on(vcpu, next)) {
+	for (n = 0; n < FAST_EXITS && vcpu->fast && !vcpu->pv.eoi_armed && go_on(vcpu, next); n++) {
 		*next = CLV_NONE;
 		static_call(clv_enter)(vcpu, true);
 	}

@@ -268,21 +268,12 @@ void svm_enter(struct clv_vcpu *vcpu, bool again)
 		virq_end(svm);
 }
 
-/* By struct cleave_event.type; EVENTINJ and EXITINTINFO have the same layout. */
-static const u32 event_types[] = {
-	[CLEAVE_EVENT_INTERRUPT] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_INTR,
-	[CLEAVE_EVENT_NMI] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_NMI,
-	[CLEAVE_EVENT_EXCEPTION] = SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_EXEPT,
-};
-
-void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
+void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code)
 {
 	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
 
-	c->event_inj = event_types[ev->type] | ev->vector;
-	if (ev->flags & CLEAVE_EVENT_ERROR)
-		c->event_inj |= SVM_EVTINJ_VALID_ERR;
-	c->event_inj_err = ev->error_code;
+	c->event_inj = event;
+	c->event_inj_err = error_code;
 }
 
 /*
@@ -314,27 +305,17 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 }
 
 /*
- * The event whose delivery the exit cut short. INT n, INT3 and INTO are forgotten, as RIP is still
- * at them and they will run again; not so an exception of that vector that came from EVENTINJ.
+ * INT3 and INTO that were cut short look like exceptions here, and are to be forgotten as INT n is;
+ * not so an exception of that vector that came from EVENTINJ.
  */
 static void requeue(struct svm_vcpu *svm, u32 info, u32 error)
 {
-	u8 type = CLEAVE_EVENT_EXCEPTION, vector = info & SVM_EXITINTINFO_VEC_MASK;
-	struct cleave_event *ev = &svm->vcpu.events.injected;
+	u8 vector = info & SVM_EXITINTINFO_VEC_MASK;
 	bool ours = info == svm->injected && svm->vmcb->save.rip == svm->entry_rip;
 
-	while (type && event_types[type] != (info & (SVM_EVTINJ_VALID | SVM_EVTINJ_TYPE_MASK)))
-		type--;
-	if (type == CLEAVE_EVENT_NONE ||
-	    (type == CLEAVE_EVENT_EXCEPTION && !ours &&
-	     (vector == X86_TRAP_BP || vector == X86_TRAP_OF)))
-		return;
-	ev->type = type;
-	ev->vector = vector;
-	if (info & SVM_EXITINTINFO_VALID_ERR) {
-		ev->flags = CLEAVE_EVENT_ERROR;
-		ev->error_code = error;
-	}
+	if (ours || (info & SVM_EVTINJ_TYPE_MASK) != SVM_EVTINJ_TYPE_EXEPT ||
+	    (vector != X86_TRAP_BP && vector != X86_TRAP_OF))
+		clv_events_requeue(&svm->vcpu, info, error);
 }
 
 /* As wide as the guest's code: 64 or 32 bits. */

@@ -115,7 +115,7 @@ int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
 /* svm_run.c */
 void svm_enter(struct clv_vcpu *vcpu, bool again);
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
-void svm_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code);
 void svm_set_window(struct clv_vcpu *vcpu, u32 windows);
 
 /* svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, no exit. Ends with index 0. */

@@ -150,7 +150,7 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu);
 /* vmx_run.c */
 void vmx_enter(struct clv_vcpu *vcpu, bool again);
 void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
-void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev);
+void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code);
 void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);
 
 /* vmx_state.c */

@@ -381,8 +381,6 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 		vmcs_write(ENCLS_EXITING_BITMAP, ~0ULL);
 	/* No value that a field can have: vmx_enter() writes them all. */
 	memset(&vmx->written, 0xff, sizeof(vmx->written));
-	if (!clv_timed_entry)
-		vmx->written.preempt_timer = vmx_caps.preempt_timer;	/* no such field */
 	vmx->setup = false;
 }
 

@@ -317,7 +317,6 @@ bool vmx_check(struct clv_vcpu *vcpu, struct cleave_refusal *out)
 	if (found) {
 		vmx_vcpu_load(vcpu);
 		found = any_broken(out);
-		vmx_vcpu_put(vcpu);
 	}
 	preempt_enable();
 	if (found || !vmx->failed)

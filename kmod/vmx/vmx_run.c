@@ -61,7 +61,7 @@ static const struct {
 	[EXIT_REASON_EPT_VIOLATION] = { CLEAVE_KIND_STAGE2, Q | IDT | GPA },
 	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
 	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST, FAST },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
 	[EXIT_REASON_INVVPID] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_XSETBV] = { CLEAVE_KIND_XSETBV, LEN },
@@ -144,7 +144,9 @@ static void write_fields(struct vmx_vcpu *vmx)
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
 	vmcs_update(TSC_OFFSET, &w->tsc_offset, offset);
-	vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer, preempt_timer(vmx, offset));
+	if (clv_timed_entry)
+		vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer,
+			    preempt_timer(vmx, offset));
 	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
 	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->msrs[VMX_SYSENTER_CS]);
 	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->msrs[VMX_SYSENTER_ESP]);
@@ -221,11 +223,6 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	return ret;
 }
 
-static u8 has_of(u16 reason)
-{
-	return reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
-}
-
 /* Nothing of these sleeps, whatever the values: CPUID, the local APIC, IPIs by hypercall, time. */
 static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 {
@@ -242,11 +239,12 @@ static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 	}
 }
 
-/* VMREADs only what an exit of this reason has. */
-static void read_exit(struct vmx_vcpu *vmx)
+/* VMREADs only what an exit of this reason has, which it returns. */
+static u8 read_exit(struct vmx_vcpu *vmx)
 {
 	struct clv_vcpu *vcpu = &vmx->vcpu;
-	u8 has = has_of(vmx->reason);
+	u16 reason = vmx->reason;
+	u8 has = reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
 
 	vmx->qualification = has & Q ? vmcs_read(EXIT_QUALIFICATION) : 0;
 	vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
@@ -260,21 +258,24 @@ static void read_exit(struct vmx_vcpu *vmx)
 	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
 	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
 	vcpu->avail = CLV_REG_KEPT;
+	return has;
 }
 
 static void after_guest(struct vmx_vcpu *vmx)
 {
 	struct cleave_events *ev = &vmx->vcpu.events;
+	u8 has = read_exit(vmx);
 	u32 state;
 
-	read_exit(vmx);
 	if ((u16)vmx->reason == EXIT_REASON_MCE_DURING_VMENTRY ||
 	    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
 		clv_host_machine_check();
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
 		return;		/* neither launched nor delivered */
 	vmx->launched = true;
-	vmx->vcpu.fast = (has_of(vmx->reason) & FAST) && is_fast(&vmx->vcpu, vmx->reason);
+	/* Not with PEBS about, see perf_update(). */
+	vmx->vcpu.fast = (has & FAST) && !vmx->written.entry_loads &&
+			 is_fast(&vmx->vcpu, vmx->reason);
 	vmx->written.injected = 0;	/* not valid any more */
 	state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->written.interruptibility = state;
@@ -322,25 +323,14 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 	vmx->insn_len = 0;
 }
 
-/* struct cleave_event.type; software's types are never injected. */
-static const u32 event_types[] = {
-	[CLEAVE_EVENT_INTERRUPT] = INTR_INFO_VALID_MASK | INTR_TYPE_EXT_INTR,
-	[CLEAVE_EVENT_NMI] = INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR,
-	[CLEAVE_EVENT_EXCEPTION] = INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION,
-};
-
 /*
  * #BP and #OF are hardware exceptions here, too: those have no instruction
  * length, and what is pushed is RIP as it stands, as on the other vendor.
  */
-void vmx_inject(struct clv_vcpu *vcpu, const struct cleave_event *ev)
+void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code)
 {
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-
-	vmx->injected = event_types[ev->type] | ev->vector;
-	if (ev->flags & CLEAVE_EVENT_ERROR)
-		vmx->injected |= INTR_INFO_DELIVER_CODE_MASK;
-	vmx->injected_error = ev->error_code;
+	to_vmx(vcpu)->injected = event;
+	to_vmx(vcpu)->injected_error = error_code;
 }
 
 /*
@@ -358,32 +348,6 @@ void vmx_set_window(struct clv_vcpu *vcpu, u32 windows)
 	if (windows & CLV_WINDOW_NMI)
 		vmx->primary |= vcpu->events.shadow & CLEAVE_SHADOW_STI ?
 				CPU_BASED_INTR_WINDOW_EXITING : CPU_BASED_NMI_WINDOW_EXITING;
-}
-
-/*
- * The event whose delivery the exit cut short. INT n, INT3, INTO and INT1 are
- * forgotten, as RIP is still at them and they will run again.
- */
-static void requeue(struct vmx_vcpu *vmx, u32 info, u32 error)
-{
-	u32 type = info & (INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK);
-	struct cleave_event *ev = &vmx->vcpu.events.injected;
-	int i;
-
-	if (likely(!(info & INTR_INFO_VALID_MASK)))
-		return;
-	for (i = CLEAVE_EVENT_INTERRUPT; i <= CLEAVE_EVENT_EXCEPTION; i++) {
-		if (type != event_types[i])
-			continue;
-		ev->type = i;
-		ev->vector = info & INTR_INFO_VECTOR_MASK;
-		if (info & INTR_INFO_DELIVER_CODE_MASK) {
-			ev->flags = CLEAVE_EVENT_ERROR;
-			ev->error_code = error;
-		}
-		if (i == CLEAVE_EVENT_NMI)
-			vmx->vcpu.events.nmi_masked = true;
-	}
 }
 
 /* SDM vol. 3C table 28-3 */
@@ -508,9 +472,9 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 			exit->next_rip = (u32)exit->next_rip;
 	}
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
-		requeue(vmx, vmx->injected, vmx->injected_error);
+		clv_events_requeue(vcpu, vmx->injected, vmx->injected_error);
 	else
-		requeue(vmx, vmx->vectoring, vmx->vectoring_error);
+		clv_events_requeue(vcpu, vmx->vectoring, vmx->vectoring_error);
 	/* A VMfail, or a failed entry whatever its reason; but not one that the host called off. */
 	if (vmx->failed || ((vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY) &&
 			    (u16)vmx->reason != EXIT_REASON_EXTERNAL_INTERRUPT))
