@@ -7,11 +7,6 @@
 #ifndef CLV_BACKEND_H
 #define CLV_BACKEND_H
 
-#include <linux/context_tracking.h>
-#include <linux/ftrace.h>
-#include <linux/jiffies.h>
-#include <linux/rcupdate.h>
-#include <linux/static_call.h>
 #include "clv.h"
 
 /* One exit, vendor facts made neutral. What its kind does not have is zero. */
@@ -56,18 +51,19 @@ struct clv_exit {
  * @vcpu_reset: control fields, intercepts, after clv_state_reset() has written the registers; also
  *	after CLEAVE_SET_CPUID
  * @vcpu_load: makes it current on this CPU; preemption off
- * @vcpu_put: undoes what must not stay when another thread runs, or user mode; preemption off, maybe
- *	with the scheduler's lock held
+ * @vcpu_put: undoes what must not stay when another thread runs, or user mode; preemption off,
+ *	maybe with the scheduler's lock held
  * @enter: one entry and exit; IRQs off before and after. NMIs and machine checks that ended the
  *	guest are handled inside. Does the flush that vcpu->flush asks for. Fills what CLV_REG_KEPT
- *	says, and puts that and what else it fills for free into vcpu->avail; says by vcpu->fast what
+ *	says, and puts that and what else it fills for free into vcpu->avail; vcpu->fast: what
  *	may follow with IRQs off. again: they have been off since the entry before, on this CPU
- * @decode_exit: after @enter, preemption on, or IRQs off if vcpu->fast: what happened. Moves an event whose delivery was cut
+ * @decode_exit: after @enter, preemption on, or IRQs off if vcpu->fast: what happened. Moves an
+ *	event whose delivery was cut
  *	short to vcpu->events.injected
  * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB
  * @regs_push: writes the groups there
- * @inject: the event to deliver at the next entry, as the VMCB and the VMCS have it; 0: none
- * @set_window: CLV_WINDOW_*: exit as soon as it opens; 0: none
+ * @inject: the event to deliver at the next entry, as the VMCB and the VMCS have it; 0: none.
+ *	windows, CLV_WINDOW_*: exit as soon as one opens; 0: none
  * @msr_field: where an MSR is that the vendor switches; NULL if it is none
  * @check: the first rule of the manual that the guest state breaks; false if none
  */
@@ -93,37 +89,12 @@ struct clv_backend {
 
 	void (*regs_pull)(struct clv_vcpu *vcpu, u32 groups);
 	void (*regs_push)(struct clv_vcpu *vcpu, u32 groups);
-	void (*inject)(struct clv_vcpu *vcpu, u32 event, u32 error_code);
-	void (*set_window)(struct clv_vcpu *vcpu, u32 windows);
+	void (*inject)(struct clv_vcpu *vcpu, u32 event, u32 error_code, u32 windows);
 	u64 *(*msr_field)(struct clv_vcpu *vcpu, u32 msr);
 	bool (*check)(struct clv_vcpu *vcpu, struct cleave_refusal *r);
 };
 
 extern const struct clv_backend clv_svm_backend, clv_vmx_backend;
 extern const struct clv_backend *clv_backend;	/* c: chosen at load; main.c */
-
-/* Hooks of each entry, to be called by static_call(clv_HOOK)(): no indirect branch. */
-#define CLV_HOT_HOOKS(op) \
-	op(vcpu_load) op(enter) op(decode_exit) op(regs_push) op(inject) op(set_window)
-#define CLV_HOT_DECLARE(hook) \
-	DECLARE_STATIC_CALL(clv_##hook, *((struct clv_backend *)NULL)->hook);
-CLV_HOT_HOOKS(CLV_HOT_DECLARE)
-
-/*
- * guest_state_enter_irqoff(), but for RCU, which takes a guest for a quiescent state as it does user
- * mode: it is told once a jiffy. It does not ask more often, as the tick ends the guest.
- */
-static __always_inline void clv_guest_state_enter(struct clv_vcpu *vcpu)
-{
-	instrumentation_begin();
-	trace_hardirqs_on_prepare();
-	lockdep_hardirqs_on_prepare();
-	if (!context_tracking_guest_enter() && vcpu->rcu_told != jiffies) {
-		vcpu->rcu_told = jiffies;
-		rcu_note_context_switch(false);
-	}
-	instrumentation_end();
-	lockdep_hardirqs_on(CALLER_ADDR0);
-}
 
 #endif /* CLV_BACKEND_H */

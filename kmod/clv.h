@@ -81,7 +81,7 @@ struct clv_vm {
 	cpumask_var_t kick_mask;	/* s: clv_vm_flush_tlb()'s scratch */
 };
 
-/* What to be told about; to backend->set_window(). */
+/* What to be told about; to backend->inject(). */
 #define CLV_WINDOW_INT	BIT(0)
 #define CLV_WINDOW_NMI	BIT(1)
 
@@ -164,7 +164,7 @@ struct clv_vcpu {
 
 	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
-	bool quiet;			/* v: the backend was last told of no event, window or mask */
+	bool quiet;			/* v: the backend knows of no event, window or mask */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -201,7 +201,7 @@ struct clv_vcpu {
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	struct preempt_notifier preempt; /* v: during CLEAVE_RUN */
 	unsigned long rcu_told;		/* v: jiffies when RCU was last told of a quiescent state */
-	u64 wake_tsc;			/* v: an entry ends when the guest's TSC is there; 0: none */
+	u64 wake_tsc;			/* v: an entry ends at that guest TSC; 0: at none */
 	struct clv_cpuid_table *cpuid;	/* v: never NULL */
 	struct clv_cpuid_caps {		/* v: what state.c and msr.c ask of it */
 		u64 cr4_reserved;	/* CR4 bits that are #GP */
@@ -287,7 +287,7 @@ static inline bool clv_host_cpu_enabled(void)
 /* vm.c, vcpu.c */
 extern const struct file_operations clv_dev_fops, clv_vm_fops, clv_vcpu_fops;	/* ioctl.c */
 int clv_info(struct cleave_info *info);
-int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma);
+int clv_vcpu_mmap(struct file *file, struct vm_area_struct *vma);
 int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set);
 int clv_vm_create(const struct cleave_create_vm *args);		/* fd or -errno */
 void clv_vm_put(struct clv_vm *vm);
@@ -427,7 +427,6 @@ void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector);	/* IRR to ISR */
 void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps);
 void clv_lapic_timer_look(struct clv_vcpu *vcpu);	/* it may be due; any context */
 extern bool clv_timed_entry;		/* c: this CPU's entries end by vcpu->wake_tsc */
-void clv_lapic_tsc_changed(struct clv_vcpu *vcpu);	/* vm->tsc_offset is new; any context */
 u64 clv_lapic_cr8_get(struct clv_vcpu *vcpu);
 void clv_lapic_cr8_set(struct clv_vcpu *vcpu, u64 cr8);
 u64 clv_lapic_base_get(struct clv_vcpu *vcpu);

@@ -7,13 +7,12 @@
 
 #ifndef __ASSEMBLY__
 #include <linux/mm.h>
-#include <linux/resume_user_mode.h>
 #include <linux/sched/signal.h>
-#include <linux/smp.h>
 #include <linux/syscore_ops.h>
 #include <linux/task_work.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
+#include <trace/events/ipi.h>	/* smp_send_reschedule(), since 6.4 */
 
 /* Some 6.12 stable kernels have a newer registration, with a context: Kbuild looks. */
 #ifdef CLV_HAVE_REGISTER_SYSCORE
@@ -34,15 +33,6 @@ static inline void clv_vm_flags_mod(struct vm_area_struct *vma, vm_flags_t set, 
 	vm_flags_mod(vma, set, clear);
 #else
 	vma->vm_flags = (vma->vm_flags | set) & ~clear;
-#endif
-}
-
-static inline void clv_send_reschedule(int cpu)
-{
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
-	arch_smp_send_reschedule(cpu);
-#else
-	smp_send_reschedule(cpu);
 #endif
 }
 

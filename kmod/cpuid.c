@@ -77,13 +77,11 @@ static const struct word words[] = {
 	{ 0xd, 1, EAX, CPUID_D_1_EAX, F(XSAVEOPT) | F(XSAVEC) | F(XGETBV1) },
 	/* "KVMKVMKVM", and what pv.c does. */
 	{ 0x40000000, 0, EAX, -1, .always = 0x40000001 },
-	{ 0x40000000, 0, EBX, -1, .always = KVMK },
-	{ 0x40000000, 0, ECX, -1, .always = VMKV },
+	{ 0x40000000, 0, EBX, -1, .always = KVMK }, { 0x40000000, 0, ECX, -1, .always = VMKV },
 	{ 0x40000000, 0, EDX, -1, .always = 'M' },
 	{ 0x40000001, 0, EAX, -1, .always = PV_FEATURES },
 	{ 0x80000001, 0, ECX, CPUID_8000_0001_ECX, F(LAHF_LM) | F(ABM) | F(SSE4A) | F(MISALIGNSSE) |
-	  F(3DNOWPREFETCH) | F(XOP) | F(FMA4) | F(TBM) | F(TOPOEXT),
-	  .any = F(CMP_LEGACY) },
+	  F(3DNOWPREFETCH) | F(XOP) | F(FMA4) | F(TBM) | F(TOPOEXT), .any = F(CMP_LEGACY) },
 	{ 0x80000001, 0, EDX, CPUID_8000_0001_EDX, F(SYSCALL) | F(NX) | F(MMXEXT) | F(FXSR_OPT) |
 	  F(GBPAGES) | F(RDTSCP) | F(LM) | F(3DNOWEXT) | F(3DNOW) },
 	{ 0x80000007, 0, EDX, -1, BIT(8) /* invariant TSC */ },
@@ -108,26 +106,16 @@ static const struct leaf {
 	u8 copied;		/* registers that go from the host's leaf to the guest */
 	u8 free;		/* registers that hold what a table likes */
 } leaves[] = {
-	{ 0x0, 0x0, 1, false, ABCD, ABCD },
-	{ 0x1, 0x1, 1, false, AB, AB },
-	{ 0x2, 0x2, 1, false, ABCD, ABCD },
-	{ 0x4, 0x4, 0, true, 0, ABCD },
-	{ 0x6, 0x6, 1 },
-	{ 0x7, 0x7, 3, true },
-	{ 0xb, 0xb, 2, true, 0, ABCD },
-	{ 0xd, 0xd, 2, true },
-	{ 0x1f, 0x1f, 0, true, 0, ABCD },
-	{ 0x40000000, 0x40000001, 1, false, 0, ABCD },
+	{ 0x0, 0x0, 1, false, ABCD, ABCD }, { 0x1, 0x1, 1, false, AB, AB },
+	{ 0x2, 0x2, 1, false, ABCD, ABCD }, { 0x4, 0x4, 0, true, 0, ABCD }, { 0x6, 0x6, 1 },
+	{ 0x7, 0x7, 3, true }, { 0xb, 0xb, 2, true, 0, ABCD }, { 0xd, 0xd, 2, true },
+	{ 0x1f, 0x1f, 0, true, 0, ABCD }, { 0x40000000, 0x40000001, 1, false, 0, ABCD },
 	{ 0x40000002, 0x400000ff, 0, false, 0, ABCD },
-	{ 0x80000000, 0x80000000, 1, false, 0, ABCD },
-	{ 0x80000001, 0x80000001, 1, false, AB, AB },
-	{ 0x80000002, 0x80000006, 1, false, ABCD, ABCD },
-	{ 0x80000007, 0x80000007, 1 },
+	{ 0x80000000, 0x80000000, 1, false, 0, ABCD }, { 0x80000001, 0x80000001, 1, false, AB, AB },
+	{ 0x80000002, 0x80000006, 1, false, ABCD, ABCD }, { 0x80000007, 0x80000007, 1 },
 	{ 0x80000008, 0x80000008, 1, false, BIT(EAX), BIT(ECX) },
-	{ 0x80000019, 0x80000019, 0, false, 0, ABCD },
-	{ 0x8000001d, 0x8000001d, 0, true, 0, ABCD },
-	{ 0x8000001e, 0x8000001e, 0, false, 0, ABCD },
-	{ 0x80000021, 0x80000021, 1 },
+	{ 0x80000019, 0x80000019, 0, false, 0, ABCD }, { 0x8000001d, 0x8000001d, 0, true, 0, ABCD },
+	{ 0x8000001e, 0x8000001e, 0, false, 0, ABCD }, { 0x80000021, 0x80000021, 1 },
 };
 
 static struct clv_cpuid_table offered;	/* constant after clv_cpuid_init() */

@@ -3,7 +3,7 @@
  * cleave: which event the guest gets next. Order: what an exit cut short, exceptions, NMI,
  * interrupts of a PIC, interrupts of the local APIC (SDM vol. 3A 6.9, APM vol. 2 8.5).
  */
-#include "backend.h"
+#include "entry.h"
 #include "trace.h"
 
 #define DR6_B		0xfULL		/* which breakpoint */
@@ -48,23 +48,18 @@ static struct cleave_event exception(u8 vector)
 
 void clv_queue_event(struct clv_vcpu *vcpu, const struct cleave_event *ev)
 {
-	struct cleave_event *first = &vcpu->events.injected;
-	u8 vector;
+	struct cleave_event *at = &vcpu->events.injected, first;
 
-	if (first->type == CLEAVE_EVENT_NONE)
-		first = &vcpu->events.exception;
-	if (first->type != CLEAVE_EVENT_EXCEPTION) {
-		/* An interrupt whose delivery raised it is lost, as on a CPU. */
-		memset(first, 0, sizeof(*first));
+	if (at->type == CLEAVE_EVENT_NONE)
+		at = &vcpu->events.exception;
+	/* Lost: an interrupt, as on a CPU; an exception comes again when its instruction does. */
+	first = *at;
+	memset(at, 0, sizeof(*at));
+	if (first.type != CLEAVE_EVENT_EXCEPTION)
 		vcpu->events.exception = *ev;
-		return;
-	}
-	/* While the first was delivered. Which else comes again when its instruction does. */
-	vector = first->vector;
-	memset(first, 0, sizeof(*first));
-	if (vector == X86_TRAP_DF)
+	else if (first.vector == X86_TRAP_DF)
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
-	else if (is_double_fault(vector, ev->vector))
+	else if (is_double_fault(first.vector, ev->vector))
 		vcpu->events.exception = exception(X86_TRAP_DF);
 	else
 		vcpu->events.exception = *ev;
@@ -112,12 +107,6 @@ bool clv_interrupt_allowed(struct clv_vcpu *vcpu)
 	       vcpu->events.exception.type == CLEAVE_EVENT_NONE && is_open(vcpu);
 }
 
-/* The vector of the interrupt that goes next, or -1. */
-static int next_vector(struct clv_vcpu *vcpu)
-{
-	return vcpu->events.extint ? vcpu->events.extint_vector : clv_lapic_pending(vcpu);
-}
-
 /* Which of NMI and interrupt waits and can go in: CLEAVE_EVENT_*, and the interrupt's vector. */
 static u8 ready_event(struct clv_vcpu *vcpu, int *vector)
 {
@@ -127,7 +116,7 @@ static u8 ready_event(struct clv_vcpu *vcpu, int *vector)
 		return CLEAVE_EVENT_NMI;
 	if (!is_open(vcpu))
 		return CLEAVE_EVENT_NONE;
-	*vector = next_vector(vcpu);
+	*vector = ev->extint ? ev->extint_vector : clv_lapic_pending(vcpu);
 	return *vector >= 0 ? CLEAVE_EVENT_INTERRUPT : CLEAVE_EVENT_NONE;
 }
 
@@ -202,12 +191,11 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	if (ev.type)
 		trace_cleave_inject(vcpu->id, &ev);
 	word = event_types[ev.type] | ev.vector | (ev.flags & CLEAVE_EVENT_ERROR ? WORD_ERROR : 0);
-	static_call(clv_inject)(vcpu, word, ev.error_code);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
-	if (vcpu->want_window || next_vector(vcpu) >= 0)
+	if (vcpu->want_window || vcpu->events.extint || clv_lapic_pending(vcpu) >= 0)
 		windows |= CLV_WINDOW_INT;
-	static_call(clv_set_window)(vcpu, windows);
+	static_call(clv_inject)(vcpu, word, ev.error_code, windows);
 	vcpu->quiet = !ev.type && !windows && !vcpu->events.nmi_masked;
 }
 
@@ -224,8 +212,7 @@ bool clv_has_wake_event(struct clv_vcpu *vcpu)
 	int vector;
 
 	return vcpu->events.injected.type || vcpu->events.exception.type ||
-	       ready_event(vcpu, &vector) ||
-	       READ_ONCE(vcpu->pv.kicked);
+	       ready_event(vcpu, &vector) || READ_ONCE(vcpu->pv.kicked);
 }
 
 /*

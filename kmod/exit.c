@@ -121,26 +121,19 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
 }
 
-static enum clv_next msr_to_user(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
-{
-	vcpu->run->msr = (typeof(vcpu->run->msr)) {
-		.index = vcpu->regs.rcx, .flags = write ? CLEAVE_ACCESS_WRITE : 0,
-		.data = write ? edx_eax(vcpu) : 0 };
-	vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
-	vcpu->pending_rip = exit->next_rip;
-	return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
-}
-
 static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
 {
+	u64 val = write ? edx_eax(vcpu) : 0;
 	u32 msr = vcpu->regs.rcx;
-	u64 val = 0;
-	int ret;
+	int ret = write ? clv_msr_set(vcpu, msr, val, false) : clv_msr_get(vcpu, msr, &val, false);
 
-	ret = write ? clv_msr_set(vcpu, msr, edx_eax(vcpu), false) :
-		      clv_msr_get(vcpu, msr, &val, false);
-	if (ret == -ENOENT && (vcpu->vm->flags & CLEAVE_VM_EXIT_MSR))
-		return msr_to_user(vcpu, exit, write);
+	if (ret == -ENOENT && (vcpu->vm->flags & CLEAVE_VM_EXIT_MSR)) {
+		vcpu->run->msr = (typeof(vcpu->run->msr)) {
+			.index = msr, .flags = write ? CLEAVE_ACCESS_WRITE : 0, .data = val };
+		vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
+		vcpu->pending_rip = exit->next_rip;
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
+	}
 	if (!ret && !write)
 		set_edx_eax(vcpu, val);
 	return skip_or_gp(vcpu, exit->next_rip, ret);
@@ -150,18 +143,16 @@ static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, 
 static enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_regs *r = &vcpu->regs;
-	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U, nr = r->rax & mask, result;
+	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U, nr = r->rax & mask, result = -KVM_ENOSYS;
 	u64 args[] = { r->rbx & mask, r->rcx & mask, r->rdx & mask, r->rsi & mask };
-	bool user = vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL;
+	bool user = false;
 
 	skip(vcpu, exit->next_rip);
 	if (clv_cpl(vcpu))
 		result = -KVM_EPERM;
 	else if (!clv_pv_hypercall(vcpu, nr, args, &result))
-		result = -KVM_ENOSYS;
-	else
-		user = false;
-	if (clv_cpl(vcpu) || !user) {
+		user = vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL;
+	if (!user) {
 		r->rax = result & mask;
 		return CLV_RESUME;
 	}
@@ -175,16 +166,13 @@ static enum clv_next do_cr_write(struct clv_vcpu *vcpu, const struct clv_exit *e
 	u64 val = exit->cr.value;
 
 	switch (exit->cr.nr) {
-	case 0:
-		return skip_or_gp(vcpu, exit->next_rip, clv_cr0_write(vcpu, val));
-	case 4:
-		return skip_or_gp(vcpu, exit->next_rip, clv_cr4_write(vcpu, val));
+	case 0:	return skip_or_gp(vcpu, exit->next_rip, clv_cr0_write(vcpu, val));
+	case 4:	return skip_or_gp(vcpu, exit->next_rip, clv_cr4_write(vcpu, val));
 	case 8:
 		if (val <= 0xf)
 			clv_lapic_cr8_set(vcpu, val);
 		return skip_or_gp(vcpu, exit->next_rip, val > 0xf);
-	default:
-		return raise(vcpu, X86_TRAP_UD);
+	default: return raise(vcpu, X86_TRAP_UD);
 	}
 }
 
@@ -275,35 +263,23 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	case CLEAVE_KIND_MCE:
 	case CLEAVE_KIND_WINDOW:	/* the loop looks before each entry */
 		return CLV_RESUME;
-	case CLEAVE_KIND_CPUID:
-		return do_cpuid(vcpu, exit);
-	case CLEAVE_KIND_HLT:
-		return do_hlt(vcpu, exit);
-	case CLEAVE_KIND_IO:
-		return do_io(vcpu, exit);
-	case CLEAVE_KIND_RDMSR:
-		return do_msr(vcpu, exit, false);
-	case CLEAVE_KIND_WRMSR:
-		return do_msr(vcpu, exit, true);
-	case CLEAVE_KIND_HYPERCALL:
-		return do_hypercall(vcpu, exit);
-	case CLEAVE_KIND_CR_READ:
-		return do_cr_read(vcpu, exit);
-	case CLEAVE_KIND_CR_WRITE:
-		return do_cr_write(vcpu, exit);
-	case CLEAVE_KIND_XSETBV:
-		return do_xsetbv(vcpu, exit);
-	case CLEAVE_KIND_STAGE2:
-		return do_stage2(vcpu, exit);
+	case CLEAVE_KIND_CPUID:		return do_cpuid(vcpu, exit);
+	case CLEAVE_KIND_HLT:		return do_hlt(vcpu, exit);
+	case CLEAVE_KIND_IO:		return do_io(vcpu, exit);
+	case CLEAVE_KIND_RDMSR:		return do_msr(vcpu, exit, false);
+	case CLEAVE_KIND_WRMSR:		return do_msr(vcpu, exit, true);
+	case CLEAVE_KIND_HYPERCALL:	return do_hypercall(vcpu, exit);
+	case CLEAVE_KIND_CR_READ:	return do_cr_read(vcpu, exit);
+	case CLEAVE_KIND_CR_WRITE:	return do_cr_write(vcpu, exit);
+	case CLEAVE_KIND_XSETBV:	return do_xsetbv(vcpu, exit);
+	case CLEAVE_KIND_STAGE2:	return do_stage2(vcpu, exit);
+	case CLEAVE_KIND_SKIP:		return skip(vcpu, exit->next_rip);
+	case CLEAVE_KIND_GP:		return raise(vcpu, X86_TRAP_GP);
+	case CLEAVE_KIND_UD:		return raise(vcpu, X86_TRAP_UD);
+	case CLEAVE_KIND_REFUSED:	return do_refused(vcpu, exit);
 	case CLEAVE_KIND_EXCEPTION:
 		clv_queue_event(vcpu, &exit->event);
 		return CLV_RESUME;
-	case CLEAVE_KIND_SKIP:
-		return skip(vcpu, exit->next_rip);
-	case CLEAVE_KIND_GP:
-		return raise(vcpu, X86_TRAP_GP);
-	case CLEAVE_KIND_UD:
-		return raise(vcpu, X86_TRAP_UD);
 	case CLEAVE_KIND_INSN:
 		fill_mmio(vcpu, exit, access_flags(exit));
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_INSN, exit);
@@ -311,13 +287,9 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_SHUTDOWN);
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
-	case CLEAVE_KIND_REFUSED:
-		return do_refused(vcpu, exit);
-	case CLEAVE_KIND_TASK_SWITCH:
-	case CLEAVE_KIND_UNHANDLED:
-		break;
+	default:			/* CLEAVE_KIND_TASK_SWITCH, CLEAVE_KIND_UNHANDLED */
+		return clv_exit_to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);
 	}
-	return clv_exit_to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);
 }
 
 /* What the last exit left for user space to fill in. */

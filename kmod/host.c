@@ -242,10 +242,9 @@ void clv_host_put(void)
 
 int clv_host_init(void)
 {
-	int ret;
+	int ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "cleave:online",
+					    hp_online, hp_offline);
 
-	ret = cpuhp_setup_state_nocalls(CPUHP_AP_ONLINE_DYN, "cleave:online",
-					hp_online, hp_offline);
 	if (ret < 0)
 		return ret;
 	hp_state = ret;

@@ -14,7 +14,6 @@
 #include <linux/math64.h>
 #include <linux/slab.h>
 #include <asm/apicdef.h>
-#include <asm/msr-index.h>
 #include <asm/tsc.h>
 #include "clv.h"
 
@@ -393,9 +392,9 @@ static u64 deadline_left(struct clv_vcpu *vcpu)
 
 /*
  * v held. Delivers the timer interrupt if it is due, and sets what comes next: the end of the next
- * entry where the CPU can do that, else, and for a sleep, the hrtimer; not pinned, as a kick reaches
- * the vCPU from any CPU. A call too many, by a timer set for what has changed since, is harmless,
- * and a host clock that runs ahead of the TSC makes no deadline come early.
+ * entry where the CPU can do that, else, and for a sleep, the hrtimer; not pinned, as a kick
+ * reaches the vCPU from any CPU. A call too many, by a timer set for what has changed since, is
+ * harmless, and a host clock that runs ahead of the TSC makes no deadline come early.
  */
 static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 {
@@ -420,8 +419,8 @@ static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 			l->target = timer_mode(l) == APIC_LVT_TIMER_PERIODIC ?
 				    now + span - (u64)(now - l->target) % span : 0;
 		if (l->target && clv_timed_entry)
-			vcpu->wake_tsc = tsc + 1 +
-					 mul_u64_u64_div_u64(l->target - now, tsc_khz, NSEC_PER_MSEC);
+			vcpu->wake_tsc = tsc + 1 + mul_u64_u64_div_u64(l->target - now, tsc_khz,
+								       NSEC_PER_MSEC);
 	}
 	if (l->target && !timed)
 		hrtimer_start(&l->timer, l->target, HRTIMER_MODE_ABS_HARD);
@@ -434,19 +433,16 @@ static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 /* Hardirq. Never restarts itself: timer_run() on the vCPU's thread does. */
 static enum hrtimer_restart timer_callback(struct hrtimer *timer)
 {
-	clv_lapic_tsc_changed(container_of(timer, struct clv_lapic, timer)->vcpu);
+	struct clv_vcpu *vcpu = container_of(timer, struct clv_lapic, timer)->vcpu;
+
+	clv_lapic_timer_look(vcpu);
+	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 	return HRTIMER_NORESTART;
 }
 
 void clv_lapic_timer_look(struct clv_vcpu *vcpu)
 {
 	WRITE_ONCE(vcpu->lapic->timer_fired, 1);
-}
-
-void clv_lapic_tsc_changed(struct clv_vcpu *vcpu)
-{
-	clv_lapic_timer_look(vcpu);
-	clv_vcpu_request(vcpu, CLV_REQ_EVENT);
 }
 
 void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps)
@@ -504,24 +500,20 @@ static const struct lapic_reg {
 	u32 shown;		/* other bits that a read may show */
 	u32 ignored;		/* other bits that a WRMSR may have set */
 } lapic_regs[64] = {
-	[APIC_ID >> 4] = { BOTH_R, 0, U32_MAX },
-	[APIC_LVR >> 4] = { BOTH_R, 0, U32_MAX },
-	[APIC_TASKPRI >> 4] = { BOTH_RW, 0xff },
-	[APIC_ARBPRI >> 4] = { PAGE_R },		/* reads as 0, as RRR */
-	[APIC_PROCPRI >> 4] = { BOTH_R, 0, 0xff },
+	[APIC_ID >> 4] = { BOTH_R, 0, U32_MAX }, [APIC_LVR >> 4] = { BOTH_R, 0, U32_MAX },
+	[APIC_TASKPRI >> 4] = { BOTH_RW, 0xff }, [APIC_PROCPRI >> 4] = { BOTH_R, 0, 0xff },
+	[APIC_ARBPRI >> 4] = { PAGE_R }, [APIC_RRR >> 4] = { PAGE_R },	/* read as 0 */
 	[APIC_EOI >> 4] = { MSR_W | PAGE_R | PAGE_W },
-	[APIC_RRR >> 4] = { PAGE_R },
 	[APIC_LDR >> 4] = { BOTH_R | PAGE_W, 0xff000000, U32_MAX },
 	[APIC_DFR >> 4] = { PAGE_R | PAGE_W, 0xf0000000, U32_MAX },
 	[APIC_SPIV >> 4] = { BOTH_RW, SPIV_MASK },
-	[APIC_ISR >> 4] = { BOTH_R, 0, 0xffff0000 },	/* no vectors below 16 */
-	[(APIC_ISR >> 4) + 1 ... (APIC_ISR >> 4) + 7] = { BOTH_R, 0, U32_MAX },
-	[APIC_TMR >> 4] = { BOTH_R, 0, 0xffff0000 },
-	[(APIC_TMR >> 4) + 1 ... (APIC_TMR >> 4) + 7] = { BOTH_R, 0, U32_MAX },
+	/* No vectors below 16. */
+	[APIC_ISR >> 4] = { BOTH_R, 0, 0xffff0000 }, [APIC_TMR >> 4] = { BOTH_R, 0, 0xffff0000 },
 	[APIC_IRR >> 4] = { BOTH_R, 0, 0xffff0000 },
+	[(APIC_ISR >> 4) + 1 ... (APIC_ISR >> 4) + 7] = { BOTH_R, 0, U32_MAX },
+	[(APIC_TMR >> 4) + 1 ... (APIC_TMR >> 4) + 7] = { BOTH_R, 0, U32_MAX },
 	[(APIC_IRR >> 4) + 1 ... (APIC_IRR >> 4) + 7] = { BOTH_R, 0, U32_MAX },
-	[APIC_ESR >> 4] = { BOTH_RW, 0, 0xff },
-	[APIC_ICR >> 4] = { BOTH_RW, ICR_MASK },
+	[APIC_ESR >> 4] = { BOTH_RW, 0, 0xff }, [APIC_ICR >> 4] = { BOTH_RW, ICR_MASK },
 	[APIC_ICR2 >> 4] = { PAGE_R | PAGE_W, 0xff000000 },
 	[APIC_LVTT >> 4] = { BOTH_RW, LVT_MASK | TIMER_MODE, 0, APIC_SEND_PENDING },
 	[APIC_LVTTHMR >> 4] = { BOTH_RW, LVT_MASK | APIC_MODE_MASK, 0, APIC_SEND_PENDING },
@@ -529,10 +521,8 @@ static const struct lapic_reg {
 	[APIC_LVT0 >> 4] = { BOTH_RW, LINT_MASK, 0, APIC_SEND_PENDING | APIC_LVT_REMOTE_IRR },
 	[APIC_LVT1 >> 4] = { BOTH_RW, LINT_MASK, 0, APIC_SEND_PENDING | APIC_LVT_REMOTE_IRR },
 	[APIC_LVTERR >> 4] = { BOTH_RW, LVT_MASK, 0, APIC_SEND_PENDING },
-	[APIC_TMICT >> 4] = { BOTH_RW, U32_MAX },
-	[APIC_TMCCT >> 4] = { BOTH_R, 0, U32_MAX },
-	[APIC_TDCR >> 4] = { BOTH_RW, 0xb },
-	[APIC_SELF_IPI >> 4] = { MSR_W, 0xff },
+	[APIC_TMICT >> 4] = { BOTH_RW, U32_MAX }, [APIC_TMCCT >> 4] = { BOTH_R, 0, U32_MAX },
+	[APIC_TDCR >> 4] = { BOTH_RW, 0xb }, [APIC_SELF_IPI >> 4] = { MSR_W, 0xff },
 };
 
 static bool is_lvt(u32 off)
@@ -562,14 +552,11 @@ static u32 reg_read(struct clv_vcpu *vcpu, u32 off)
 	switch (off) {
 	case APIC_ID:
 		return is_x2apic(l) ? vcpu->id : vcpu->id << 24;
-	case APIC_PROCPRI:
-		return ppr(l);
 	case APIC_LDR:
 		return is_x2apic(l) ? x2apic_ldr(vcpu->id) : reg(l, APIC_LDR);
-	case APIC_TMCCT:
-		return timer_count(l);
-	default:
-		return reg(l, off);
+	case APIC_PROCPRI:	return ppr(l);
+	case APIC_TMCCT:	return timer_count(l);
+	default:		return reg(l, off);
 	}
 }
 

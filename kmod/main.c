@@ -3,15 +3,15 @@
 #include <linux/miscdevice.h>
 #include <linux/mmu_notifier.h>
 #include <linux/module.h>
-#include "backend.h"
+#include "entry.h"
 
 const struct clv_backend *clv_backend;
 
-#define HOT_DEFINE(hook) \
-	DEFINE_STATIC_CALL_NULL(clv_##hook, *((struct clv_backend *)NULL)->hook);
-#define HOT_UPDATE(hook)	static_call_update(clv_##hook, clv_backend->hook);
-
-CLV_HOT_HOOKS(HOT_DEFINE)
+DEFINE_STATIC_CALL_NULL(clv_vcpu_load, *clv_svm_backend.vcpu_load);
+DEFINE_STATIC_CALL_NULL(clv_enter, *clv_svm_backend.enter);
+DEFINE_STATIC_CALL_NULL(clv_decode_exit, *clv_svm_backend.decode_exit);
+DEFINE_STATIC_CALL_NULL(clv_regs_push, *clv_svm_backend.regs_push);
+DEFINE_STATIC_CALL_NULL(clv_inject, *clv_svm_backend.inject);
 
 static struct miscdevice clv_misc = {
 	.minor = MISC_DYNAMIC_MINOR, .name = "cleave", .fops = &clv_dev_fops, .mode = 0660,
@@ -38,7 +38,11 @@ static int choose_backend(void)
 	if (!why && !tsc_khz)
 		why = "the kernel could not measure this machine's TSC";
 	if (!why) {
-		CLV_HOT_HOOKS(HOT_UPDATE)
+		static_call_update(clv_vcpu_load, clv_backend->vcpu_load);
+		static_call_update(clv_enter, clv_backend->enter);
+		static_call_update(clv_decode_exit, clv_backend->decode_exit);
+		static_call_update(clv_regs_push, clv_backend->regs_push);
+		static_call_update(clv_inject, clv_backend->inject);
 		return 0;
 	}
 	pr_err("cleave: %s; run \"cleave doctor\" for what to do\n", why);
@@ -47,11 +51,8 @@ static int choose_backend(void)
 
 static int __init clv_init(void)
 {
-	int ret = choose_backend();
+	int ret = choose_backend() ?: clv_backend->init();
 
-	if (ret)
-		return ret;
-	ret = clv_backend->init();
 	if (ret)
 		return ret;
 	clv_cpuid_init();

@@ -135,12 +135,10 @@ int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args)
 	lockdep_assert_held(&vm->lock);
 	if (!slot_ok(args))
 		return -EINVAL;
-	if (args->size) {
-		new.flags = args->flags;
-		new.gfn = args->gpa >> PAGE_SHIFT;
-		new.npages = args->size >> PAGE_SHIFT;
-		new.hva = args->hva;
-	}
+	if (args->size)
+		new = (struct clv_slot) {
+			.gfn = args->gpa >> PAGE_SHIFT, .npages = args->size >> PAGE_SHIFT,
+			.hva = args->hva, .flags = args->flags };
 	/* Changed with vm->lock held only: stable here without s2.lock. */
 	for (slot = vm->slots; slot < vm->slots + vm->nr_slots; slot++)
 		if (slot != &vm->slots[args->slot] && new.gfn < slot->gfn + slot->npages &&
@@ -262,14 +260,10 @@ static void mn_free(struct mmu_notifier *mn)
 }
 
 static const struct mmu_notifier_ops clv_mn_ops = {
-	.invalidate_range_start = mn_range_start,
-	.invalidate_range_end = mn_range_end,
-	.clear_flush_young = mn_clear_young,
-	.clear_young = mn_clear_young,
-	.test_young = mn_test_young,
-	.release = mn_release,
-	.alloc_notifier = mn_alloc,
-	.free_notifier = mn_free,
+	.invalidate_range_start = mn_range_start, .invalidate_range_end = mn_range_end,
+	.clear_flush_young = mn_clear_young, .clear_young = mn_clear_young,
+	.test_young = mn_test_young, .release = mn_release,
+	.alloc_notifier = mn_alloc, .free_notifier = mn_free,
 };
 
 /*
@@ -343,9 +337,8 @@ static u32 host_prot(const struct clv_slot *slot, const struct host_leaf *h)
 	u64 write = _PAGE_RW | _PAGE_DIRTY;
 
 	if (!(h->e & _PAGE_USER) || (h->e & cache) || (h->e & sme_me_mask) != sme_me_mask ||
-	    !pfn_valid(h->pfn))
-		return 0;
-	if ((h->e & (_PAGE_SPECIAL | _PAGE_DEVMAP)) && !is_zero_pfn(h->pfn))
+	    !pfn_valid(h->pfn) ||
+	    ((h->e & (_PAGE_SPECIAL | _PAGE_DEVMAP)) && !is_zero_pfn(h->pfn)))
 		return 0;
 	if ((slot->flags & CLEAVE_SLOT_READONLY) || (h->e & write) != write)
 		return CLV_S2_R | CLV_S2_X;
@@ -466,16 +459,11 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 	int ret;
 
 	*hva = 0;
-	ret = clv_s2_cache_fill(&vcpu->s2_cache);
-	if (ret)
-		return ret;
-	ret = fault_try(vcpu, gfn, access, true, hva);
-	if (ret == -ENXIO) {
-		ret = host_fault(vcpu->vm->mm, *hva, access & CLV_S2_W);
-		/* The page is new to the host, and its neighbours are: not worth a look. */
-		if (!ret)
-			ret = fault_try(vcpu, gfn, access, false, hva);
-	}
+	ret = clv_s2_cache_fill(&vcpu->s2_cache) ?: fault_try(vcpu, gfn, access, true, hva);
+	/* The page is new to the host, and its neighbours are: not worth a look. */
+	if (ret == -ENXIO)
+		ret = host_fault(vcpu->vm->mm, *hva, access & CLV_S2_W) ?:
+		      fault_try(vcpu, gfn, access, false, hva);
 	return ret == -ENXIO || ret == -EINTR ? -EAGAIN : ret;
 }
 
@@ -562,52 +550,39 @@ int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val)
 	return change(vm, gpa, val, sizeof(*val), true);
 }
 
-/* How the guest's page tables are walked (APM vol. 2 chapter 5). */
-struct walk {
-	u64 table;
-	int levels;
-	int bits;	/* of the address that one level decides on */
-	int max_leaf;	/* highest level at which PS makes a leaf */
-};
-
 /*
- * The CPU has just fetched an instruction there, so rights are not checked again; what a guest
- * changes meanwhile fools only itself. The entries go into the trail.
+ * As the CPU walks (APM vol. 2 chapter 5), which has just fetched an instruction there: rights are
+ * not checked again; what a guest changes meanwhile fools only itself. Entries go into the trail.
  */
 static int gva_to_gpa(struct clv_vm *vm, const struct clv_code *c, u64 gva, u64 *gpa,
 		      struct clv_trail *t)
 {
-	struct walk w;
-	int level;
+	bool lma = c->efer & EFER_LMA, wide = lma || (c->cr4 & X86_CR4_PAE);
+	int bits = wide ? 9 : 10, size = wide ? 8 : 4;	/* a level decides on; of an entry */
+	int level = lma ? (c->cr4 & X86_CR4_LA57 ? 5 : 4) : wide ? 3 : 2;
+	int max_leaf = lma ? 3 : wide || (c->cr4 & X86_CR4_PSE) ? 2 : 1;	/* by PS */
+	u64 table = c->cr3 & (lma ? PTE_ADDR : wide ? 0xffffffe0 : 0xfffff000);
 
 	*gpa = gva;
 	if (!(c->cr0 & X86_CR0_PG))
 		return 0;
-	if (c->efer & EFER_LMA)
-		w = (struct walk){ c->cr3 & PTE_ADDR, c->cr4 & X86_CR4_LA57 ? 5 : 4, 9, 3 };
-	else if (c->cr4 & X86_CR4_PAE)
-		w = (struct walk){ c->cr3 & 0xffffffe0, 3, 9, 2 };
-	else
-		w = (struct walk){ c->cr3 & 0xfffff000, 2, 10, c->cr4 & X86_CR4_PSE ? 2 : 1 };
-	for (level = w.levels; level > 0; level--) {
-		int shift = 12 + (level - 1) * w.bits, size = w.bits == 10 ? 4 : 8;
-		u64 index = gva >> shift & (BIT(w.bits) - 1), page = BIT_ULL(shift) - 1, addr;
-		__le64 raw = 0;
+	for (; level > 0; level--) {
+		int shift = 12 + (level - 1) * bits;
+		u64 index = gva >> shift & (BIT(bits) - 1), page = BIT_ULL(shift) - 1, addr = 0;
 
-		if (read_at(vm, w.table + index * size, &raw, size, &t->step[t->steps].hva))
+		if (read_at(vm, table + index * size, &addr, size, &t->step[t->steps].hva))
 			return -ENOENT;
-		addr = le64_to_cpu(raw);
 		t->step[t->steps++].entry = addr;
 		if (!(addr & _PAGE_PRESENT))
 			return -EFAULT;
-		if (level == 1 || (level <= w.max_leaf && (addr & _PAGE_PSE))) {
+		if (level == 1 || (level <= max_leaf && (addr & _PAGE_PSE))) {
 			/* A 4 MiB page may lie above 4 GiB: 39:32 in 20:13 (APM vol. 2 5.2.2). */
 			if (level == 2 && size == 4)
 				addr = (addr & 0xffc00000) | (addr >> 13 & 0xff) << 32;
 			*gpa = (addr & PTE_ADDR & ~page) | (gva & page);
 			return 0;
 		}
-		w.table = addr & PTE_ADDR;
+		table = addr & PTE_ADDR;
 	}
 	return -EFAULT;
 }
@@ -682,10 +657,9 @@ int clv_fetch(struct clv_vcpu *vcpu, const struct clv_code *c, u8 *buf)
 
 int clv_mem_vm_create(struct clv_vm *vm)
 {
+	int ret = clv_s2_create(&vm->s2, clv_backend->s2_format, &clv_s2_caps);
 	struct mmu_notifier *mn;
-	int ret;
 
-	ret = clv_s2_create(&vm->s2, clv_backend->s2_format, &clv_s2_caps);
 	if (ret)
 		return ret;
 	mn = mmu_notifier_get(&clv_mn_ops, vm->mm);

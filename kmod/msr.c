@@ -90,19 +90,12 @@ u64 clv_guest_tsc(const struct clv_vcpu *vcpu)
 static void tsc_set(struct clv_vcpu *vcpu, u64 val, bool host)
 {
 	u64 delta = val - clv_guest_tsc(vcpu);
-	struct clv_vm *vm = vcpu->vm;
-	u32 i;
 
-	if (!host) {
+	if (host)
+		clv_pv_tsc_moved(vcpu->vm, delta);
+	else
 		WRITE_ONCE(vcpu->tsc_adjust, vcpu->tsc_adjust + delta);
-		clv_pv_clock_changed(vm);
-		clv_lapic_tsc_changed(vcpu);
-		return;
-	}
-	clv_pv_tsc_moved(vm, delta);
-	clv_pv_clock_changed(vm);
-	clv_for_each_vcpu(i, vcpu, vm)
-		clv_lapic_tsc_changed(vcpu);
+	clv_pv_clock_changed(vcpu->vm);
 }
 
 /* SDM vol. 3A 12.11.2 */
@@ -206,16 +199,12 @@ static bool value_ok(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	case MSR_IA32_SYSENTER_ESP:
 	case MSR_IA32_SYSENTER_EIP:
 		return clv_canonical(vcpu, val);
-	case MSR_SYSCALL_MASK:
-		return !(val >> 32);
-	case MSR_IA32_CR_PAT:
-		return clv_types_ok(val, CLV_PAT_TYPES);
-	case MSR_IA32_SPEC_CTRL:
-		return !(val & ~vcpu->caps.spec_ctrl_bits);
+	case MSR_SYSCALL_MASK:		return !(val >> 32);
+	case MSR_IA32_CR_PAT:		return clv_types_ok(val, CLV_PAT_TYPES);
+	case MSR_IA32_SPEC_CTRL:	return !(val & ~vcpu->caps.spec_ctrl_bits);
 	case MSR_IA32_ARCH_CAPABILITIES:	/* user space may claim less */
 		return host && !(val & ~arch_caps());
-	default:
-		return true;
+	default:			return true;
 	}
 }
 
@@ -241,10 +230,8 @@ static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 		return -EINVAL;
 	if (r->field)
 		*reg_field(vcpu, r, msr) = val | r->fixed;
-	if (msr == MSR_IA32_TSC_ADJUST) {
+	if (msr == MSR_IA32_TSC_ADJUST)
 		clv_pv_clock_changed(vcpu->vm);
-		clv_lapic_tsc_changed(vcpu);
-	}
 	clv_pv_msr_written(vcpu, msr, host);
 	return 0;
 }
@@ -310,15 +297,12 @@ int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	case MSR_IA32_TSC:
 		tsc_set(vcpu, val, host);
 		return 0;
-	case MSR_IA32_APICBASE:
-		return clv_lapic_base_set(vcpu, val, host);
 	case CLEAVE_MSR_CLOCK:
 		return host ? clv_pv_clock_msr(vcpu, &val, true) : -ENOENT;
-	case MSR_EFER:
-		return clv_efer_write(vcpu, val);
+	case MSR_IA32_APICBASE:		return clv_lapic_base_set(vcpu, val, host);
+	case MSR_EFER:			return clv_efer_write(vcpu, val);
 	case MSR_IA32_PRED_CMD:
-	case MSR_IA32_FLUSH_CMD:
-		return write_command(vcpu, msr, val, host);
+	case MSR_IA32_FLUSH_CMD:	return write_command(vcpu, msr, val, host);
 	}
 	r = reg_find(vcpu, msr);
 	if (r)

@@ -114,14 +114,16 @@ static bool tscs_match(const struct clv_vcpu *one)
 	return true;
 }
 
-/* All that was written of it is void. */
+/* It, or a TSC: all that was written of it is void, and timers may be due. */
 void clv_pv_clock_changed(struct clv_vm *vm)
 {
 	struct clv_vcpu *vcpu;
 	u32 i;
 
-	clv_for_each_vcpu(i, vcpu, vm)
+	clv_for_each_vcpu(i, vcpu, vm) {
+		clv_lapic_timer_look(vcpu);
 		clv_vcpu_request(vcpu, CLV_REQ_CLOCK);
+	}
 }
 
 static void clock_write(struct clv_vcpu *vcpu)
@@ -129,9 +131,7 @@ static void clock_write(struct clv_vcpu *vcpu)
 	struct clv_vm *vm = vcpu->vm;
 	u64 gpa = vcpu->pv.clock & ~ENABLED;
 	struct pvclock_vcpu_time_info t = {
-		.tsc_to_system_mul = vm->clock.mul,
-		.tsc_shift = vm->clock.shift,
-	};
+		.tsc_to_system_mul = vm->clock.mul, .tsc_shift = vm->clock.shift };
 	bool stable = !check_tsc_unstable();
 
 	raw_spin_lock_irq(&vm->clock.lock);
@@ -221,9 +221,8 @@ static int steal_write(struct clv_vcpu *vcpu)
 
 static bool steal_is_old(const struct clv_vcpu *vcpu)
 {
-	return (vcpu->pv.steal & ENABLED) &&
-	       (vcpu->pv.steal_due || vcpu->pv.delayed != current ||
-		vcpu->pv.run_delay != RUN_DELAY);
+	return (vcpu->pv.steal & ENABLED) && (vcpu->pv.steal_due || vcpu->pv.delayed != current ||
+					      vcpu->pv.run_delay != RUN_DELAY);
 }
 
 /* ---- before and after an entry --------------------------------------------- */

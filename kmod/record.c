@@ -22,22 +22,16 @@ static u64 detail(const struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	const struct cleave_regs *regs = &vcpu->regs;
 
 	switch (exit->kind) {
-	case CLEAVE_KIND_CPUID:
-		return (u32)regs->rax | regs->rcx << 32;
+	case CLEAVE_KIND_CPUID:		return (u32)regs->rax | regs->rcx << 32;
 	case CLEAVE_KIND_IO:
 		return exit->io.port | exit->io.size << 16 | (exit->io.in ? BIT(24) : 0);
 	case CLEAVE_KIND_RDMSR:
-	case CLEAVE_KIND_WRMSR:
-		return (u32)regs->rcx;
-	case CLEAVE_KIND_HYPERCALL:
-		return regs->rax;
+	case CLEAVE_KIND_WRMSR:		return (u32)regs->rcx;
+	case CLEAVE_KIND_HYPERCALL:	return regs->rax;
 	case CLEAVE_KIND_CR_READ:
-	case CLEAVE_KIND_CR_WRITE:
-		return exit->cr.nr;
-	case CLEAVE_KIND_EXCEPTION:
-		return exit->event.vector;
-	default:
-		return exit->gpa;
+	case CLEAVE_KIND_CR_WRITE:	return exit->cr.nr;
+	case CLEAVE_KIND_EXCEPTION:	return exit->event.vector;
+	default:			return exit->gpa;
 	}
 }
 
@@ -48,9 +42,8 @@ void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	vcpu->record = READ_ONCE(rec->frozen) ? &vcpu->lost :
 						&rec->records[rec->count % CLEAVE_RECORDS];
 	*vcpu->record = (struct cleave_record) {
-		.tsc = rdtsc(), .rip = exit->rip,
-		.kind = exit->kind, .detail = detail(vcpu, exit),
-		.raw_reason = exit->raw_reason,
+		.tsc = rdtsc(), .rip = exit->rip, .kind = exit->kind,
+		.detail = detail(vcpu, exit), .raw_reason = exit->raw_reason,
 		.raw_info = { exit->raw_info[0], exit->raw_info[1] },
 		.entered_type = exit->entered.type, .entered_vector = exit->entered.vector,
 	};
@@ -68,9 +61,8 @@ void clv_record_end(struct clv_vcpu *vcpu)
 		r->raised_vector = vcpu->events.exception.vector;
 	}
 	trace_cleave_exit(vcpu->id, r);
-	/* Release: who sees the count sees the record. */
 	if (r != &vcpu->lost)
-		smp_store_release(&rec->count, rec->count + 1);
+		smp_store_release(&rec->count, rec->count + 1); /* who sees it sees the record */
 	vcpu->record = &vcpu->lost;
 }
 

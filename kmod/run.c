@@ -2,7 +2,7 @@
 /* cleave: CLEAVE_RUN, the loop around the guest. One way in, one way out. */
 #include <linux/sched/stat.h>
 #include <linux/vtime.h>
-#include "backend.h"
+#include "entry.h"
 #include "compat.h"
 #include "trace.h"
 
@@ -45,7 +45,7 @@ void clv_vcpu_kick(struct clv_vcpu *vcpu)
 	if (cpu < 0)
 		rcuwait_wake_up(&vcpu->wait);
 	else if (cpu != smp_processor_id() && cpu_online(cpu))
-		clv_send_reschedule(cpu);
+		smp_send_reschedule(cpu);
 	preempt_enable();
 }
 
@@ -174,9 +174,8 @@ static int wait_for_request(struct clv_vcpu *vcpu)
 
 	if (halted && (vcpu->pv.poll & 1))
 		poll(vcpu, start);
-	ret = rcuwait_wait_event(&vcpu->wait,
-				 READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->vm->dead),
-				 TASK_INTERRUPTIBLE);
+	ret = rcuwait_wait_event(&vcpu->wait, READ_ONCE(vcpu->requests) ||
+				 READ_ONCE(vcpu->vm->dead), TASK_INTERRUPTIBLE);
 	if (!halted || ret)
 		return ret;
 	took = ktime_get_ns() - start;

@@ -27,8 +27,7 @@
 const struct clv_s2_format clv_s2_ept = {
 	.present = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 	.bits_r = BIT_ULL(0), .bits_w = BIT_ULL(1), .bits_x = BIT_ULL(2),
-	.leaf = BIT_ULL(7), .accessed = BIT_ULL(8),
-	.memtype = 6ULL << 3 | BIT_ULL(6),
+	.leaf = BIT_ULL(7), .accessed = BIT_ULL(8), .memtype = 6ULL << 3 | BIT_ULL(6),
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
 
@@ -39,8 +38,7 @@ const struct clv_s2_format clv_s2_ept = {
 const struct clv_s2_format clv_s2_npt = {
 	.present = BIT_ULL(0),
 	.bits_r = BIT_ULL(0) | BIT_ULL(2), .bits_w = BIT_ULL(1), .bits_nx = BIT_ULL(63),
-	.leaf = BIT_ULL(7), .accessed = BIT_ULL(5),
-	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
+	.leaf = BIT_ULL(7), .accessed = BIT_ULL(5), .table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
 
 /* These two, and no other, store an entry. */
@@ -215,12 +213,9 @@ static bool s2_do_leaf(struct s2_walk *w, u64 *p, u64 e)
 	case CLV_S2_UNMAP:
 		s2_xchg(p, 0);
 		return true;
-	case CLV_S2_PROTECT:
-		return s2_clear_bits(p, e, fmt->bits_w);
-	case CLV_S2_TEST_YOUNG:
-		return !w->s2->caps.ad || (e & fmt->accessed);
-	default:			/* CLV_S2_CLEAR_YOUNG */
-		return s2_clear_bits(p, e, fmt->accessed);
+	case CLV_S2_PROTECT:	return s2_clear_bits(p, e, fmt->bits_w);
+	case CLV_S2_TEST_YOUNG:	return !w->s2->caps.ad || (e & fmt->accessed);
+	default:		return s2_clear_bits(p, e, fmt->accessed);	/* CLEAR_YOUNG */
 	}
 }
 

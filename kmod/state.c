@@ -50,11 +50,6 @@ static u8 ar_type(const struct cleave_segment *s)
 	return s->ar & CLEAVE_AR_TYPE;
 }
 
-static u8 ar_dpl(const struct cleave_segment *s)
-{
-	return (s->ar & CLEAVE_AR_DPL) >> 5;
-}
-
 static bool segment_ok(struct clv_vcpu *vcpu, const struct cleave_segment *s,
 		       const struct seg_rule *r)
 {
@@ -74,7 +69,7 @@ static bool segment_ok(struct clv_vcpu *vcpu, const struct cleave_segment *s,
 static bool segments_ok(struct clv_vcpu *vcpu, const struct cleave_sregs *s, u64 rflags)
 {
 	const struct cleave_segment *cs = &s->cs, *seg = cs;	/* cs to ldt: eight in a row */
-	u8 dpl = ar_dpl(cs), cpl = ar_dpl(&s->ss);
+	u8 dpl = cs->ar & CLEAVE_AR_DPL, cpl = s->ss.ar & CLEAVE_AR_DPL;	/* in place: 6:5 */
 	bool lma = s->efer & EFER_LMA;
 	int i;
 
@@ -125,9 +120,8 @@ static bool sregs_ok(struct clv_vcpu *vcpu, const struct cleave_sregs *s, u64 rf
 	    (s->cr4 & vcpu->caps.cr4_reserved) || (s->efer & vcpu->caps.efer_reserved) ||
 	    lma != ((s->efer & EFER_LME) && (s->cr0 & X86_CR0_PG)) || !cr4_fits(s->cr4, lma))
 		return false;
-	return segments_ok(vcpu, s, rflags) && dtable_ok(vcpu, &s->gdt) &&
-	       dtable_ok(vcpu, &s->idt) && s->cr8 <= 15 &&
-	       !clv_lapic_base_check(vcpu, s->apic_base, true);
+	return segments_ok(vcpu, s, rflags) && dtable_ok(vcpu, &s->gdt) && s->cr8 <= 15 &&
+	       dtable_ok(vcpu, &s->idt) && !clv_lapic_base_check(vcpu, s->apic_base, true);
 }
 
 /* RIP and RFLAGS, SDM vol. 3C 27.3.1.4. */
@@ -183,9 +177,8 @@ static bool xcr0_ok(struct clv_vcpu *vcpu, u64 xcr0)
 {
 	u64 avx512 = xcr0 & XFEATURE_MASK_AVX512;
 
-	if ((xcr0 & ~vcpu->caps.xcr0_allowed) || !(xcr0 & XFEATURE_MASK_FP))
-		return false;
-	if ((xcr0 & XFEATURE_MASK_YMM) && !(xcr0 & XFEATURE_MASK_SSE))
+	if ((xcr0 & ~vcpu->caps.xcr0_allowed) || !(xcr0 & XFEATURE_MASK_FP) ||
+	    ((xcr0 & XFEATURE_MASK_YMM) && !(xcr0 & XFEATURE_MASK_SSE)))
 		return false;
 	return !avx512 || (avx512 == XFEATURE_MASK_AVX512 && (xcr0 & XFEATURE_MASK_YMM));
 }
@@ -230,8 +223,7 @@ int clv_state_set(struct clv_vcpu *vcpu, const struct cleave_state *st)
 	const struct cleave_events *ev = groups & CLEAVE_EVENTS ? &st->events : NULL;
 
 	lockdep_assert_held(&vcpu->mutex);
-	if ((groups & ~ALL_GROUPS) || st->reserved ||
-	    (ev && !clv_events_ok(ev)) ||
+	if ((groups & ~ALL_GROUPS) || st->reserved || (ev && !clv_events_ok(ev)) ||
 	    ((r || s || ev) && !both_ok(vcpu, r, s, ev)) ||
 	    ((groups & CLEAVE_DEBUG) && ((st->debug.dr6 >> 32) || (st->debug.dr7 >> 32))) ||
 	    ((groups & CLEAVE_XCRS) && !xcr0_ok(vcpu, st->xcrs.xcr0)) ||
@@ -282,8 +274,7 @@ static const struct cleave_sregs sregs_reset = {
 	.cs = { .base = 0xffff0000, .limit = 0xffff, .ar = 0x9b, .selector = 0xf000 },
 	.ds = RESET_SEG(0x93), .es = RESET_SEG(0x93), .ss = RESET_SEG(0x93),
 	.fs = RESET_SEG(0x93), .gs = RESET_SEG(0x93), .tr = RESET_SEG(0x8b), .ldt = RESET_SEG(0x82),
-	.gdt.limit = 0xffff, .idt.limit = 0xffff,
-	.cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET,
+	.gdt.limit = 0xffff, .idt.limit = 0xffff, .cr0 = X86_CR0_CD | X86_CR0_NW | X86_CR0_ET,
 };
 
 /* SDM vol. 3A table 10-1. mp_state, the FPU and the local APIC are their owners'. */

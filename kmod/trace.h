@@ -13,16 +13,14 @@
 #include "clv.h"
 
 TRACE_EVENT(cleave_entry,
-	    TP_PROTO(u32 vcpu, u64 rip),
-	    TP_ARGS(vcpu, rip),
+	    TP_PROTO(u32 vcpu, u64 rip), TP_ARGS(vcpu, rip),
 	    TP_STRUCT__entry(__field(u32, vcpu) __field(u64, rip)),
 	    TP_fast_assign(__entry->vcpu = vcpu; __entry->rip = rip;),
 	    TP_printk("vcpu=%u rip=0x%llx", __entry->vcpu, __entry->rip)
 );
 
 TRACE_EVENT(cleave_exit,
-	    TP_PROTO(u32 vcpu, const struct cleave_record *r),
-	    TP_ARGS(vcpu, r),
+	    TP_PROTO(u32 vcpu, const struct cleave_record *r), TP_ARGS(vcpu, r),
 	    TP_STRUCT__entry(__field(u32, vcpu) __field(u32, kind) __field(u32, exit)
 			     __field(u64, rip) __field(u64, raw_reason)
 			     __array(u64, raw_info, 2) __field(u64, detail)
@@ -43,8 +41,7 @@ TRACE_EVENT(cleave_exit,
 );
 
 TRACE_EVENT(cleave_inject,
-	    TP_PROTO(u32 vcpu, const struct cleave_event *ev),
-	    TP_ARGS(vcpu, ev),
+	    TP_PROTO(u32 vcpu, const struct cleave_event *ev), TP_ARGS(vcpu, ev),
 	    TP_STRUCT__entry(__field(u32, vcpu) __field(u8, type) __field(u8, vector)
 			     __field(u32, error_code)),
 	    TP_fast_assign(__entry->vcpu = vcpu; __entry->type = ev->type;
@@ -67,8 +64,7 @@ TRACE_EVENT(cleave_fault,
 
 /* A range of a slot that goes, or whose memory does; in whoever's thread it happens. */
 TRACE_EVENT(cleave_invalidate,
-	    TP_PROTO(u64 gpa, u64 size, u32 op, bool hit),
-	    TP_ARGS(gpa, size, op, hit),
+	    TP_PROTO(u64 gpa, u64 size, u32 op, bool hit), TP_ARGS(gpa, size, op, hit),
 	    TP_STRUCT__entry(__field(u64, gpa) __field(u64, size) __field(u32, op)
 			     __field(bool, hit)),
 	    TP_fast_assign(__entry->gpa = gpa; __entry->size = size;

@@ -2,7 +2,6 @@
 /* cleave: virtual CPUs: creation, end, the run page, MSRs by ioctl. */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
 #include "backend.h"
 #include "compat.h"
@@ -88,8 +87,9 @@ destroy:
 }
 
 /* Page 0 is the run page; the recorder, for reading alone, is behind it. */
-int clv_vcpu_mmap(struct clv_vcpu *vcpu, struct vm_area_struct *vma)
+int clv_vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	struct clv_vcpu *vcpu = file->private_data;
 	bool recorder = vma->vm_pgoff == 1;
 	void *page = recorder ? (void *)vcpu->recorder : vcpu->run;
 	unsigned long addr, size = recorder ? sizeof(*vcpu->recorder) : PAGE_SIZE;
@@ -118,10 +118,8 @@ int clv_vcpu_msrs(struct clv_vcpu *vcpu, struct cleave_msrs *m, bool set)
 	for (; m->done < count; m->done++) {
 		struct cleave_msr_entry *e = &m->entries[m->done];
 
-		if (e->reserved)
-			return -EINVAL;
-		if (set ? clv_msr_set(vcpu, e->index, e->value, true) :
-			  clv_msr_get(vcpu, e->index, &e->value, true))
+		if (e->reserved || (set ? clv_msr_set(vcpu, e->index, e->value, true) :
+					  clv_msr_get(vcpu, e->index, &e->value, true)))
 			return -EINVAL;
 	}
 	return 0;

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: virtual machines: creation, reference counts, end. */
 #include <linux/anon_inodes.h>
-#include <linux/file.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <asm/tsc.h>
@@ -12,8 +11,7 @@ int clv_info(struct cleave_info *info)
 	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
 			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
 			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER |
-			 CLEAVE_FEATURE_PV | CLEAVE_FEATURE_IRQFD |
-			 CLEAVE_FEATURE_IOEVENTFD;
+			 CLEAVE_FEATURE_PV | CLEAVE_FEATURE_IRQFD | CLEAVE_FEATURE_IOEVENTFD;
 	info->vendor = clv_backend->vendor;
 	info->max_vcpus = CLEAVE_MAX_VCPUS;
 	info->max_slots = CLEAVE_MAX_SLOTS;
@@ -51,19 +49,22 @@ void clv_vm_put(struct clv_vm *vm)
 	kref_put(&vm->ref, vm_release);
 }
 
-static struct clv_vm *vm_alloc(u64 flags)
+int clv_vm_create(const struct cleave_create_vm *args)
 {
 	struct clv_vm *vm;
 	int ret = -ENOMEM;
 
+	if (args->reserved || (args->flags & ~(CLEAVE_VM_EXIT_HLT | CLEAVE_VM_EXIT_MSR |
+					       CLEAVE_VM_EXIT_HYPERCALL)))
+		return -EINVAL;
 	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
 	if (!vm)
-		return ERR_PTR(-ENOMEM);
+		return -ENOMEM;
 	kref_init(&vm->ref);
 	mutex_init(&vm->lock);
 	INIT_LIST_HEAD(&vm->irqfds);
 	INIT_LIST_HEAD(&vm->ioeventfds);
-	vm->flags = flags;
+	vm->flags = args->flags;
 	atomic64_set(&vm->tlb_gen, 1);
 	/* The guest's TSC starts at 0, as after power-on. */
 	vm->tsc_offset = -rdtsc() - clv_tsc_lost;
@@ -76,30 +77,18 @@ static struct clv_vm *vm_alloc(u64 flags)
 	if (ret)
 		goto drop_mm;
 	ret = clv_mem_vm_create(vm);
-	if (!ret)
-		return vm;
+	if (ret)
+		goto put_host;
+	ret = anon_inode_getfd("cleave-vm", &clv_vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (ret < 0)
+		clv_vm_put(vm);
+	return ret;
+put_host:
 	clv_host_put();
 drop_mm:
 	mmdrop(vm->mm);
 	free_cpumask_var(vm->kick_mask);
 free_vm:
 	kvfree(vm);
-	return ERR_PTR(ret);
-}
-
-int clv_vm_create(const struct cleave_create_vm *args)
-{
-	struct clv_vm *vm;
-	int fd;
-
-	if (args->reserved || (args->flags & ~(CLEAVE_VM_EXIT_HLT | CLEAVE_VM_EXIT_MSR |
-					       CLEAVE_VM_EXIT_HYPERCALL)))
-		return -EINVAL;
-	vm = vm_alloc(args->flags);
-	if (IS_ERR(vm))
-		return PTR_ERR(vm);
-	fd = anon_inode_getfd("cleave-vm", &clv_vm_fops, vm, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		clv_vm_put(vm);
-	return fd;
+	return ret;
 }

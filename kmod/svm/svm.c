@@ -5,7 +5,6 @@
  */
 #include <linux/cc_platform.h>
 #include <linux/mem_encrypt.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
 #include <asm/debugreg.h>
 #include <asm/processor.h>
@@ -23,7 +22,7 @@ DEFINE_PER_CPU(struct svm_cpu, svm_cpu);
 bool svm_on_tcg __ro_after_init;
 
 /* Maps for all guests, never changed: what one may touch, every one may. */
-static void *iopm, *msrpm;
+static u8 *iopm, *msrpm;
 static atomic64_t last_uid;
 
 static const char *svm_refusal(void)
@@ -67,17 +66,6 @@ static void free_area(u64 pa)
 		free_page((unsigned long)__va(__sme_clr(pa)));
 }
 
-/* Two bits an MSR, set to exit; the second vector is that of c0000000. */
-static void msrpm_fill(u8 *map)
-{
-	const struct svm_msr *m;
-
-	memset(map, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	for (m = svm_msrs; m->index; m++)
-		map[(m->index >> 30 ? 0x800 : 0) + (m->index & 0x1fff) / 4] &=
-			~(3 << (m->index % 4 * 2));
-}
-
 static void svm_exit(void)
 {
 	int cpu;
@@ -92,6 +80,7 @@ static void svm_exit(void)
 
 static int svm_init(void)
 {
+	const struct svm_msr *m;
 	int cpu;
 
 	/* vmenter.S goes through them in this order. */
@@ -101,12 +90,16 @@ static int svm_init(void)
 		     offsetof(struct cleave_regs, r15) != 120);
 	svm_on_tcg = boot_cpu_has(X86_FEATURE_HYPERVISOR) &&
 		     hypervisor_cpuid_base("TCGTCGTCGTCG", 0);
-	iopm = (void *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
-	msrpm = (void *)__get_free_pages(GFP_KERNEL, MSRPM_ORDER);
+	iopm = (u8 *)__get_free_pages(GFP_KERNEL, IOPM_ORDER);
+	msrpm = (u8 *)__get_free_pages(GFP_KERNEL, MSRPM_ORDER);
 	if (!iopm || !msrpm)
 		goto nomem;
 	memset(iopm, 0xff, PAGE_SIZE << IOPM_ORDER);
-	msrpm_fill(msrpm);
+	memset(msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
+	/* Two bits an MSR, set to exit; the second vector is that of c0000000. */
+	for (m = svm_msrs; m->index; m++)
+		msrpm[(m->index >> 30 ? 0x800 : 0) + (m->index & 0x1fff) / 4] &=
+			~(3 << (m->index % 4 * 2));
 	for_each_possible_cpu(cpu) {
 		struct svm_cpu *c = &per_cpu(svm_cpu, cpu);
 
@@ -119,18 +112,6 @@ static int svm_init(void)
 nomem:
 	svm_exit();
 	return -ENOMEM;
-}
-
-/* ASIDs below asid_min are for SEV guests, which may be tagged otherwise. */
-static void asid_init(struct svm_cpu *c)
-{
-	c->asid_min = 1;
-	c->asid_max = cpuid_ebx(SVM_CPUID_FUNC) - 1;
-	if (boot_cpu_has(X86_FEATURE_SEV) && cpuid_ecx(0x8000001f) < c->asid_max)
-		c->asid_min = cpuid_ecx(0x8000001f) + 1;
-	/* What the TLB holds from before is void: the first entry flushes all. */
-	c->asid_gen++;
-	c->asid_next = c->asid_max + 1;
 }
 
 static int svm_cpu_enable(void)
@@ -146,7 +127,14 @@ static int svm_cpu_enable(void)
 	wrmsrl(MSR_VM_HSAVE_PA, c->hsave_pa);
 	if (boot_cpu_has(X86_FEATURE_TSCRATEMSR))
 		wrmsr(MSR_AMD64_TSC_RATIO, 0, 1);	/* 1.0, in 8.32 */
-	asid_init(c);
+	c->asid_min = 1;
+	c->asid_max = cpuid_ebx(SVM_CPUID_FUNC) - 1;
+	/* ASIDs below asid_min are for SEV guests, which may be tagged otherwise. */
+	if (boot_cpu_has(X86_FEATURE_SEV) && cpuid_ecx(0x8000001f) < c->asid_max)
+		c->asid_min = cpuid_ecx(0x8000001f) + 1;
+	/* What the TLB holds from before is void: the first entry flushes all. */
+	c->asid_gen++;
+	c->asid_next = c->asid_max + 1;
 	if (boot_cpu_has(X86_FEATURE_RDTSCP) || boot_cpu_has(X86_FEATURE_RDPID))
 		rdmsrl(MSR_TSC_AUX, c->tsc_aux_host);
 	c->tsc_aux = c->tsc_aux_host;
@@ -173,10 +161,9 @@ static struct clv_vcpu *svm_vcpu_alloc(struct clv_vm *vm)
 {
 	struct svm_vcpu *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
 
-	if (!svm)
-		return NULL;
-	svm->vmcb_pa = alloc_area(GFP_KERNEL_ACCOUNT);
-	if (!svm->vmcb_pa) {
+	if (svm)
+		svm->vmcb_pa = alloc_area(GFP_KERNEL_ACCOUNT);
+	if (!svm || !svm->vmcb_pa) {
 		kfree(svm);
 		return NULL;
 	}
@@ -194,7 +181,7 @@ static void svm_vcpu_free(struct clv_vcpu *vcpu)
 	kfree(svm);
 }
 
-static void intercepts_init(struct svm_vcpu *svm)
+static void svm_vcpu_reset(struct clv_vcpu *vcpu)
 {
 	static const u8 always[] = {
 		INTERCEPT_CR0_WRITE, INTERCEPT_CR4_WRITE, INTERCEPT_CR8_READ, INTERCEPT_CR8_WRITE,
@@ -206,22 +193,16 @@ static void intercepts_init(struct svm_vcpu *svm)
 		INTERCEPT_SKINIT, INTERCEPT_WBINVD, INTERCEPT_MONITOR, INTERCEPT_MWAIT,
 		INTERCEPT_MWAIT_COND, INTERCEPT_XSETBV, INTERCEPT_RDPRU,
 	};
-	int i;
-
-	for (i = 0; i < ARRAY_SIZE(always); i++)
-		svm_intercept(svm, always[i], true);
-	svm->vmcb->control.intercepts[INTERCEPT_EXCEPTION] = SVM_EXCEPTIONS;
-	svm_intercept_dr(svm, true);
-	svm_intercept(svm, INTERCEPT_RDTSCP, !svm->vcpu.caps.rdtscp);
-}
-
-static void svm_vcpu_reset(struct clv_vcpu *vcpu)
-{
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *c = &svm->vmcb->control;
+	int i;
 
 	memset(c, 0, sizeof(*c));
-	intercepts_init(svm);
+	for (i = 0; i < ARRAY_SIZE(always); i++)
+		svm_intercept(svm, always[i], true);
+	c->intercepts[INTERCEPT_EXCEPTION] = SVM_EXCEPTIONS;
+	svm_intercept_dr(svm, true);
+	svm_intercept(svm, INTERCEPT_RDTSCP, !vcpu->caps.rdtscp);
 	c->iopm_base_pa = __sme_pa(iopm);
 	c->msrpm_base_pa = __sme_pa(msrpm);
 	c->int_ctl = V_INTR_MASKING_MASK;
@@ -263,7 +244,6 @@ const struct clv_backend clv_svm_backend = {
 	.vcpu_alloc = svm_vcpu_alloc, .vcpu_free = svm_vcpu_free, .vcpu_reset = svm_vcpu_reset,
 	.vcpu_load = svm_vcpu_load, .vcpu_put = svm_vcpu_put,
 	.enter = svm_enter, .decode_exit = svm_decode_exit,
-	.regs_pull = svm_regs_pull, .regs_push = svm_regs_push,
-	.inject = svm_inject, .set_window = svm_set_window,
+	.regs_pull = svm_regs_pull, .regs_push = svm_regs_push, .inject = svm_inject,
 	.msr_field = svm_msr_field, .check = svm_check,
 };

@@ -20,26 +20,6 @@ struct rule {
 	const char *legal;
 };
 
-static bool first_broken(const struct rule *r, int n, struct cleave_refusal *out)
-{
-	const char *how;
-	u64 set, clear;
-
-	for (; n--; r++) {
-		set = r->set & ~r->value;
-		clear = r->value & r->clear;
-		how = r->legal ?: clear ? "bits 0x%llx must be 0" : "bits 0x%llx must be 1";
-		if (!r->applies || (!r->legal && !set && !clear))
-			continue;
-		snprintf(out->section, sizeof(out->section), "APM vol. 2 %s", r->section);
-		strscpy(out->field, r->field, sizeof(out->field));
-		snprintf(out->legal, sizeof(out->legal), how, clear ?: set);
-		out->value = r->value;
-		return true;
-	}
-	return false;
-}
-
 bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *out)
 {
 	const struct svm_vcpu *svm = to_svm(vcpu);
@@ -82,7 +62,19 @@ bool svm_check(struct clv_vcpu *vcpu, struct cleave_refusal *out)
 		{ true, "15.25.4", "nCR3", __sme_clr(c->nested_cr3), 0, high },
 		{ !clv_types_ok(s->g_pat, CLV_PAT_TYPES), "15.25.4", "G_PAT", s->g_pat,
 		  .legal = "each byte must be 0, 1, 4, 5, 6 or 7" },
-	};
+	}, *r;
 
-	return first_broken(rules, ARRAY_SIZE(rules), out);
+	for (r = rules; r < rules + ARRAY_SIZE(rules); r++) {
+		u64 set = r->set & ~r->value, clear = r->value & r->clear;
+
+		if (!r->applies || (!r->legal && !set && !clear))
+			continue;
+		snprintf(out->section, sizeof(out->section), "APM vol. 2 %s", r->section);
+		strscpy(out->field, r->field, sizeof(out->field));
+		snprintf(out->legal, sizeof(out->legal), r->legal ?: clear ?
+			 "bits 0x%llx must be 0" : "bits 0x%llx must be 1", clear ?: set);
+		out->value = r->value;
+		return true;
+	}
+	return false;
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /* cleave: into an AMD-V guest and out of it, and why it came out. */
 #include <linux/kvm_host.h>
-#include <asm/cpufeature.h>
 #include <asm/debugreg.h>
-#include <asm/msr.h>
 #include <asm/nospec-branch.h>
 #include <asm/processor.h>
 #include "../compat.h"
 #include "../insn.h"
+#include "../entry.h"
 #include "vmcb.h"
 
 /* Entries for which MOV DR stays free once it was used. */
@@ -119,7 +118,7 @@ static void step_begin(struct svm_vcpu *svm)
 	if (vmcb->control.event_inj) {
 		/* Nothing holds it off behind that event's delivery: this ends the guest there. */
 		if (nmi && (!ev->nmi_masked || svm->nmi_iret))
-			clv_send_reschedule(smp_processor_id());
+			smp_send_reschedule(smp_processor_id());
 		return;
 	}
 	if (!(svm->windows & WINDOW_STEP) &&
@@ -149,17 +148,6 @@ static void step_end(struct svm_vcpu *svm)
 		svm->vcpu.events.nmi_masked = false;
 		svm->nmi_iret = false;
 	}
-}
-
-/*
- * One bit for both kinds here (APM vol. 2 15.21.5). With IF clear it cannot
- * be STI's; with IF set STI's is the likely one, and the milder.
- */
-static u32 shadow_of(const struct vmcb *vmcb)
-{
-	if (!(vmcb->control.int_state & SVM_INTERRUPT_SHADOW_MASK))
-		return 0;
-	return vmcb->save.rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
 }
 
 /*
@@ -241,7 +229,12 @@ void svm_enter(struct clv_vcpu *vcpu, bool again)
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
 	step_end(svm);
-	vcpu->events.shadow = shadow_of(svm->vmcb);
+	/*
+	 * One bit for both kinds here (APM vol. 2 15.21.5). With IF clear it cannot
+	 * be STI's; with IF set STI's is the likely one, and the milder.
+	 */
+	vcpu->events.shadow = !(c->int_state & SVM_INTERRUPT_SHADOW_MASK) ? 0 :
+			      s->rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)
 		clv_host_machine_check();
 	vcpu->regs.rax = s->rax;
@@ -268,19 +261,11 @@ void svm_enter(struct clv_vcpu *vcpu, bool again)
 		virq_end(svm);
 }
 
-void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code)
-{
-	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
-
-	c->event_inj = event;
-	c->event_inj_err = error_code;
-}
-
 /*
  * The window for interrupts is an intercepted virtual interrupt of the highest priority. The one
  * for NMIs is IRET's intercept, armed with the mask, and step_begin().
  */
-void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
+static void set_window(struct clv_vcpu *vcpu, u32 windows)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_control_area *c = &svm->vmcb->control;
@@ -302,6 +287,15 @@ void svm_set_window(struct clv_vcpu *vcpu, u32 windows)
 	/* Elsewhere by new state from user space, that IRET ends no mask. */
 	svm->nmi_iret &= vcpu->events.nmi_masked && vcpu->regs.rip == svm->iret_rip;
 	svm_intercept(svm, INTERCEPT_IRET, vcpu->events.nmi_masked && !svm->nmi_iret);
+}
+
+void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code, u32 windows)
+{
+	struct vmcb_control_area *c = &to_svm(vcpu)->vmcb->control;
+
+	c->event_inj = event;
+	c->event_inj_err = error_code;
+	set_window(vcpu, windows);
 }
 
 /*
@@ -392,18 +386,6 @@ static void decode_cr(struct clv_vcpu *vcpu, struct clv_exit *exit, u32 code)
 		exit->kind = CLEAVE_KIND_INSN;
 }
 
-static void decode_io(struct clv_vcpu *vcpu, struct clv_exit *exit)
-{
-	u64 info = exit->raw_info[0];
-
-	exit->kind = CLEAVE_KIND_IO;
-	exit->io.port = info >> 16;
-	exit->io.size = (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT;
-	exit->io.in = info & SVM_IOIO_TYPE_MASK;
-	exit->io.string = info & SVM_IOIO_STR_MASK;
-	exit->next_rip = narrow(vcpu, exit->raw_info[1]);
-}
-
 /* EXITINFO1 is a page fault's error code and more, APM vol. 2 15.25.6. */
 static void decode_npf(struct clv_exit *exit)
 {
@@ -480,18 +462,16 @@ static const struct {
 	u32 opcode;
 } exits[SVM_EXIT_RDPRU + 1] = {
 	[SVM_EXIT_INTR ... SVM_EXIT_INIT] = { CLEAVE_KIND_HOST },
-	[SVM_EXIT_RDPMC] = { CLEAVE_KIND_GP },
+	[SVM_EXIT_SHUTDOWN] = { CLEAVE_KIND_SHUTDOWN }, [SVM_EXIT_RDPMC] = { CLEAVE_KIND_GP },
 	[SVM_EXIT_CPUID] = { CLEAVE_KIND_CPUID, CLV_OP_CPUID },
 	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, CLV_OP_INVD },
 	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, CLV_OP_HLT },
 	[SVM_EXIT_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH },
-	[SVM_EXIT_SHUTDOWN] = { CLEAVE_KIND_SHUTDOWN },
 	[SVM_EXIT_VMMCALL] = { CLEAVE_KIND_HYPERCALL, CLV_OP_VMMCALL },
 	[SVM_EXIT_WBINVD] = { CLEAVE_KIND_SKIP, CLV_OP_WBINVD },
 	[SVM_EXIT_XSETBV] = { CLEAVE_KIND_XSETBV, CLV_OP_XSETBV },
 	/* Not offered. */
-	[SVM_EXIT_INVLPGA] = { CLEAVE_KIND_UD },
-	[SVM_EXIT_VMRUN] = { CLEAVE_KIND_UD },
+	[SVM_EXIT_INVLPGA] = { CLEAVE_KIND_UD }, [SVM_EXIT_VMRUN] = { CLEAVE_KIND_UD },
 	[SVM_EXIT_VMLOAD ... SVM_EXIT_ICEBP] = { CLEAVE_KIND_UD },
 	[SVM_EXIT_MONITOR ... SVM_EXIT_MWAIT_COND] = { CLEAVE_KIND_UD },
 	[SVM_EXIT_RDPRU] = { CLEAVE_KIND_UD },
@@ -501,13 +481,13 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	const struct vmcb_control_area *c = &svm->vmcb->control;
+	u64 info = c->exit_info_1;
 	u32 code = c->exit_code;
 
 	exit->raw_reason = (s64)(s32)code;
-	exit->raw_info[0] = c->exit_info_1;
+	exit->raw_info[0] = info;
 	exit->raw_info[1] = c->exit_info_2;
 	exit->rip = vcpu->regs.rip;
-	exit->kind = CLEAVE_KIND_NONE;
 	requeue(svm, c->exit_int_info, c->exit_int_info_err);
 
 	switch (code) {
@@ -522,7 +502,7 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		decode_exception(vcpu, exit, code - SVM_EXIT_EXCP_BASE);
 		break;
 	case SVM_EXIT_VINTR:
-		svm_set_window(vcpu, svm->windows & ~CLV_WINDOW_INT);
+		set_window(vcpu, svm->windows & ~CLV_WINDOW_INT);
 		exit->kind = CLEAVE_KIND_WINDOW;
 		break;
 	case SVM_EXIT_IRET:	/* The NMI handler is at it: the mask ends behind it. */
@@ -530,13 +510,16 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		svm->iret_rip = exit->rip;
 		break;
 	case SVM_EXIT_IOIO:
-		decode_io(vcpu, exit);
+		exit->kind = CLEAVE_KIND_IO;
+		exit->io.port = info >> 16;
+		exit->io.size = (info & SVM_IOIO_SIZE_MASK) >> SVM_IOIO_SIZE_SHIFT;
+		exit->io.in = info & SVM_IOIO_TYPE_MASK;
+		exit->io.string = info & SVM_IOIO_STR_MASK;
+		exit->next_rip = narrow(vcpu, exit->raw_info[1]);
 		break;
 	case SVM_EXIT_MSR:
-		if (exit->raw_info[0] & 1)
-			decode_insn(vcpu, exit, CLEAVE_KIND_WRMSR, CLV_OP_WRMSR);
-		else
-			decode_insn(vcpu, exit, CLEAVE_KIND_RDMSR, CLV_OP_RDMSR);
+		decode_insn(vcpu, exit, info & 1 ? CLEAVE_KIND_WRMSR : CLEAVE_KIND_RDMSR,
+			    info & 1 ? CLV_OP_WRMSR : CLV_OP_RDMSR);
 		break;
 	case SVM_EXIT_NPF:
 		decode_npf(exit);

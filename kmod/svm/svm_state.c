@@ -6,25 +6,20 @@
  * VMCB attributes are bits 55:52 and 47:40 of a descriptor (APM vol. 2 15.5), the neutral form
  * leaves a gap between the two and has a bit for "unusable", which is a clear P bit here.
  */
-static void pull_seg(struct cleave_segment *s, const struct vmcb_seg *v)
+static struct cleave_segment from_vmcb(const struct vmcb_seg *v)
 {
-	s->selector = v->selector;
-	s->base = v->base;
-	s->limit = v->limit;
-	s->ar = (v->attrib & 0xff) | (v->attrib & 0xf00) << 4;
-	if (!(v->attrib & SVM_SELECTOR_P_MASK))
-		s->ar |= CLEAVE_AR_UNUSABLE;
-	memset(s->reserved, 0, sizeof(s->reserved));
+	return (struct cleave_segment) {
+		.selector = v->selector, .base = v->base, .limit = v->limit,
+		.ar = (v->attrib & 0xff) | (v->attrib & 0xf00) << 4 |
+		      (v->attrib & SVM_SELECTOR_P_MASK ? 0 : CLEAVE_AR_UNUSABLE) };
 }
 
-static void push_seg(struct vmcb_seg *v, const struct cleave_segment *s)
+static struct vmcb_seg to_vmcb(const struct cleave_segment *s)
 {
-	v->selector = s->selector;
-	v->base = s->base;
-	v->limit = s->limit;
-	v->attrib = (s->ar & 0xff) | (s->ar >> 4 & 0xf00);
-	if (s->ar & CLEAVE_AR_UNUSABLE)
-		v->attrib &= ~SVM_SELECTOR_P_MASK;
+	return (struct vmcb_seg) {
+		.selector = s->selector, .base = s->base, .limit = s->limit,
+		.attrib = ((s->ar & 0xff) | (s->ar >> 4 & 0xf00)) &
+			  ~(s->ar & CLEAVE_AR_UNUSABLE ? SVM_SELECTOR_P_MASK : 0) };
 }
 
 #define SAVE(field)	offsetof(struct vmcb_save_area, field)
@@ -40,7 +35,7 @@ static void pull_segs(struct cleave_sregs *s, struct vmcb_save_area *v)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(segs); i++)
-		pull_seg(&seg[i], (void *)v + segs[i]);
+		seg[i] = from_vmcb((void *)v + segs[i]);
 	/* CS.G may be missing, TR not be marked busy, SS.DPL is CPL's alone. */
 	if (s->cs.limit > 0xfffff)
 		s->cs.ar |= CLEAVE_AR_G;
@@ -60,7 +55,7 @@ static void push_segs(struct svm_vcpu *svm)
 	int i;
 
 	for (i = 0; i < ARRAY_SIZE(segs); i++)
-		push_seg((void *)v + segs[i], &seg[i]);
+		*(struct vmcb_seg *)((void *)v + segs[i]) = to_vmcb(&seg[i]);
 	v->cpl = (s->ss.ar & CLEAVE_AR_DPL) >> 5;
 	v->gdtr.base = s->gdt.base;
 	v->gdtr.limit = s->gdt.limit;
@@ -114,12 +109,9 @@ void svm_regs_push(struct clv_vcpu *vcpu, u32 groups)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb_save_area *v = &svm->vmcb->save;
 
-	if (groups & CLV_REG_RIP)
-		v->rip = vcpu->regs.rip;
-	if (groups & CLV_REG_RSP)
-		v->rsp = vcpu->regs.rsp;
-	if (groups & CLV_REG_RFLAGS)
-		v->rflags = vcpu->regs.rflags;
+	v->rip = vcpu->regs.rip;	/* always here, CLV_REG_KEPT */
+	v->rsp = vcpu->regs.rsp;
+	v->rflags = vcpu->regs.rflags;
 	if (groups & CLV_REG_SEGS)
 		push_segs(svm);
 	if (groups & CLV_REG_CRS)

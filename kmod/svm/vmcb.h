@@ -7,9 +7,7 @@
 #define CLV_SVM_VMCB_H
 
 #include <linux/percpu.h>
-#include <asm/msr-index.h>
 #include <asm/svm.h>
-#include <asm/trapnr.h>
 #include "../backend.h"
 
 /* VMCB clean bits, APM vol. 2 15.15.3: set is unchanged since the last entry. */
@@ -115,8 +113,7 @@ int svm_vmenter(struct cleave_regs *regs, u64 vmcb_pa, u64 host_pa,
 /* svm_run.c */
 void svm_enter(struct clv_vcpu *vcpu, bool again);
 void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
-void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code);
-void svm_set_window(struct clv_vcpu *vcpu, u32 windows);
+void svm_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code, u32 windows);
 
 /* svm_state.c. MSRs that VMLOAD and VMSAVE switch: the guest's own, no exit. Ends with index 0. */
 struct svm_msr {

@@ -6,7 +6,6 @@
 #ifndef CLV_VMX_VMCS_H
 #define CLV_VMX_VMCS_H
 
-#include <linux/percpu.h>
 #include <asm/asm.h>
 #include <asm/vmx.h>
 #include "../backend.h"
@@ -150,8 +149,7 @@ void vmx_vcpu_load(struct clv_vcpu *vcpu);
 /* vmx_run.c */
 void vmx_enter(struct clv_vcpu *vcpu, bool again);
 void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit);
-void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code);
-void vmx_set_window(struct clv_vcpu *vcpu, u32 windows);
+void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code, u32 windows);
 
 /* vmx_state.c */
 void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups);

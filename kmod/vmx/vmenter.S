@@ -30,15 +30,9 @@
 SYM_FUNC_START(vmx_vmenter)
 	push	%rbp
 	mov	%rsp, %rbp
-	push	%r15
-	push	%r14
-	push	%r13
-	push	%r12
-	push	%rbx
-	push	$0
-	push	%rcx
-	push	%rdx
-	push	%rdi
+.irp r, %r15, %r14, %r13, %r12, %rbx, $0, %rcx, %rdx, %rdi
+	push	\r
+.endr
 
 	mov	$HOST_RSP, %eax
 .Lwrsp:	vmwrite	%rsp, %rax
@@ -129,12 +123,9 @@ SYM_FUNC_START(vmx_vmenter)
 
 	mov	S_RAX(%rsp), %eax
 	add	$32, %rsp
-	pop	%rbx
-	pop	%r12
-	pop	%r13
-	pop	%r14
-	pop	%r15
-	pop	%rbp
+.irp r, rbx, r12, r13, r14, r15, rbp
+	pop	%\r
+.endr
 	RET
 
 	/* VMX may have been switched off on this CPU by a host that goes down. */

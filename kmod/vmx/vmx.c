@@ -115,8 +115,7 @@ static const char *no_controls(void)
 /* VMENTER_L1D_FLUSH_AUTO is l1tf=, by which "off" switches it off. */
 static bool must_flush_l1d(void)
 {
-	return boot_cpu_has_bug(X86_BUG_L1TF) &&
-	       l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_NEVER &&
+	return boot_cpu_has_bug(X86_BUG_L1TF) && l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_NEVER &&
 	       l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_NOT_REQUIRED &&
 	       (l1tf_vmx_mitigation != VMENTER_L1D_FLUSH_AUTO ||
 		l1tf_mitigation != L1TF_MITIGATION_OFF);
@@ -363,17 +362,15 @@ static void vmcs_setup(struct vmx_vcpu *vmx)
 	const struct vmx_field fields[] = {
 		{ PIN_BASED_VM_EXEC_CONTROL, controls[VMX_PIN] },
 		{ SECONDARY_VM_EXEC_CONTROL, controls[VMX_SECONDARY] & ~hidden },
-		{ VIRTUAL_PROCESSOR_ID, vmx->vcpu.id + 1 },
 		{ VM_EXIT_CONTROLS, controls[VMX_EXIT] },
+		{ VIRTUAL_PROCESSOR_ID, vmx->vcpu.id + 1 }, { GUEST_PENDING_DBG_EXCEPTIONS, 0 },
 		{ EXCEPTION_BITMAP, BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) },
 		{ PAGE_FAULT_ERROR_CODE_MASK, 0 }, { PAGE_FAULT_ERROR_CODE_MATCH, 0 },
 		{ CR3_TARGET_COUNT, 0 }, { VM_EXIT_MSR_STORE_COUNT, 0 },
-		{ MSR_BITMAP, __pa(msr_bitmap) },
-		{ VM_EXIT_MSR_LOAD_ADDR, __pa(vmx->exit_load) },
+		{ MSR_BITMAP, __pa(msr_bitmap) }, { VM_EXIT_MSR_LOAD_ADDR, __pa(vmx->exit_load) },
 		{ VM_ENTRY_MSR_LOAD_ADDR, __pa(vmx->entry_load) },
 		{ VMCS_LINK_POINTER, ~0ULL }, { EPT_POINTER, vmx_eptp(&vmx->vcpu) },
-		{ GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE },
-		{ GUEST_IA32_DEBUGCTL, 0 }, { GUEST_PENDING_DBG_EXCEPTIONS, 0 },
+		{ GUEST_ACTIVITY_STATE, GUEST_ACTIVITY_ACTIVE }, { GUEST_IA32_DEBUGCTL, 0 },
 	};
 
 	vmcs_write_all(fields, ARRAY_SIZE(fields));
@@ -432,7 +429,6 @@ const struct clv_backend clv_vmx_backend = {
 	.vcpu_alloc = vmx_vcpu_alloc, .vcpu_free = vmx_vcpu_free, .vcpu_reset = vmx_vcpu_reset,
 	.vcpu_load = vmx_vcpu_load, .vcpu_put = vmx_vcpu_put,
 	.enter = vmx_enter, .decode_exit = vmx_decode_exit,
-	.regs_pull = vmx_regs_pull, .regs_push = vmx_regs_push,
-	.inject = vmx_inject, .set_window = vmx_set_window,
+	.regs_pull = vmx_regs_pull, .regs_push = vmx_regs_push, .inject = vmx_inject,
 	.msr_field = vmx_msr_field, .check = vmx_check,
 };

@@ -95,23 +95,13 @@ void vmx_host_new_cpu(void)
 		{ HOST_IA32_SYSENTER_ESP, native_read_msr(MSR_IA32_SYSENTER_ESP) },
 		{ HOST_IA32_SYSENTER_EIP, native_read_msr(MSR_IA32_SYSENTER_EIP) },
 		{ HOST_IA32_PAT, native_read_msr(MSR_IA32_CR_PAT) },
-		{ HOST_IA32_EFER, native_read_msr(MSR_EFER) },
-		{ HOST_CR0, read_cr0() },
+		{ HOST_IA32_EFER, native_read_msr(MSR_EFER) }, { HOST_CR0, read_cr0() },
 	};
 	struct desc_ptr idt;
 
 	store_idt(&idt);
 	vmcs_write(HOST_IDTR_BASE, idt.address);
 	vmcs_write_all(fields, ARRAY_SIZE(fields));
-}
-
-static bool may_have_ldt(void)
-{
-#ifdef CONFIG_MODIFY_LDT_SYSCALL
-	return READ_ONCE(current->mm->context.ldt);
-#else
-	return false;
-#endif
 }
 
 void vmx_host_leave(struct vmx_vcpu *vmx)
@@ -128,7 +118,7 @@ void vmx_host_leave(struct vmx_vcpu *vmx)
 		rdmsrl(MSR_KERNEL_GS_BASE, vmx->host_kernel_gs_base);
 		wrmsrl(MSR_KERNEL_GS_BASE, vmx->msrs[VMX_KERNEL_GS_BASE]);
 		vmx->host_away = true;
-	} else if (unlikely(may_have_ldt())) {
+	} else {
 		/* An exit has cleared it; another thread of the process may have made one since. */
 		store_ldt(ldt);
 		if (ldt)

@@ -8,6 +8,7 @@
 #include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
 #include <asm/special_insns.h>
+#include "../entry.h"
 #include "vmcs.h"
 
 /* Entries for which MOV DR stays free once it was used. */
@@ -32,39 +33,35 @@
 #define GPA	BIT(3)
 #define FAST	BIT(4)		/* may be: see is_fast() */
 
-/* By reason; kind 0: see decode(). What is not offered is #UD: VMX, SMX, SGX, MONITOR. */
+/* By reason; kind 0: see decode(). */
 static const struct {
 	u8 kind;
 	u8 has;
 } exits[] = {
-	[EXIT_REASON_EXCEPTION_NMI] = { 0, Q | LEN | IDT },
+	[EXIT_REASON_EXCEPTION_NMI] = { 0, Q | LEN | IDT }, [EXIT_REASON_DR_ACCESS] = { 0, Q },
+	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN }, [EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
+	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { 0, Q },
 	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLEAVE_KIND_HOST },
-	[EXIT_REASON_TRIPLE_FAULT] = { CLEAVE_KIND_SHUTDOWN },
 	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_TRIPLE_FAULT] = { CLEAVE_KIND_SHUTDOWN },
 	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLEAVE_KIND_WINDOW },
 	[EXIT_REASON_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH, Q | IDT },
 	[EXIT_REASON_CPUID] = { CLEAVE_KIND_CPUID, LEN | FAST },
-	[REASON_GETSEC] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_HLT] = { CLEAVE_KIND_HLT, LEN },
+	[EXIT_REASON_HLT] = { CLEAVE_KIND_HLT, LEN }, [EXIT_REASON_RDPMC] = { CLEAVE_KIND_GP },
 	[EXIT_REASON_INVD] = { CLEAVE_KIND_SKIP, LEN },
-	[EXIT_REASON_RDPMC] = { CLEAVE_KIND_GP },
+	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN | FAST },
-	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN },
-	[EXIT_REASON_DR_ACCESS] = { 0, Q },
 	[EXIT_REASON_IO_INSTRUCTION] = { CLEAVE_KIND_IO, Q | LEN },
 	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN | FAST },
 	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN | FAST },
-	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { 0, Q },
-	[EXIT_REASON_MWAIT_INSTRUCTION] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_EPT_VIOLATION] = { CLEAVE_KIND_STAGE2, Q | IDT | GPA },
-	[EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
-	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
-	[EXIT_REASON_INVVPID] = { CLEAVE_KIND_UD },
-	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_XSETBV] = { CLEAVE_KIND_XSETBV, LEN },
+	/* Not offered: VMX, SMX, SGX, MONITOR. */
+	[REASON_GETSEC] = { CLEAVE_KIND_UD }, [EXIT_REASON_MWAIT_INSTRUCTION] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_INVEPT] = { CLEAVE_KIND_UD }, [EXIT_REASON_INVVPID] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_MONITOR_INSTRUCTION] = { CLEAVE_KIND_UD },
+	[EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON] = { CLEAVE_KIND_UD },
 	[EXIT_REASON_VMFUNC ... EXIT_REASON_ENCLS] = { CLEAVE_KIND_UD },
 };
 
@@ -102,19 +99,6 @@ static void cpu_prepare(struct vmx_vcpu *vmx)
 	vmx_host_leave(vmx);
 }
 
-/*
- * Within a shadow a step in progress must be pending (SDM vol. 3C 27.3.1.5).
- * Who ends a shadow has queued the #DB that it held off.
- */
-static void write_pending_dbg(struct vmx_vcpu *vmx, u32 shadow)
-{
-	u64 pending = shadow ? vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & ~PENDING_BS : 0;
-
-	if (shadow && (vmx->vcpu.regs.rflags & X86_EFLAGS_TF))
-		pending |= PENDING_BS;
-	vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, pending);
-}
-
 /* Of a timer that is due the entry injects what it has to, and ends (SDM vol. 3C 26.5.1). */
 static u64 preempt_timer(struct vmx_vcpu *vmx, u64 tsc_offset)
 {
@@ -122,22 +106,32 @@ static u64 preempt_timer(struct vmx_vcpu *vmx, u64 tsc_offset)
 
 	if (!vmx->vcpu.wake_tsc)
 		return vmx_caps.preempt_timer;
-	return left > 0 ? min_t(u64, (left >> vmx_caps.preempt_shift) + 1, vmx_caps.preempt_timer) : 0;
+	if (left <= 0)
+		return 0;
+	return min_t(u64, (left >> vmx_caps.preempt_shift) + 1, vmx_caps.preempt_timer);
 }
 
 static void write_fields(struct vmx_vcpu *vmx)
 {
 	struct vmx_written *w = &vmx->written;
+	u64 offset = clv_tsc_offset(&vmx->vcpu), dbg;
 	u32 state = vmx->vcpu.events.shadow;
-	u64 offset = clv_tsc_offset(&vmx->vcpu);
 
 	BUILD_BUG_ON(CLEAVE_SHADOW_STI != GUEST_INTR_STATE_STI ||
 		     CLEAVE_SHADOW_MOV_SS != GUEST_INTR_STATE_MOV_SS);
 	/* Injecting an NMI sets the mask, and must not find it set (27.3.1.5). */
 	if (vmx->vcpu.events.nmi_masked && vmx->injected != EVENT_NMI)
 		state |= GUEST_INTR_STATE_NMI;
-	if (unlikely((state | w->interruptibility) & SHADOW))
-		write_pending_dbg(vmx, state & SHADOW);
+	/*
+	 * Within a shadow a step in progress must be pending (SDM vol. 3C 27.3.1.5).
+	 * Who ends a shadow has queued the #DB that it held off.
+	 */
+	if (unlikely((state | w->interruptibility) & SHADOW)) {
+		dbg = state & SHADOW ? vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS) & ~PENDING_BS : 0;
+		if ((state & SHADOW) && (vmx->vcpu.regs.rflags & X86_EFLAGS_TF))
+			dbg |= PENDING_BS;
+		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, dbg);
+	}
 	vmcs_update(GUEST_INTERRUPTIBILITY_INFO, &w->interruptibility, state);
 	vmcs_update(VM_ENTRY_INTR_INFO_FIELD, &w->injected, vmx->injected);
 	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
@@ -232,10 +226,8 @@ static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 	case EXIT_REASON_MSR_READ:
 	case EXIT_REASON_MSR_WRITE:
 		return msr == MSR_IA32_TSC_DEADLINE || msr - APIC_BASE_MSR < 0x100;
-	case EXIT_REASON_VMCALL:
-		return (u32)vcpu->regs.rax == KVM_HC_SEND_IPI;
-	default:
-		return true;
+	case EXIT_REASON_VMCALL:	return (u32)vcpu->regs.rax == KVM_HC_SEND_IPI;
+	default:			return true;
 	}
 }
 
@@ -326,22 +318,17 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 /*
  * #BP and #OF are hardware exceptions here, too: those have no instruction
  * length, and what is pushed is RIP as it stands, as on the other vendor.
- */
-void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code)
-{
-	to_vmx(vcpu)->injected = event;
-	to_vmx(vcpu)->injected_error = error_code;
-}
-
-/*
+ *
  * The NMI window may be open in STI's shadow (SDM vol. 3C 26.2), where an NMI
  * cannot go in: wait for the shadow's end then, which IF being set makes the
  * interrupt window.
  */
-void vmx_set_window(struct clv_vcpu *vcpu, u32 windows)
+void vmx_inject(struct clv_vcpu *vcpu, u32 event, u32 error_code, u32 windows)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
+	vmx->injected = event;
+	vmx->injected_error = error_code;
 	vmx->primary &= ~(CPU_BASED_INTR_WINDOW_EXITING | CPU_BASED_NMI_WINDOW_EXITING);
 	if (windows & CLV_WINDOW_INT)
 		vmx->primary |= CPU_BASED_INTR_WINDOW_EXITING;
@@ -432,7 +419,6 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 	case EXIT_REASON_DR_ACCESS:
 		vmx->dr_free = DR_FREE_ENTRIES;
 		vmx->primary &= ~CPU_BASED_MOV_DR_EXITING;
-		exit->kind = CLEAVE_KIND_NONE;
 		break;
 	case EXIT_REASON_IO_INSTRUCTION:
 		/* SDM vol. 3C table 28-5 */

@@ -125,7 +125,7 @@ static void pass(u64 ns)
 			t->active = false;
 			CHECK_EQ(t->function(t), HRTIMER_NORESTART);
 			CHECK(vcpus[i].requests & BIT(CLV_REQ_EVENT));
-			clv_lapic_timer_sync(&vcpus[i]);
+			clv_lapic_timer_sync(&vcpus[i], false);
 		}
 	}
 }
@@ -697,9 +697,9 @@ UNIT_TEST(timer_deadline)
 	tsc = clv_guest_tsc(vcpu);
 	CHECK_EQ(clv_lapic_msr_set(vcpu, MSR_TD, tsc + 2300000), 0);
 	vm.tsc_offset += 2300000;
-	clv_lapic_tsc_changed(vcpu);
+	vcpu->lapic->timer.function(&vcpu->lapic->timer);
 	CHECK(vcpu->requests & BIT(CLV_REQ_EVENT));
-	clv_lapic_timer_sync(vcpu);
+	clv_lapic_timer_sync(vcpu, false);
 	CHECK_EQ(drain(vcpu), 1);
 	/* Disarmed by 0, and by the mode; the far future does not overflow. */
 	CHECK_EQ(clv_lapic_msr_set(vcpu, MSR_TD, ~0ULL), 0);

@@ -56,21 +56,10 @@ u64 vmx_control_cap(int i)
 	return control_caps[i];
 }
 
-static int loads;
-
-bool clv_host_cpu_enabled(void)
-{
-	return true;
-}
+bool clv_cpu_on = true;
 
 void vmx_vcpu_load(struct clv_vcpu *vcpu)
 {
-	loads++;
-}
-
-void vmx_vcpu_put(struct clv_vcpu *vcpu)
-{
-	loads--;
 }
 
 void vmx_insn_failed(const char *insn, unsigned long field)
@@ -409,7 +398,6 @@ static bool check(struct cleave_refusal *r)
 
 	memset(r, 0, sizeof(*r));
 	found = vmx_check(&vmx.vcpu, r);
-	CHECK_EQ(loads, 0);
 	return found;
 }
 

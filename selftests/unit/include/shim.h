@@ -67,6 +67,7 @@ typedef s64 ktime_t;
 #define IS_ENABLED(x)	0
 #define U32_MAX		UINT32_MAX
 #define U64_MAX		UINT64_MAX
+#define S64_MAX		0x7fffffffffffffffLL
 
 #define PAGE_SHIFT	12
 #define PAGE_SIZE	(1UL << PAGE_SHIFT)
@@ -349,6 +350,7 @@ struct hrtimer {
 
 #define hrtimer_init(t, clock, mode)	((void)((t)->active = false))
 #define hrtimer_start(t, when, mode)	((void)((t)->expires = (when), (t)->active = true))
+#define hrtimer_is_queued(t)		((t)->active)
 #define hrtimer_try_to_cancel(t)	((void)((t)->active = false))
 #define hrtimer_cancel			hrtimer_try_to_cancel
 
