@@ -120,6 +120,13 @@ enum clv_pending {
 	CLV_PENDING_WRMSR,		/* RIP */
 };
 
+/* Behind an exit. */
+enum clv_stay {
+	CLV_LEAVE,			/* it may have to sleep */
+	CLV_STAY,			/* it is decoded and handled with IRQs off */
+	CLV_STAY_IRQ,			/* so, once the interrupt that made it is let in */
+};
+
 /* A walk to a page of 64-bit code: where its entries are, and what they said. */
 struct clv_trail {
 	u64 cr3, la57, page;		/* the guest's */
@@ -197,7 +204,7 @@ struct clv_vcpu {
 	struct task_struct *runner;	/* a: in CLEAVE_RUN, or NULL; see clv_pv_hypercall() */
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
-	bool fast;			/* v: the exit can be decoded and handled with IRQs off */
+	enum clv_stay stay;		/* v: what the last exit needs before the next entry */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	struct preempt_notifier preempt; /* v: during CLEAVE_RUN */
 	unsigned long rcu_told;		/* v: jiffies when RCU was last told of a quiescent state */

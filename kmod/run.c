@@ -301,9 +301,10 @@ static enum clv_next handle_last(struct clv_vcpu *vcpu)
 }
 
 /*
- * IRQs off, behind an exit that vcpu->fast says is handled without sleep: done here, and the guest
+ * IRQs off, behind an exit that vcpu->stay says is handled without sleep: done here, and the guest
  * entered again by the caller? Nothing else has changed since the entry but by requests, as whoever
- * else wants something of this thread or this CPU sends an interrupt, which ends the guest.
+ * else wants something of this thread or this CPU sends an interrupt, which ends the guest. An
+ * interrupt for the guest is chosen here, but the byte of a PV EOI is in memory that may be away.
  */
 static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 {
@@ -312,6 +313,8 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 	*next = handle_last(vcpu);
 	if (*next != CLV_RESUME || need_resched())
 		return false;
+	if (READ_ONCE(vcpu->requests) == BIT(CLV_REQ_EVENT))
+		take_requests(vcpu);
 	quiet = can_go_on(vcpu);
 	if (!quiet) {
 		if (READ_ONCE(vcpu->requests) || vcpu->want_window ||
@@ -319,16 +322,36 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 			return false;
 		clv_lapic_timer_sync(vcpu, false);
 		clv_events_choose(vcpu);
+		if (vcpu->events.injected.type && (vcpu->pv.eoi & 1))
+			return false;
 	}
 	push(vcpu, quiet);
 	return true;
 }
 
+/* IRQs off: into the guest, and again as long as they can stay off. Returns how often. */
+static int enter_in_a_row(struct clv_vcpu *vcpu, int n, enum clv_next *next)
+{
+	u64 gen = atomic64_read(&vcpu->vm->tlb_gen);
+	bool again = false;
+
+	vcpu->flush |= vcpu->tlb_gen != gen;
+	vcpu->tlb_gen = gen;
+	clv_fpu_enter(vcpu);
+	do {
+		*next = CLV_NONE;
+		static_call(clv_enter)(vcpu, again);
+		again = true;
+	} while (++n < FAST_EXITS && vcpu->stay == CLV_STAY && !vcpu->pv.eoi_armed &&
+		 go_on(vcpu, next));
+	clv_fpu_leave(vcpu);
+	return n;
+}
+
 /* Entries and exits, until one is to be handled, if *next is CLV_NONE. False: called off. */
 static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 {
-	u64 gen;
-	int n;
+	int n = 0;
 
 	if (unlikely(vcpu->pdptes_stale))
 		clv_pdptes_load(vcpu);
@@ -352,27 +375,18 @@ static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 		unload(vcpu);
 		return false;
 	}
-	gen = atomic64_read(&vcpu->vm->tlb_gen);
-	vcpu->flush |= vcpu->tlb_gen != gen;
-	vcpu->tlb_gen = gen;
-	clv_fpu_enter(vcpu);
 	vtime_account_guest_enter();
-
-	*next = CLV_NONE;
-	static_call(clv_enter)(vcpu, false);
-	for (n = 0; n < FAST_EXITS && vcpu->fast && !vcpu->pv.eoi_armed && go_on(vcpu, next); n++) {
-		*next = CLV_NONE;
-		static_call(clv_enter)(vcpu, true);
-	}
-
-	clv_fpu_leave(vcpu);
+	do {
+		n = enter_in_a_row(vcpu, n, next);
+		/* The tick that ended it is the guest's time still; STI waits for an instruction. */
+		local_irq_enable();
+		vcpu->has_run = true;
+		local_irq_disable();
+	} while (*next == CLV_NONE && n < FAST_EXITS && vcpu->stay == CLV_STAY_IRQ &&
+		 !vcpu->pv.eoi_armed && go_on(vcpu, next) && !must_not_enter(vcpu));
+	vtime_account_guest_exit();
 	/* Release: who sees it outside sees what the guest wrote. */
 	smp_store_release(&vcpu->cpu, -1);
-	/* The tick that ended the guest is the guest's time still; STI waits for an instruction. */
-	local_irq_enable();
-	vcpu->has_run = true;
-	local_irq_disable();
-	vtime_account_guest_exit();
 	local_irq_enable();
 	unload(vcpu);
 	return true;

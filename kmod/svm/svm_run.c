@@ -195,7 +195,7 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	return ret;
 }
 
-/* An exit's decoding may have to fetch the instruction: none is fast. */
+/* An exit's decoding may have to fetch the instruction: CLV_LEAVE, but for the host's interrupts. */
 void svm_enter(struct clv_vcpu *vcpu, bool again)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
@@ -237,6 +237,7 @@ void svm_enter(struct clv_vcpu *vcpu, bool again)
 			      s->rflags & X86_EFLAGS_IF ? CLEAVE_SHADOW_STI : CLEAVE_SHADOW_MOV_SS;
 	if (c->exit_code == SVM_EXIT_EXCP_BASE + X86_TRAP_MC)
 		clv_host_machine_check();
+	vcpu->stay = entered && c->exit_code == SVM_EXIT_INTR ? CLV_STAY_IRQ : CLV_LEAVE;
 	vcpu->regs.rax = s->rax;
 	vcpu->regs.rsp = s->rsp;
 	vcpu->regs.rip = s->rip;

@@ -41,9 +41,9 @@ static const struct {
 	[EXIT_REASON_EXCEPTION_NMI] = { 0, Q | LEN | IDT }, [EXIT_REASON_DR_ACCESS] = { 0, Q },
 	[EXIT_REASON_CR_ACCESS] = { 0, Q | LEN }, [EXIT_REASON_EPT_MISCONFIG] = { 0, IDT | GPA },
 	[EXIT_REASON_INVALID_STATE ... EXIT_REASON_MSR_LOAD_FAIL] = { 0, Q },
-	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_EXTERNAL_INTERRUPT] = { CLEAVE_KIND_HOST, FAST },
 	[EXIT_REASON_INIT_SIGNAL ... EXIT_REASON_SIPI_SIGNAL] = { CLEAVE_KIND_HOST },
-	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST },
+	[EXIT_REASON_PREEMPTION_TIMER] = { CLEAVE_KIND_HOST, FAST },
 	[EXIT_REASON_TRIPLE_FAULT] = { CLEAVE_KIND_SHUTDOWN },
 	[EXIT_REASON_INTERRUPT_WINDOW ... EXIT_REASON_NMI_WINDOW] = { CLEAVE_KIND_WINDOW },
 	[EXIT_REASON_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH, Q | IDT },
@@ -266,8 +266,9 @@ static void after_guest(struct vmx_vcpu *vmx)
 		return;		/* neither launched nor delivered */
 	vmx->launched = true;
 	/* Not with PEBS about, see perf_update(). */
-	vmx->vcpu.fast = (has & FAST) && !vmx->written.entry_loads &&
-			 is_fast(&vmx->vcpu, vmx->reason);
+	if ((has & FAST) && !vmx->written.entry_loads && is_fast(&vmx->vcpu, vmx->reason))
+		vmx->vcpu.stay = vmx->reason == EXIT_REASON_EXTERNAL_INTERRUPT ? CLV_STAY_IRQ :
+										 CLV_STAY;
 	vmx->written.injected = 0;	/* not valid any more */
 	state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->written.interruptibility = state;
@@ -289,7 +290,7 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 
 	if (!again)
 		cpu_prepare(vmx);
-	vcpu->fast = false;
+	vcpu->stay = CLV_LEAVE;
 	dr = dr_enter(vmx);
 	write_fields(vmx);
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL)) {
