@@ -9,31 +9,6 @@
 
 #include "clv.h"
 
-/* One exit, vendor facts made neutral. What its kind does not have is zero. */
-struct clv_exit {
-	u32 kind;			/* CLEAVE_KIND_* */
-	struct cleave_event entered;	/* what the entry before it injected; the core's */
-	u64 raw_reason;			/* VMX exit reason or SVM EXITCODE */
-	u64 raw_info[2];		/* exit qualification and 0, or EXITINFO1 and 2 */
-	u64 rip;			/* of the instruction */
-	u64 next_rip;			/* behind it, truncated to the code size; 0: not known */
-	/* CLEAVE_KIND_STAGE2 */
-	u64 gpa;
-	u32 access;			/* that faulted: CLV_S2_R, W or X */
-	bool walk;			/* by the guest's page walk, not for its data */
-	struct {
-		u16 port;
-		u8 size;
-		bool in, string;
-	} io;				/* CLEAVE_KIND_IO */
-	struct {
-		u8 nr;
-		u8 gpr;			/* index into struct cleave_regs */
-		u64 value;
-	} cr;				/* CLEAVE_KIND_CR_* */
-	struct cleave_event event;	/* CLEAVE_KIND_EXCEPTION */
-};
-
 /**
  * struct clv_backend - one vendor
  * @name: "vmx" or "svm"

@@ -38,7 +38,6 @@
 
 struct clv_vcpu;
 struct clv_lapic;
-struct clv_exit;
 struct clv_cpuid_table;
 struct clv_mm;			/* mem.c: the mmu notifier of one process */
 
@@ -127,6 +126,36 @@ enum clv_stay {
 	CLV_STAY_IRQ,			/* so, once the interrupt that made it is let in */
 };
 
+/*
+ * One exit, vendor facts made neutral. decode_exit() fills it but for what the core does and what
+ * the kind does not have: those that some kinds do not have, but all do fill, are zero then.
+ */
+struct clv_exit {
+	u8 kind;			/* CLEAVE_KIND_* */
+	u8 entered_type, entered_vector; /* what the entry before it injected; the core's */
+	bool walk;			/* CLEAVE_KIND_STAGE2: by the guest's page walk */
+	u32 access;			/* CLEAVE_KIND_STAGE2: that faulted: CLV_S2_R, W or X */
+	u64 raw_reason;			/* VMX exit reason or SVM EXITCODE */
+	u64 raw_info[2];		/* exit qualification and 0, or EXITINFO1 and 2 */
+	u64 rip;			/* of the instruction */
+	u64 next_rip;			/* behind it, truncated to the code size; 0: not known */
+	u64 gpa;			/* CLEAVE_KIND_STAGE2 */
+	/* Not filled by other kinds. */
+	union {
+		struct {
+			u16 port;
+			u8 size;
+			bool in, string;
+		} io;			/* CLEAVE_KIND_IO */
+		struct {
+			u8 nr;
+			u8 gpr;		/* index into struct cleave_regs */
+			u64 value;
+		} cr;			/* CLEAVE_KIND_CR_* */
+		struct cleave_event event; /* CLEAVE_KIND_EXCEPTION */
+	};
+};
+
 /* A walk to a page of 64-bit code: where its entries are, and what they said. */
 struct clv_trail {
 	u64 cr3, la57, page;		/* the guest's */
@@ -171,7 +200,8 @@ struct clv_vcpu {
 
 	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
-	bool quiet;			/* v: the backend knows of no event, window or mask */
+	bool waits;			/* v: an interrupt that cannot go in yet, by clv_events_choose() */
+	bool quiet;			/* v: the backend knows of no window or mask */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -204,7 +234,8 @@ struct clv_vcpu {
 	struct task_struct *runner;	/* a: in CLEAVE_RUN, or NULL; see clv_pv_hypercall() */
 	struct fpu_guest fpu;		/* v: in the CPU during CLEAVE_RUN */
 	u64 xcr0;			/* v */
-	enum clv_stay stay;		/* v: what the last exit needs before the next entry */
+	struct clv_exit exit;		/* v: the last one */
+	enum clv_stay stay;		/* v: what it needs before the next entry */
 	bool loaded;			/* v: vcpu_load() done, preemption off */
 	struct preempt_notifier preempt; /* v: during CLEAVE_RUN */
 	unsigned long rcu_told;		/* v: jiffies when RCU was last told of a quiescent state */

@@ -126,26 +126,27 @@ void clv_events_choose(struct clv_vcpu *vcpu)
 	struct cleave_event *ev = &vcpu->events.injected;
 	int vector;
 
-	if (ev->type != CLEAVE_EVENT_NONE)
-		return;
-	if (vcpu->events.exception.type) {
+	if (!ev->type && vcpu->events.exception.type) {
 		*ev = vcpu->events.exception;
 		memset(&vcpu->events.exception, 0, sizeof(vcpu->events.exception));
 		apply_payload(vcpu, ev);
-		return;
-	}
-	ev->type = ready_event(vcpu, &vector);
-	if (ev->type == CLEAVE_EVENT_NMI) {
-		ev->vector = X86_TRAP_NMI;
-		vcpu->events.nmi_pending--;
-		vcpu->events.nmi_masked = true;
-	} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
-		ev->vector = vector;
-		if (vcpu->events.extint)
+	} else if (!ev->type) {
+		ev->type = ready_event(vcpu, &vector);
+		if (ev->type == CLEAVE_EVENT_NMI) {
+			ev->vector = X86_TRAP_NMI;
+			vcpu->events.nmi_pending--;
+			vcpu->events.nmi_masked = true;
+		} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
+			ev->vector = vector;
+			if (!vcpu->events.extint) {
+				clv_lapic_ack(vcpu, ev->vector);
+				vcpu->waits = false;	/* what waits now is lower */
+				return;
+			}
 			vcpu->events.extint = 0;
-		else
-			clv_lapic_ack(vcpu, ev->vector);
+		}
 	}
+	vcpu->waits = clv_lapic_pending(vcpu) >= 0;
 }
 
 /*
@@ -193,10 +194,10 @@ void clv_events_deliver(struct clv_vcpu *vcpu)
 	word = event_types[ev.type] | ev.vector | (ev.flags & CLEAVE_EVENT_ERROR ? WORD_ERROR : 0);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
-	if (vcpu->want_window || vcpu->events.extint || clv_lapic_pending(vcpu) >= 0)
+	if (vcpu->want_window || vcpu->events.extint || vcpu->waits)
 		windows |= CLV_WINDOW_INT;
 	static_call(clv_inject)(vcpu, word, ev.error_code, windows);
-	vcpu->quiet = !ev.type && !windows && !vcpu->events.nmi_masked;
+	vcpu->quiet = !windows && !vcpu->events.nmi_masked;
 }
 
 /* NMIs that others sent: two at most wait, as one is latched while one runs. */

@@ -8,6 +8,13 @@
 #include "backend.h"
 #include "trace.h"
 
+static noinline void queue_step(struct clv_vcpu *vcpu)
+{
+	clv_queue_event(vcpu, &(struct cleave_event) {
+		.type = CLEAVE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
+		.flags = CLEAVE_EVENT_PAYLOAD, .payload = DR_STEP });
+}
+
 /* Behind the instruction: no interrupt shadow, no RF, and #DB if it was stepped. */
 static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 {
@@ -19,9 +26,7 @@ static enum clv_next skip(struct clv_vcpu *vcpu, u64 next_rip)
 	vcpu->regs.rip = next_rip;
 	vcpu->events.shadow = 0;
 	if (vcpu->regs.rflags & X86_EFLAGS_TF)
-		clv_queue_event(vcpu, &(struct cleave_event) {
-			.type = CLEAVE_EVENT_EXCEPTION, .vector = X86_TRAP_DB,
-			.flags = CLEAVE_EVENT_PAYLOAD, .payload = DR_STEP });
+		queue_step(vcpu);
 	return CLV_RESUME;
 }
 
@@ -77,7 +82,7 @@ void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector)
 	clv_exit_to_user(vcpu, CLEAVE_EXIT_EOI, NULL);
 }
 
-static enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+static noinline enum clv_next do_cpuid(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_cpuid_entry e = { .leaf = vcpu->regs.rax, .subleaf = vcpu->regs.rcx };
 
@@ -121,7 +126,7 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
 }
 
-static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
+static noinline enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
 {
 	u64 val = write ? edx_eax(vcpu) : 0;
 	u32 msr = vcpu->regs.rcx;
@@ -140,7 +145,7 @@ static enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, 
 }
 
 /* Number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX, as on KVM. */
-static enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+static noinline enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_regs *r = &vcpu->regs;
 	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U, nr = r->rax & mask, result = -KVM_ENOSYS;
@@ -255,20 +260,11 @@ static enum clv_next do_refused(struct clv_vcpu *vcpu, const struct clv_exit *ex
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_REFUSED, exit);
 }
 
-enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
+static noinline enum clv_next handle_other(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	switch (exit->kind) {
-	case CLEAVE_KIND_NONE:
-	case CLEAVE_KIND_HOST:
-	case CLEAVE_KIND_MCE:
-	case CLEAVE_KIND_WINDOW:	/* the loop looks before each entry */
-		return CLV_RESUME;
-	case CLEAVE_KIND_CPUID:		return do_cpuid(vcpu, exit);
 	case CLEAVE_KIND_HLT:		return do_hlt(vcpu, exit);
 	case CLEAVE_KIND_IO:		return do_io(vcpu, exit);
-	case CLEAVE_KIND_RDMSR:		return do_msr(vcpu, exit, false);
-	case CLEAVE_KIND_WRMSR:		return do_msr(vcpu, exit, true);
-	case CLEAVE_KIND_HYPERCALL:	return do_hypercall(vcpu, exit);
 	case CLEAVE_KIND_CR_READ:	return do_cr_read(vcpu, exit);
 	case CLEAVE_KIND_CR_WRITE:	return do_cr_write(vcpu, exit);
 	case CLEAVE_KIND_XSETBV:	return do_xsetbv(vcpu, exit);
@@ -289,6 +285,23 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_SHUTDOWN, exit);
 	default:			/* CLEAVE_KIND_TASK_SWITCH, CLEAVE_KIND_UNHANDLED */
 		return clv_exit_to_user(vcpu, CLEAVE_EXIT_UNHANDLED, exit);
+	}
+}
+
+/* The ones that come often are told apart first. */
+enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
+{
+	switch (exit->kind) {
+	case CLEAVE_KIND_NONE:
+	case CLEAVE_KIND_HOST:
+	case CLEAVE_KIND_MCE:
+	case CLEAVE_KIND_WINDOW:	/* the loop looks before each entry */
+		return CLV_RESUME;
+	case CLEAVE_KIND_CPUID:		return do_cpuid(vcpu, exit);
+	case CLEAVE_KIND_RDMSR:		return do_msr(vcpu, exit, false);
+	case CLEAVE_KIND_WRMSR:		return do_msr(vcpu, exit, true);
+	case CLEAVE_KIND_HYPERCALL:	return do_hypercall(vcpu, exit);
+	default:			return handle_other(vcpu, exit);
 	}
 }
 

@@ -38,17 +38,24 @@ static u64 detail(const struct clv_vcpu *vcpu, const struct clv_exit *exit)
 void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_recorder *rec = vcpu->recorder;
+	struct cleave_record *r = READ_ONCE(rec->frozen) ? &vcpu->lost :
+				  &rec->records[rec->count % CLEAVE_RECORDS];
 
-	vcpu->record = READ_ONCE(rec->frozen) ? &vcpu->lost :
-						&rec->records[rec->count % CLEAVE_RECORDS];
-	*vcpu->record = (struct cleave_record) {
-		.tsc = rdtsc(), .rip = exit->rip, .kind = exit->kind,
-		.detail = detail(vcpu, exit), .raw_reason = exit->raw_reason,
-		.raw_info = { exit->raw_info[0], exit->raw_info[1] },
-		.entered_type = exit->entered.type, .entered_vector = exit->entered.vector,
-	};
+	vcpu->record = r;
+	r->tsc = rdtsc();
+	r->rip = exit->rip;
+	r->raw_reason = exit->raw_reason;
+	r->raw_info[0] = exit->raw_info[0];
+	r->raw_info[1] = exit->raw_info[1];
+	r->detail = detail(vcpu, exit);
+	r->kind = exit->kind;
+	r->exit = 0;
+	r->entered_type = exit->entered_type;
+	r->entered_vector = exit->entered_vector;
+	r->raised = 0;
+	r->raised_vector = 0;
 	rec->kinds[exit->kind]++;
-	rec->events[exit->entered.type]++;
+	rec->events[exit->entered_type]++;
 }
 
 void clv_record_end(struct clv_vcpu *vcpu)

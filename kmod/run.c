@@ -139,12 +139,12 @@ static int take_requests(struct clv_vcpu *vcpu)
 	return 0;
 }
 
-static enum clv_next handle(struct clv_vcpu *vcpu, struct clv_exit *exit)
+static enum clv_next handle(struct clv_vcpu *vcpu)
 {
 	enum clv_next next;
 
-	clv_record_begin(vcpu, exit);
-	next = clv_handle_exit(vcpu, exit);
+	clv_record_begin(vcpu, &vcpu->exit);
+	next = clv_handle_exit(vcpu, &vcpu->exit);
 	clv_record_end(vcpu);
 	return next;
 }
@@ -221,9 +221,9 @@ static int get_ready(struct clv_vcpu *vcpu)
 		WRITE_ONCE(vcpu->mp_state, CLEAVE_MP_RUNNABLE);
 	}
 	if (vcpu->mp_state == CLEAVE_MP_SHUTDOWN) {
-		struct clv_exit exit = { .kind = CLEAVE_KIND_SHUTDOWN, .rip = vcpu->regs.rip };
-
-		handle(vcpu, &exit);	/* no exit of the CPU's, if the event logic found it */
+		/* No exit of the CPU's, if the event logic found it. */
+		vcpu->exit = (struct clv_exit) { CLEAVE_KIND_SHUTDOWN, .rip = vcpu->regs.rip };
+		handle(vcpu);
 		return READY_USER;
 	}
 	if (vcpu->want_window && vcpu->mp_state <= CLEAVE_MP_HALTED &&
@@ -282,8 +282,10 @@ static bool can_go_on(struct clv_vcpu *vcpu)
 
 static void push(struct clv_vcpu *vcpu, bool quiet)
 {
-	if (!quiet || !vcpu->quiet)
+	if (!quiet || !vcpu->quiet) {
+		vcpu->waits &= !quiet;
 		clv_events_deliver(vcpu);
+	}
 	trace_cleave_entry(vcpu->id, vcpu->regs.rip);
 	if (vcpu->dirty) {
 		static_call(clv_regs_push)(vcpu, vcpu->dirty);
@@ -293,11 +295,13 @@ static void push(struct clv_vcpu *vcpu, bool quiet)
 
 static enum clv_next handle_last(struct clv_vcpu *vcpu)
 {
-	struct clv_exit exit = { .entered = vcpu->events.injected };
+	struct cleave_event *ev = &vcpu->events.injected;
 
-	memset(&vcpu->events.injected, 0, sizeof(vcpu->events.injected));
-	static_call(clv_decode_exit)(vcpu, &exit);
-	return handle(vcpu, &exit);
+	vcpu->exit.entered_type = ev->type;
+	vcpu->exit.entered_vector = ev->vector;
+	memset(ev, 0, sizeof(*ev));
+	static_call(clv_decode_exit)(vcpu, &vcpu->exit);
+	return handle(vcpu);
 }
 
 /*

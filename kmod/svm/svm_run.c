@@ -438,8 +438,7 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u8 ve
 	struct cleave_event *ev = &exit->event;
 
 	exit->kind = vector == X86_TRAP_MC ? CLEAVE_KIND_MCE : CLEAVE_KIND_EXCEPTION;
-	ev->type = CLEAVE_EVENT_EXCEPTION;
-	ev->vector = vector;
+	*ev = (struct cleave_event) { CLEAVE_EVENT_EXCEPTION, vector };
 	if (BIT(vector) & CLV_ERROR_CODE_VECTORS) {
 		ev->flags = CLEAVE_EVENT_ERROR;
 		ev->error_code = exit->raw_info[0];
@@ -485,10 +484,15 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	u64 info = c->exit_info_1;
 	u32 code = c->exit_code;
 
+	exit->kind = CLEAVE_KIND_NONE;
+	exit->walk = false;
+	exit->access = 0;
 	exit->raw_reason = (s64)(s32)code;
 	exit->raw_info[0] = info;
 	exit->raw_info[1] = c->exit_info_2;
 	exit->rip = vcpu->regs.rip;
+	exit->next_rip = 0;
+	exit->gpa = 0;
 	requeue(svm, c->exit_int_info, c->exit_int_info_err);
 
 	switch (code) {

@@ -73,6 +73,7 @@ struct vmx_vcpu {
 	bool host_away;
 	u16 host_ds, host_es, host_fs, host_gs, host_ldt;
 	u64 host_fs_base, host_kernel_gs_base;
+	u64 host_debugctl;		/* as long as IRQs stay off */
 	u32 dr_free;			/* MOV DR is free for so many entries more */
 };
 

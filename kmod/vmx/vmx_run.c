@@ -88,6 +88,18 @@ static void perf_update(struct vmx_vcpu *vmx)
 	vmcs_update(VM_EXIT_MSR_LOAD_COUNT, &vmx->written.exit_loads, n);
 }
 
+/* What no exit changes that is handled with IRQs off. */
+static void write_rare_fields(struct vmx_vcpu *vmx)
+{
+	struct vmx_written *w = &vmx->written;
+
+	vmcs_update(TSC_OFFSET, &w->tsc_offset, clv_tsc_offset(&vmx->vcpu));
+	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
+	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->msrs[VMX_SYSENTER_CS]);
+	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->msrs[VMX_SYSENTER_ESP]);
+	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->msrs[VMX_SYSENTER_EIP]);
+}
+
 static void cpu_prepare(struct vmx_vcpu *vmx)
 {
 	/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
@@ -97,15 +109,18 @@ static void cpu_prepare(struct vmx_vcpu *vmx)
 	}
 	perf_update(vmx);
 	vmx_host_leave(vmx);
+	vmx->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
+	write_rare_fields(vmx);
 }
 
 /* Of a timer that is due the entry injects what it has to, and ends (SDM vol. 3C 26.5.1). */
-static u64 preempt_timer(struct vmx_vcpu *vmx, u64 tsc_offset)
+static u64 preempt_timer(struct vmx_vcpu *vmx)
 {
-	s64 left = vmx->vcpu.wake_tsc - tsc_offset - rdtsc();
+	s64 left;
 
 	if (!vmx->vcpu.wake_tsc)
 		return vmx_caps.preempt_timer;
+	left = vmx->vcpu.wake_tsc - vmx->written.tsc_offset - rdtsc();
 	if (left <= 0)
 		return 0;
 	return min_t(u64, (left >> vmx_caps.preempt_shift) + 1, vmx_caps.preempt_timer);
@@ -114,8 +129,8 @@ static u64 preempt_timer(struct vmx_vcpu *vmx, u64 tsc_offset)
 static void write_fields(struct vmx_vcpu *vmx)
 {
 	struct vmx_written *w = &vmx->written;
-	u64 offset = clv_tsc_offset(&vmx->vcpu), dbg;
 	u32 state = vmx->vcpu.events.shadow;
+	u64 dbg;
 
 	BUILD_BUG_ON(CLEAVE_SHADOW_STI != GUEST_INTR_STATE_STI ||
 		     CLEAVE_SHADOW_MOV_SS != GUEST_INTR_STATE_MOV_SS);
@@ -137,14 +152,8 @@ static void write_fields(struct vmx_vcpu *vmx)
 	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
-	vmcs_update(TSC_OFFSET, &w->tsc_offset, offset);
 	if (clv_timed_entry)
-		vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer,
-			    preempt_timer(vmx, offset));
-	vmcs_update(GUEST_IA32_PAT, &w->pat, vmx->vcpu.pat);
-	vmcs_update(GUEST_SYSENTER_CS, &w->sysenter_cs, vmx->msrs[VMX_SYSENTER_CS]);
-	vmcs_update(GUEST_SYSENTER_ESP, &w->sysenter_esp, vmx->msrs[VMX_SYSENTER_ESP]);
-	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->msrs[VMX_SYSENTER_EIP]);
+		vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer, preempt_timer(vmx));
 }
 
 /*
@@ -231,13 +240,9 @@ static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 	}
 }
 
-/* VMREADs only what an exit of this reason has, which it returns. */
-static u8 read_exit(struct vmx_vcpu *vmx)
+/* VMREADs only what an exit of this reason has. */
+static void read_exit(struct vmx_vcpu *vmx, u8 has)
 {
-	struct clv_vcpu *vcpu = &vmx->vcpu;
-	u16 reason = vmx->reason;
-	u8 has = reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
-
 	vmx->qualification = has & Q ? vmcs_read(EXIT_QUALIFICATION) : 0;
 	vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
 	vmx->vectoring = has & IDT ? vmcs_read(IDT_VECTORING_INFO_FIELD) : 0;
@@ -246,36 +251,43 @@ static u8 read_exit(struct vmx_vcpu *vmx)
 	if (vmx->intr_info & INTR_INFO_DELIVER_CODE_MASK)
 		vmx->intr_error = vmcs_read(VM_EXIT_INTR_ERROR_CODE);
 	vmx->gpa = has & GPA ? vmcs_read(GUEST_PHYSICAL_ADDRESS) : 0;
-	vcpu->regs.rip = vmcs_read(GUEST_RIP);
-	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
-	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
-	vcpu->avail = CLV_REG_KEPT;
-	return has;
 }
 
 static void after_guest(struct vmx_vcpu *vmx)
 {
-	struct cleave_events *ev = &vmx->vcpu.events;
-	u8 has = read_exit(vmx);
+	struct clv_vcpu *vcpu = &vmx->vcpu;
+	struct cleave_events *ev = &vcpu->events;
+	u16 reason = vmx->reason;
+	u8 has = reason < ARRAY_SIZE(exits) ? exits[reason].has : 0;
 	u32 state;
 
-	if ((u16)vmx->reason == EXIT_REASON_MCE_DURING_VMENTRY ||
-	    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
-		clv_host_machine_check();
-	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
-		return;		/* neither launched nor delivered */
-	vmx->launched = true;
+	vcpu->regs.rip = vmcs_read(GUEST_RIP);
+	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
+	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
+	vcpu->avail = CLV_REG_KEPT;
 	/* Not with PEBS about, see perf_update(). */
-	if ((has & FAST) && !vmx->written.entry_loads && is_fast(&vmx->vcpu, vmx->reason))
-		vmx->vcpu.stay = vmx->reason == EXIT_REASON_EXTERNAL_INTERRUPT ? CLV_STAY_IRQ :
-										 CLV_STAY;
+	if ((has & FAST) && vmx->reason == reason && !vmx->written.entry_loads &&
+	    is_fast(vcpu, reason)) {
+		vcpu->stay = reason == EXIT_REASON_EXTERNAL_INTERRUPT ? CLV_STAY_IRQ : CLV_STAY;
+		vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
+	} else {
+		vcpu->stay = CLV_LEAVE;
+		read_exit(vmx, has);
+		if (reason == EXIT_REASON_MCE_DURING_VMENTRY ||
+		    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
+			clv_host_machine_check();
+		if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
+			return;		/* neither launched nor delivered */
+	}
+	vmx->launched = true;
+	vmx->injected = 0;
 	vmx->written.injected = 0;	/* not valid any more */
 	state = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->written.interruptibility = state;
 	ev->shadow = state & SHADOW;
 	ev->nmi_masked = !!(state & GUEST_INTR_STATE_NMI);
 	/* An IRET has ended the mask, and will run again for the lack of a page. */
-	if ((u16)vmx->reason == EXIT_REASON_EPT_VIOLATION &&
+	if (reason == EXIT_REASON_EPT_VIOLATION &&
 	    (vmx->qualification & NMI_UNBLOCKED) && !(vmx->vectoring & VECTORING_INFO_VALID_MASK))
 		ev->nmi_masked = true;
 }
@@ -283,14 +295,12 @@ static void after_guest(struct vmx_vcpu *vmx)
 void vmx_enter(struct clv_vcpu *vcpu, bool again)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u64 debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	u32 host_spec = 0, guest_spec = 0;
 	bool dr;
 	int ret;
 
 	if (!again)
 		cpu_prepare(vmx);
-	vcpu->stay = CLV_LEAVE;
 	dr = dr_enter(vmx);
 	write_fields(vmx);
 	if (static_cpu_has(X86_FEATURE_MSR_SPEC_CTRL)) {
@@ -300,8 +310,8 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 	ret = enter_guest(vmx, guest_spec, host_spec);
 
 	/* An exit leaves DEBUGCTL 0 (SDM vol. 3C 28.5.1). */
-	if (debugctl)
-		wrmsrl(MSR_IA32_DEBUGCTLMSR, debugctl);
+	if (unlikely(vmx->host_debugctl))
+		wrmsrl(MSR_IA32_DEBUGCTLMSR, vmx->host_debugctl);
 	dr_leave(vmx, dr);
 	if (cpu_feature_enabled(X86_FEATURE_IBPB_EXIT_TO_USER))
 		this_cpu_write(x86_ibpb_exit_to_user, true);
@@ -311,6 +321,7 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 		return;
 	}
 	/* Not entered. The loop sees it if it is because the host goes down. */
+	vcpu->stay = CLV_LEAVE;
 	vmx->reason = VMX_EXIT_REASONS_FAILED_VMENTRY | EXIT_REASON_EXTERNAL_INTERRUPT;
 	vmx->qualification = vmcs_read(VM_INSTRUCTION_ERROR);
 	vmx->insn_len = 0;
@@ -379,8 +390,8 @@ static void decode_exception(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q
 	u32 info = to_vmx(vcpu)->intr_info;
 
 	exit->kind = CLEAVE_KIND_EXCEPTION;
-	exit->event.type = CLEAVE_EVENT_EXCEPTION;
-	exit->event.vector = info & INTR_INFO_VECTOR_MASK;
+	exit->event = (struct cleave_event) {
+		CLEAVE_EVENT_EXCEPTION, info & INTR_INFO_VECTOR_MASK };
 	if (info & INTR_INFO_DELIVER_CODE_MASK) {
 		exit->event.flags = CLEAVE_EVENT_ERROR;
 		exit->event.error_code = to_vmx(vcpu)->intr_error;
@@ -435,9 +446,6 @@ static void decode(struct clv_vcpu *vcpu, struct clv_exit *exit, u64 q)
 		exit->access = q & EPT_VIOLATION_ACC_WRITE ? CLV_S2_W :
 			       q & EPT_VIOLATION_ACC_INSTR ? CLV_S2_X : CLV_S2_R;
 		break;
-	case EXIT_REASON_PREEMPTION_TIMER:
-		clv_lapic_timer_look(vcpu);
-		break;
 	default:	/* a misconfigured EPT is our fault, nobody else writes it */
 		WARN_ON_ONCE(reason == EXIT_REASON_EPT_MISCONFIG);
 		if (!exit->kind)
@@ -449,15 +457,27 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	exit->raw_reason = vmx->failed ? ~0ULL : vmx->reason;
-	exit->raw_info[0] = vmx->qualification;
+	exit->kind = CLEAVE_KIND_NONE;
+	exit->walk = false;
+	exit->access = 0;
+	exit->raw_reason = vmx->reason;
+	exit->raw_info[0] = 0;
+	exit->raw_info[1] = 0;
 	exit->rip = vcpu->regs.rip;
-	if (vmx->insn_len) {
-		exit->next_rip = exit->rip + vmx->insn_len;
-		/* Beyond 4 GiB it is one of 64-bit code, or wraps. */
-		if (unlikely((exit->next_rip ^ exit->rip) >> 32) && !clv_code64(vcpu))
-			exit->next_rip = (u32)exit->next_rip;
+	exit->next_rip = vmx->insn_len ? exit->rip + vmx->insn_len : 0;
+	exit->gpa = 0;
+	/* Beyond 4 GiB it is one of 64-bit code, or wraps. */
+	if (unlikely((exit->next_rip ^ exit->rip) >> 32) && vmx->insn_len && !clv_code64(vcpu))
+		exit->next_rip = (u32)exit->next_rip;
+	if (vcpu->stay) {
+		exit->kind = exits[vmx->reason].kind;
+		if (vmx->reason == EXIT_REASON_PREEMPTION_TIMER)
+			clv_lapic_timer_look(vcpu);
+		return;
 	}
+	exit->raw_info[0] = vmx->qualification;
+	if (vmx->failed)
+		exit->raw_reason = ~0ULL;
 	if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
 		clv_events_requeue(vcpu, vmx->injected, vmx->injected_error);
 	else
