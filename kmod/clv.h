@@ -110,6 +110,7 @@ struct clv_vm {
 #define CLV_REQ_NMI	3		/* an NMI came: move nmi_queued to events */
 #define CLV_REQ_EVENT	4		/* the local APIC may have something new */
 #define CLV_REQ_CLOCK	5		/* vm->clock is new */
+#define CLV_REQ_EOI	6		/* of a level-triggered interrupt, for who raised it */
 
 /* What the next CLEAVE_RUN has to complete first. */
 enum clv_pending {
@@ -202,6 +203,7 @@ struct clv_vcpu {
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	bool waits;			/* v: an interrupt that cannot go in yet, by clv_events_choose() */
 	bool quiet;			/* v: the backend knows of no window or mask */
+	bool lapic_busy;		/* v: IRR had something, or the timer is to be looked at */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -396,9 +398,6 @@ void clv_eoi_to_user(struct clv_vcpu *vcpu, u8 vector);
 
 /* record.c: the flight recorder and the counters */
 int clv_recorder_freeze(struct clv_vcpu *vcpu, const struct cleave_freeze *f);	/* no lock */
-/* v held. An exit's record, before it is handled: what the handler may change is kept. */
-void clv_record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit);
-void clv_record_end(struct clv_vcpu *vcpu);
 void clv_recorder_left(struct clv_vcpu *vcpu, u32 exit);	/* CLEAVE_EXIT_* to user space */
 
 /* state.c */
@@ -476,8 +475,7 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val);
 int clv_lapic_access(struct clv_vcpu *vcpu, struct cleave_lapic_access *a);
 int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr);	/* 1 if it was taken; any context */
 bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu);	/* would change nothing but ISR */
-bool clv_lapic_has_eoi(struct clv_vcpu *vcpu);	/* for clv_lapic_take_eoi() */
-bool clv_lapic_is_quiet(struct clv_vcpu *vcpu);	/* nothing to deliver, tell or look at */
+bool clv_lapic_has_irr(struct clv_vcpu *vcpu);
 void clv_lapic_eoi(struct clv_vcpu *vcpu);
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu);	/* of a level-triggered vector, or -1 */
 bool clv_lapic_msi_ok(const struct cleave_msi *msi);
@@ -532,6 +530,10 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, struct cleave_cpuid_entry *e);	/* in
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
+static inline bool clv_msr_is_lapic(u32 msr)
+{
+	return (msr >= 0x800 && msr <= 0x8ff) || msr == MSR_IA32_TSC_DEADLINE;
+}
 void clv_msr_reset(struct clv_vcpu *vcpu);	/* of a new vCPU, which is all zeros */
 u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
 /* The one place where time enters a guest; the VM's is before IA32_TSC_ADJUST. */

@@ -138,15 +138,14 @@ void clv_events_choose(struct clv_vcpu *vcpu)
 			vcpu->events.nmi_masked = true;
 		} else if (ev->type == CLEAVE_EVENT_INTERRUPT) {
 			ev->vector = vector;
-			if (!vcpu->events.extint) {
+			if (vcpu->events.extint)
+				vcpu->events.extint = 0;
+			else
 				clv_lapic_ack(vcpu, ev->vector);
-				vcpu->waits = false;	/* what waits now is lower */
-				return;
-			}
-			vcpu->events.extint = 0;
 		}
 	}
-	vcpu->waits = clv_lapic_pending(vcpu) >= 0;
+	vcpu->lapic_busy = clv_lapic_has_irr(vcpu);
+	vcpu->waits = vcpu->lapic_busy && clv_lapic_pending(vcpu) >= 0;
 }
 
 /*
@@ -176,27 +175,25 @@ void clv_events_requeue(struct clv_vcpu *vcpu, u32 word, u32 error)
 
 void clv_events_deliver(struct clv_vcpu *vcpu)
 {
-	struct cleave_event ev = vcpu->events.injected;
-	u32 windows = 0, word;
+	const struct cleave_event *ev = &vcpu->events.injected;
+	u32 windows = 0, word = event_types[ev->type] | ev->vector;
 
 	/*
 	 * With an error code exactly if the exception has one, and never in real mode
 	 * (SDM vol. 3C 27.2.1.3): the mode may have changed since it was queued.
 	 */
-	if (ev.type == CLEAVE_EVENT_EXCEPTION) {
+	if (ev->type == CLEAVE_EVENT_EXCEPTION) {
 		clv_regs_need(vcpu, CLV_REG_CRS);
-		ev.flags = 0;
-		if ((vcpu->sregs.cr0 & X86_CR0_PE) && (CLV_ERROR_CODE_VECTORS & BIT(ev.vector)))
-			ev.flags = CLEAVE_EVENT_ERROR;
+		if ((vcpu->sregs.cr0 & X86_CR0_PE) && (CLV_ERROR_CODE_VECTORS & BIT(ev->vector)))
+			word |= WORD_ERROR;
 	}
-	if (ev.type)
-		trace_cleave_inject(vcpu->id, &ev);
-	word = event_types[ev.type] | ev.vector | (ev.flags & CLEAVE_EVENT_ERROR ? WORD_ERROR : 0);
+	if (ev->type)
+		trace_cleave_inject(vcpu->id, ev);
 	if (vcpu->events.nmi_pending)
 		windows |= CLV_WINDOW_NMI;
 	if (vcpu->want_window || vcpu->events.extint || vcpu->waits)
 		windows |= CLV_WINDOW_INT;
-	static_call(clv_inject)(vcpu, word, ev.error_code, windows);
+	static_call(clv_inject)(vcpu, word, ev->error_code, windows);
 	vcpu->quiet = !windows && !vcpu->events.nmi_masked;
 }
 

@@ -130,7 +130,9 @@ static noinline enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exi
 {
 	u64 val = write ? edx_eax(vcpu) : 0;
 	u32 msr = vcpu->regs.rcx;
-	int ret = write ? clv_msr_set(vcpu, msr, val, false) : clv_msr_get(vcpu, msr, &val, false);
+	int ret = !write ? clv_msr_get(vcpu, msr, &val, false) :
+		  clv_msr_is_lapic(msr) ? clv_lapic_msr_set(vcpu, msr, val) :
+		  clv_msr_set(vcpu, msr, val, false);
 
 	if (ret == -ENOENT && (vcpu->vm->flags & CLEAVE_VM_EXIT_MSR)) {
 		vcpu->run->msr = (typeof(vcpu->run->msr)) {

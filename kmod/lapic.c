@@ -147,6 +147,13 @@ static bool accept(struct clv_vcpu *vcpu, u8 vector, bool level)
 	return true;
 }
 
+/* v held */
+static void accept_own(struct clv_vcpu *vcpu, u8 vector)
+{
+	accept(vcpu, vector, false);
+	vcpu->lapic_busy = true;
+}
+
 static bool take_fixed(struct clv_vcpu *vcpu, u8 vector, bool level)
 {
 	bool taken = accept(vcpu, vector, level);
@@ -178,8 +185,10 @@ void clv_lapic_eoi(struct clv_vcpu *vcpu)
 	if (vector < 0)
 		return;
 	clear_bit(vector, bits(l, APIC_ISR));
-	if (test_bit(vector, bits(l, APIC_TMR)))
+	if (unlikely(test_bit(vector, bits(l, APIC_TMR)))) {
 		__set_bit(vector, l->eoi);
+		set_bit(CLV_REQ_EOI, &vcpu->requests);
+	}
 }
 
 /* One interrupt in service, edge-triggered, and none that waits for its end. */
@@ -192,17 +201,9 @@ bool clv_lapic_eoi_is_quiet(struct clv_vcpu *vcpu)
 	       highest(bits(l, APIC_IRR)) < 0;
 }
 
-bool clv_lapic_has_eoi(struct clv_vcpu *vcpu)
+bool clv_lapic_has_irr(struct clv_vcpu *vcpu)
 {
-	return highest(vcpu->lapic->eoi) >= 0;
-}
-
-bool clv_lapic_is_quiet(struct clv_vcpu *vcpu)
-{
-	struct clv_lapic *l = vcpu->lapic;
-
-	return highest(bits(l, APIC_IRR)) < 0 && !clv_lapic_has_eoi(vcpu) &&
-	       !READ_ONCE(l->timer_fired);
+	return highest(bits(vcpu->lapic, APIC_IRR)) >= 0;
 }
 
 int clv_lapic_take_eoi(struct clv_vcpu *vcpu)
@@ -315,7 +316,7 @@ static void icr_send(struct clv_vcpu *vcpu, u32 icr, u32 dest)
 	if (mode <= APIC_DM_LOWEST && (icr & APIC_VECTOR_MASK) < 16)
 		set_error(vcpu, APIC_ESR_SENDILL);
 	if (shorthand == APIC_DEST_SELF)
-		accept(vcpu, icr, false);
+		accept_own(vcpu, icr);
 	else
 		send_msg(vcpu->vm, vcpu, icr & ~APIC_INT_LEVELTRIG, dest);
 }
@@ -427,7 +428,7 @@ static void timer_run(struct clv_vcpu *vcpu, bool sleeps)
 	else if (hrtimer_is_queued(&l->timer))
 		hrtimer_try_to_cancel(&l->timer);
 	if (due && !(reg(l, APIC_LVTT) & APIC_LVT_MASKED))
-		accept(vcpu, reg(l, APIC_LVTT), false);
+		accept_own(vcpu, reg(l, APIC_LVTT));
 }
 
 /* Hardirq. Never restarts itself: timer_run() on the vCPU's thread does. */

@@ -236,18 +236,13 @@ static int reg_set(struct clv_vcpu *vcpu, const struct reg *r, u32 msr, u64 val,
 	return 0;
 }
 
-static bool is_lapic(u32 msr)
-{
-	return (msr >= 0x800 && msr <= 0x8ff) || msr == MSR_IA32_TSC_DEADLINE;
-}
-
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host)
 {
 	const struct reg *r;
 	const u64 *field;
 
 	*val = 0;
-	if (is_lapic(msr))
+	if (clv_msr_is_lapic(msr))
 		return clv_lapic_msr_get(vcpu, msr, val);
 	switch (msr) {
 	case MSR_IA32_TSC:
@@ -291,7 +286,7 @@ int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 	const struct reg *r;
 	u64 *field;
 
-	if (is_lapic(msr))
+	if (clv_msr_is_lapic(msr))
 		return clv_lapic_msr_set(vcpu, msr, val);
 	switch (msr) {
 	case MSR_IA32_TSC:

@@ -130,6 +130,7 @@ static int take_requests(struct clv_vcpu *vcpu)
 		return -EINTR;
 	take_init_sipi(vcpu);
 	clear_bit(CLV_REQ_EVENT, &vcpu->requests);
+	clear_bit(CLV_REQ_EOI, &vcpu->requests);
 	if (test_and_clear_bit(CLV_REQ_CLOCK, &vcpu->requests))
 		vcpu->pv.clock_due = true;
 	if (test_and_clear_bit(CLV_REQ_NMI, &vcpu->requests))
@@ -139,13 +140,71 @@ static int take_requests(struct clv_vcpu *vcpu)
 	return 0;
 }
 
-static enum clv_next handle(struct clv_vcpu *vcpu)
+/* What the exit was about; the registers are as the guest left them. */
+static __always_inline u64 detail(const struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	const struct cleave_regs *regs = &vcpu->regs;
+
+	switch (exit->kind) {
+	case CLEAVE_KIND_CPUID:		return (u32)regs->rax | regs->rcx << 32;
+	case CLEAVE_KIND_IO:
+		return exit->io.port | exit->io.size << 16 | (exit->io.in ? BIT(24) : 0);
+	case CLEAVE_KIND_RDMSR:
+	case CLEAVE_KIND_WRMSR:		return (u32)regs->rcx;
+	case CLEAVE_KIND_HYPERCALL:	return regs->rax;
+	case CLEAVE_KIND_CR_READ:
+	case CLEAVE_KIND_CR_WRITE:	return exit->cr.nr;
+	case CLEAVE_KIND_EXCEPTION:	return exit->event.vector;
+	default:			return exit->gpa;
+	}
+}
+
+/* Before it is handled: what the handler may change is kept. */
+static __always_inline void record_begin(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	struct cleave_recorder *rec = vcpu->recorder;
+	struct cleave_record *r = READ_ONCE(rec->frozen) ? &vcpu->lost :
+				  &rec->records[rec->count % CLEAVE_RECORDS];
+
+	vcpu->record = r;
+	r->tsc = rdtsc();
+	r->rip = exit->rip;
+	r->raw_reason = exit->raw_reason;
+	r->raw_info[0] = exit->raw_info[0];
+	r->raw_info[1] = exit->raw_info[1];
+	r->detail = detail(vcpu, exit);
+	r->kind = exit->kind;
+	r->exit = 0;
+	r->entered_type = exit->entered_type;
+	r->entered_vector = exit->entered_vector;
+	r->raised = 0;
+	r->raised_vector = 0;
+	rec->kinds[exit->kind]++;
+	rec->events[exit->entered_type]++;
+}
+
+static __always_inline void record_end(struct clv_vcpu *vcpu)
+{
+	struct cleave_recorder *rec = vcpu->recorder;
+	struct cleave_record *r = vcpu->record;
+
+	if (vcpu->events.exception.type) {
+		r->raised = 1;
+		r->raised_vector = vcpu->events.exception.vector;
+	}
+	trace_cleave_exit(vcpu->id, r);
+	if (r != &vcpu->lost)
+		smp_store_release(&rec->count, rec->count + 1); /* who sees it sees the record */
+	vcpu->record = &vcpu->lost;
+}
+
+static __always_inline enum clv_next handle(struct clv_vcpu *vcpu)
 {
 	enum clv_next next;
 
-	clv_record_begin(vcpu, &vcpu->exit);
+	record_begin(vcpu, &vcpu->exit);
 	next = clv_handle_exit(vcpu, &vcpu->exit);
-	clv_record_end(vcpu);
+	record_end(vcpu);
 	return next;
 }
 
@@ -264,23 +323,29 @@ static void sched_in(struct preempt_notifier *pn, int cpu)
 
 static struct preempt_ops preempt_ops = { .sched_in = sched_in, .sched_out = sched_out };
 
-/*
- * Behind an exit that has been handled: is there nothing for get_ready() to do, and no event? What
- * comes later makes a request, which must_not_enter() sees, as it does all else.
- */
-static bool can_go_on(struct clv_vcpu *vcpu)
+/* No event to come, as far as is known: what comes from elsewhere makes a request, too. */
+static __always_inline bool is_quiet(struct clv_vcpu *vcpu)
 {
 	const struct cleave_events *ev = &vcpu->events;
 
 	return !(ev->injected.type | ev->exception.type | ev->nmi_pending | ev->nmi_masked |
-		 ev->extint | vcpu->want_window) && !READ_ONCE(vcpu->requests) &&
-	       vcpu->mp_state == CLEAVE_MP_RUNNABLE && clv_lapic_is_quiet(vcpu);
+		 ev->extint | vcpu->lapic_busy);
+}
+
+/*
+ * Behind an exit that has been handled: is there nothing for get_ready() to do but to take these
+ * requests? What comes later is one, which must_not_enter() sees, as it does all else.
+ */
+static __always_inline bool can_go_on(struct clv_vcpu *vcpu, unsigned long but)
+{
+	return !(READ_ONCE(vcpu->requests) & ~but) && !vcpu->want_window &&
+	       vcpu->mp_state == CLEAVE_MP_RUNNABLE;
 }
 
 /* With IRQs off in a row: what is to come on this CPU does not wait for longer. */
 #define FAST_EXITS	64
 
-static void push(struct clv_vcpu *vcpu, bool quiet)
+static __always_inline void push(struct clv_vcpu *vcpu, bool quiet)
 {
 	if (!quiet || !vcpu->quiet) {
 		vcpu->waits &= !quiet;
@@ -315,15 +380,15 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 	bool quiet;
 
 	*next = handle_last(vcpu);
-	if (*next != CLV_RESUME || need_resched())
+	if (*next != CLV_RESUME || need_resched() || !can_go_on(vcpu, BIT(CLV_REQ_EVENT)))
 		return false;
-	if (READ_ONCE(vcpu->requests) == BIT(CLV_REQ_EVENT))
-		take_requests(vcpu);
-	quiet = can_go_on(vcpu);
+	if (READ_ONCE(vcpu->requests)) {
+		clear_bit(CLV_REQ_EVENT, &vcpu->requests);
+		smp_mb__after_atomic();		/* as in take_requests() */
+		vcpu->lapic_busy = true;
+	}
+	quiet = is_quiet(vcpu);
 	if (!quiet) {
-		if (READ_ONCE(vcpu->requests) || vcpu->want_window ||
-		    vcpu->mp_state != CLEAVE_MP_RUNNABLE || clv_lapic_has_eoi(vcpu))
-			return false;
 		clv_lapic_timer_sync(vcpu, false);
 		clv_events_choose(vcpu);
 		if (vcpu->events.injected.type && (vcpu->pv.eoi & 1))
@@ -429,7 +494,7 @@ static int loop(struct clv_vcpu *vcpu)
 			next = handle_last(vcpu);
 		if (next == CLV_TO_USER)
 			return 0;
-		quiet = can_go_on(vcpu);
+		quiet = can_go_on(vcpu, 0) && is_quiet(vcpu);
 	}
 }
 

@@ -100,7 +100,7 @@ static void write_rare_fields(struct vmx_vcpu *vmx)
 	vmcs_update(GUEST_SYSENTER_EIP, &w->sysenter_eip, vmx->msrs[VMX_SYSENTER_EIP]);
 }
 
-static void cpu_prepare(struct vmx_vcpu *vmx)
+static noinline void cpu_prepare(struct vmx_vcpu *vmx)
 {
 	/* INVEPT flushes what is cached by way of this EPT whatever its VPID (29.4.3.1). */
 	if (vmx->vcpu.flush) {
@@ -148,9 +148,11 @@ static void write_fields(struct vmx_vcpu *vmx)
 		vmcs_write(GUEST_PENDING_DBG_EXCEPTIONS, dbg);
 	}
 	vmcs_update(GUEST_INTERRUPTIBILITY_INFO, &w->interruptibility, state);
-	vmcs_update(VM_ENTRY_INTR_INFO_FIELD, &w->injected, vmx->injected);
-	if (vmx->injected & INTR_INFO_DELIVER_CODE_MASK)
+	if (w->injected != vmx->injected) {
+		w->injected = vmx->injected;
+		vmcs_write(VM_ENTRY_INTR_INFO_FIELD, vmx->injected);
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, vmx->injected_error);
+	}
 	vmcs_update(CPU_BASED_VM_EXEC_CONTROL, &w->primary, vmx->primary);
 	if (clv_timed_entry)
 		vmcs_update(VMX_PREEMPTION_TIMER_VALUE, &w->preempt_timer, preempt_timer(vmx));
@@ -234,7 +236,7 @@ static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 	switch (reason) {
 	case EXIT_REASON_MSR_READ:
 	case EXIT_REASON_MSR_WRITE:
-		return msr == MSR_IA32_TSC_DEADLINE || msr - APIC_BASE_MSR < 0x100;
+		return clv_msr_is_lapic(msr);
 	case EXIT_REASON_VMCALL:	return (u32)vcpu->regs.rax == KVM_HC_SEND_IPI;
 	default:			return true;
 	}
@@ -471,8 +473,10 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 		exit->next_rip = (u32)exit->next_rip;
 	if (vcpu->stay) {
 		exit->kind = exits[vmx->reason].kind;
-		if (vmx->reason == EXIT_REASON_PREEMPTION_TIMER)
+		if (vmx->reason == EXIT_REASON_PREEMPTION_TIMER) {
 			clv_lapic_timer_look(vcpu);
+			vcpu->lapic_busy = true;
+		}
 		return;
 	}
 	exit->raw_info[0] = vmx->qualification;

@@ -106,12 +106,8 @@ void vmx_regs_pull(struct clv_vcpu *vcpu, u32 groups)
 	/* CR2: vmx_enter() keeps it right. */
 }
 
-void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
+static noinline void push_others(struct clv_vcpu *vcpu, u32 groups)
 {
-	if (groups & CLV_REG_RIP)
-		vmcs_write(GUEST_RIP, vcpu->regs.rip);
-	if (likely(groups == CLV_REG_RIP))
-		return;
 	if (groups & CLV_REG_RSP)
 		vmcs_write(GUEST_RSP, vcpu->regs.rsp);
 	if (groups & CLV_REG_RFLAGS)
@@ -124,6 +120,14 @@ void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
 	}
 	if (groups & CLV_REG_DEBUG)
 		vmcs_write(GUEST_DR7, vcpu->debug.dr7);
+}
+
+void vmx_regs_push(struct clv_vcpu *vcpu, u32 groups)
+{
+	if (unlikely(groups & ~CLV_REG_RIP))
+		push_others(vcpu, groups);
+	if (groups & CLV_REG_RIP)
+		vmcs_write(GUEST_RIP, vcpu->regs.rip);
 }
 
 /* Guest writes to them exit. FS and GS bases are cached with the segments: the core's. */
