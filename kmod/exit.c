@@ -126,24 +126,40 @@ static enum clv_next do_io(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 	return clv_exit_to_user(vcpu, CLEAVE_EXIT_IO, exit);
 }
 
-static noinline enum clv_next do_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit, bool write)
+static noinline enum clv_next unknown_msr(struct clv_vcpu *vcpu, const struct clv_exit *exit,
+					  bool write)
 {
-	u64 val = write ? edx_eax(vcpu) : 0;
-	u32 msr = vcpu->regs.rcx;
-	int ret = !write ? clv_msr_get(vcpu, msr, &val, false) :
-		  clv_msr_is_lapic(msr) ? clv_lapic_msr_set(vcpu, msr, val) :
-		  clv_msr_set(vcpu, msr, val, false);
+	if (!(vcpu->vm->flags & CLEAVE_VM_EXIT_MSR))
+		return raise(vcpu, X86_TRAP_GP);
+	vcpu->run->msr = (typeof(vcpu->run->msr)) {
+		.index = vcpu->regs.rcx, .flags = write ? CLEAVE_ACCESS_WRITE : 0,
+		.data = write ? edx_eax(vcpu) : 0 };
+	vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
+	vcpu->pending_rip = exit->next_rip;
+	return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
+}
 
-	if (ret == -ENOENT && (vcpu->vm->flags & CLEAVE_VM_EXIT_MSR)) {
-		vcpu->run->msr = (typeof(vcpu->run->msr)) {
-			.index = msr, .flags = write ? CLEAVE_ACCESS_WRITE : 0, .data = val };
-		vcpu->pending = write ? CLV_PENDING_WRMSR : CLV_PENDING_RDMSR;
-		vcpu->pending_rip = exit->next_rip;
-		return clv_exit_to_user(vcpu, CLEAVE_EXIT_MSR, exit);
-	}
-	if (!ret && !write)
+static noinline enum clv_next do_rdmsr(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	u64 val;
+	int ret = clv_msr_get(vcpu, vcpu->regs.rcx, &val, false);
+
+	if (ret == -ENOENT)
+		return unknown_msr(vcpu, exit, false);
+	if (!ret)
 		set_edx_eax(vcpu, val);
 	return skip_or_gp(vcpu, exit->next_rip, ret);
+}
+
+static noinline enum clv_next do_wrmsr(struct clv_vcpu *vcpu, const struct clv_exit *exit)
+{
+	u32 msr = vcpu->regs.rcx;
+	u64 val = edx_eax(vcpu);
+	int ret = clv_msr_is_lapic(msr) ? clv_lapic_msr_set(vcpu, msr, val) :
+					  clv_msr_set(vcpu, msr, val, false);
+
+	return ret == -ENOENT ? unknown_msr(vcpu, exit, true) :
+				skip_or_gp(vcpu, exit->next_rip, ret);
 }
 
 /* Number in RAX, arguments in RBX, RCX, RDX, RSI, result in RAX, as on KVM. */
@@ -300,8 +316,8 @@ enum clv_next clv_handle_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	case CLEAVE_KIND_WINDOW:	/* the loop looks before each entry */
 		return CLV_RESUME;
 	case CLEAVE_KIND_CPUID:		return do_cpuid(vcpu, exit);
-	case CLEAVE_KIND_RDMSR:		return do_msr(vcpu, exit, false);
-	case CLEAVE_KIND_WRMSR:		return do_msr(vcpu, exit, true);
+	case CLEAVE_KIND_RDMSR:		return do_rdmsr(vcpu, exit);
+	case CLEAVE_KIND_WRMSR:		return do_wrmsr(vcpu, exit);
 	case CLEAVE_KIND_HYPERCALL:	return do_hypercall(vcpu, exit);
 	default:			return handle_other(vcpu, exit);
 	}

@@ -244,10 +244,11 @@ static bool matches(const struct clv_vcpu *vcpu, const struct clv_vcpu *src, u32
 /* SMI, remote read and ExtINT have nobody here to take them. */
 int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr)
 {
-	switch (icr & APIC_DM_FIXED_MASK) {
-	case APIC_DM_FIXED:
-	case APIC_DM_LOWEST:
+	u32 mode = icr & APIC_DM_FIXED_MASK;
+
+	if (mode <= APIC_DM_LOWEST)
 		return take_fixed(vcpu, icr, icr & APIC_INT_LEVELTRIG);
+	switch (mode) {
 	case APIC_DM_NMI:
 		clv_vcpu_nmi(vcpu);
 		return 1;
@@ -268,21 +269,15 @@ int clv_lapic_deliver(struct clv_vcpu *vcpu, u32 icr)
 }
 
 /*
- * Any context; src is NULL but for IPIs. Returns how many took it. The lowest
- * processor priority gets what is for one of several (11.6.2.4); of equals the
+ * The lowest processor priority gets what is for one of several (11.6.2.4); of equals the
  * first from the vector on, so that it is not always the same one.
  */
-static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 dest)
+static noinline int send_to_many(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 dest)
 {
 	u32 i, n = READ_ONCE(vm->nr_vcpus), first = 0;
 	struct clv_vcpu *vcpu, *best = NULL;
 	int taken = 0;
 
-	/* Most messages: to one APIC by its id, which is the vCPU's. */
-	if (!(icr & (APIC_DEST_ALLBUT | APIC_DEST_LOGICAL)) && dest < 0xff) {
-		vcpu = clv_vcpu_by_id(vm, dest);
-		return vcpu ? clv_lapic_deliver(vcpu, icr) : 0;
-	}
 	/* Linux' choice in x2APIC mode: some of a cluster. Small ones may be an xAPIC's, too. */
 	if (!(icr & APIC_DEST_ALLBUT) && dest > 0xff && dest != U32_MAX) {
 		first = dest >> 16 << 4;
@@ -298,6 +293,18 @@ static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 
 			best = vcpu;
 	}
 	return best ? clv_lapic_deliver(best, icr) : taken;
+}
+
+/* Any context; src is NULL but for IPIs. Returns how many took it. */
+static int send_msg(struct clv_vm *vm, const struct clv_vcpu *src, u32 icr, u32 dest)
+{
+	struct clv_vcpu *vcpu;
+
+	/* Most messages: to one APIC by its id, which is the vCPU's. */
+	if ((icr & (APIC_DEST_ALLBUT | APIC_DEST_LOGICAL)) || dest >= 0xff)
+		return send_to_many(vm, src, icr, dest);
+	vcpu = clv_vcpu_by_id(vm, dest);
+	return vcpu ? clv_lapic_deliver(vcpu, icr) : 0;
 }
 
 /*
@@ -567,12 +574,18 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 	struct clv_lapic *l = vcpu->lapic;
 	u32 i;
 
+	if (off == APIC_EOI) {
+		clv_lapic_eoi(vcpu);
+		return;
+	}
+	if (off == APIC_ICR) {
+		reg_put(l, off, val);
+		icr_send(vcpu, val, is_x2apic(l) ? l->icr_high : reg(l, APIC_ICR2) >> 24);
+		return;
+	}
 	if (is_lvt(off) && !(reg(l, APIC_SPIV) & APIC_SPIV_APIC_ENABLED))
 		val |= APIC_LVT_MASKED;
 	switch (off) {
-	case APIC_EOI:
-		clv_lapic_eoi(vcpu);
-		break;
 	case APIC_SPIV:
 		reg_put(l, off, val);
 		/* 11.4.7.2: while software-disabled, LVT entries stay masked. */
@@ -584,10 +597,6 @@ static void reg_write(struct clv_vcpu *vcpu, u32 off, u32 val)
 		break;
 	case APIC_ESR:
 		reg_put(l, off, atomic_xchg(&l->esr_pending, 0));
-		break;
-	case APIC_ICR:
-		reg_put(l, off, val);
-		icr_send(vcpu, val, is_x2apic(l) ? l->icr_high : reg(l, APIC_ICR2) >> 24);
 		break;
 	case APIC_SELF_IPI:
 		icr_send(vcpu, val | APIC_DEST_SELF | APIC_DM_FIXED, 0);
@@ -632,7 +641,8 @@ int clv_lapic_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val)
 	u32 off = (msr - APIC_BASE_MSR) << 4, mask;
 
 	lockdep_assert_held(&vcpu->mutex);
-	clv_lapic_timer_sync(vcpu, false);
+	if (unlikely(READ_ONCE(l->timer_fired)))
+		clv_lapic_timer_sync(vcpu, false);
 	if (msr == MSR_IA32_TSC_DEADLINE) {
 		if (!vcpu->caps.tsc_deadline)
 			return -EINVAL;
