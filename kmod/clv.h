@@ -153,6 +153,10 @@ struct clv_exit {
 			u8 gpr;		/* index into struct cleave_regs */
 			u64 value;
 		} cr;			/* CLEAVE_KIND_CR_* */
+		struct {
+			u8 cpl;
+			bool code64;
+		} mode;			/* CLEAVE_KIND_HYPERCALL */
 		struct cleave_event event; /* CLEAVE_KIND_EXCEPTION */
 	};
 };
@@ -490,7 +494,7 @@ void clv_pv_tsc_moved(struct clv_vm *vm, u64 delta);	/* adds it to vm->tsc_offse
 void clv_pv_reset(struct clv_vcpu *vcpu);
 int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set);	/* CLEAVE_MSR_CLOCK; 0 */
 void clv_pv_msr_written(struct clv_vcpu *vcpu, u32 msr, bool host);	/* any; its field has it */
-bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result);
+bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, bool code64, u64 *result);
 void clv_pv_clock_changed(struct clv_vm *vm);
 void clv_pv_cpuid_changed(struct clv_vcpu *vcpu);
 int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);	/* if clv_pv_has_pages() */

@@ -166,14 +166,14 @@ static noinline enum clv_next do_wrmsr(struct clv_vcpu *vcpu, const struct clv_e
 static noinline enum clv_next do_hypercall(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_regs *r = &vcpu->regs;
-	u64 mask = clv_code64(vcpu) ? ~0ULL : ~0U, nr = r->rax & mask, result = -KVM_ENOSYS;
+	u64 mask = exit->mode.code64 ? ~0ULL : ~0U, nr = r->rax & mask, result = -KVM_ENOSYS;
 	u64 args[] = { r->rbx & mask, r->rcx & mask, r->rdx & mask, r->rsi & mask };
 	bool user = false;
 
 	skip(vcpu, exit->next_rip);
-	if (clv_cpl(vcpu))
+	if (exit->mode.cpl)
 		result = -KVM_EPERM;
-	else if (!clv_pv_hypercall(vcpu, nr, args, &result))
+	else if (!clv_pv_hypercall(vcpu, nr, args, exit->mode.code64, &result))
 		user = vcpu->vm->flags & CLEAVE_VM_EXIT_HYPERCALL;
 	if (!user) {
 		r->rax = result & mask;

@@ -377,10 +377,10 @@ static u64 yield_for(struct clv_vcpu *target)
 }
 
 /* CPL is 0. False: not offered, nor known. The result goes to RAX. */
-bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, u64 *result)
+bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, bool code64, u64 *result)
 {
 	if (nr == KVM_HC_SEND_IPI && vcpu->caps.pv_ipi)
-		*result = send_ipis(vcpu, args, clv_code64(vcpu) ? 64 : 32, args[2], args[3]);
+		*result = send_ipis(vcpu, args, code64 ? 64 : 32, args[2], args[3]);
 	else if (nr == KVM_HC_KICK_CPU && vcpu->caps.pv_unhalt)
 		*result = kick(clv_vcpu_by_id(vcpu->vm, args[1]));
 	else if (nr == KVM_HC_SCHED_YIELD && vcpu->caps.pv_yield)

@@ -467,7 +467,6 @@ static const struct {
 	[SVM_EXIT_INVD] = { CLEAVE_KIND_SKIP, CLV_OP_INVD },
 	[SVM_EXIT_HLT] = { CLEAVE_KIND_HLT, CLV_OP_HLT },
 	[SVM_EXIT_TASK_SWITCH] = { CLEAVE_KIND_TASK_SWITCH },
-	[SVM_EXIT_VMMCALL] = { CLEAVE_KIND_HYPERCALL, CLV_OP_VMMCALL },
 	[SVM_EXIT_WBINVD] = { CLEAVE_KIND_SKIP, CLV_OP_WBINVD },
 	[SVM_EXIT_XSETBV] = { CLEAVE_KIND_XSETBV, CLV_OP_XSETBV },
 	/* Not offered. */
@@ -525,6 +524,11 @@ void svm_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	case SVM_EXIT_MSR:
 		decode_insn(vcpu, exit, info & 1 ? CLEAVE_KIND_WRMSR : CLEAVE_KIND_RDMSR,
 			    info & 1 ? CLV_OP_WRMSR : CLV_OP_RDMSR);
+		break;
+	case SVM_EXIT_VMMCALL:
+		exit->mode.cpl = svm->vmcb->save.cpl;
+		exit->mode.code64 = svm_code64(vcpu);
+		decode_insn(vcpu, exit, CLEAVE_KIND_HYPERCALL, CLV_OP_VMMCALL);
 		break;
 	case SVM_EXIT_NPF:
 		decode_npf(exit);

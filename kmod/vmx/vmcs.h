@@ -67,6 +67,8 @@ struct vmx_vcpu {
 	/* The last exit; what it does not have is 0. */
 	u32 reason, insn_len, intr_info, intr_error, vectoring, vectoring_error;
 	u64 qualification, gpa;
+	u8 cpl;				/* of a hypercall */
+	bool code64;
 	bool failed;			/* no exit: qualification is VM_INSTRUCTION_ERROR */
 
 	/* The host's, from enter to put. */

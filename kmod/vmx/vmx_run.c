@@ -32,6 +32,7 @@
 #define IDT	BIT(2)
 #define GPA	BIT(3)
 #define FAST	BIT(4)		/* may be: see is_fast() */
+#define MODE	BIT(5)		/* asks for CPL and the width of code */
 
 /* By reason; kind 0: see decode(). */
 static const struct {
@@ -51,7 +52,7 @@ static const struct {
 	[EXIT_REASON_HLT] = { CLEAVE_KIND_HLT, LEN }, [EXIT_REASON_RDPMC] = { CLEAVE_KIND_GP },
 	[EXIT_REASON_INVD] = { CLEAVE_KIND_SKIP, LEN },
 	[EXIT_REASON_WBINVD] = { CLEAVE_KIND_SKIP, LEN },
-	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN | FAST },
+	[EXIT_REASON_VMCALL] = { CLEAVE_KIND_HYPERCALL, LEN | FAST | MODE },
 	[EXIT_REASON_IO_INSTRUCTION] = { CLEAVE_KIND_IO, Q | LEN },
 	[EXIT_REASON_MSR_READ] = { CLEAVE_KIND_RDMSR, LEN | FAST },
 	[EXIT_REASON_MSR_WRITE] = { CLEAVE_KIND_WRMSR, LEN | FAST },
@@ -228,16 +229,12 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	return ret;
 }
 
-/* Nothing of these sleeps, whatever the values: CPUID, the local APIC, IPIs by hypercall, time. */
+/* Nothing of these sleeps, whatever the values, but some WRMSRs, and to yield to another vCPU. */
 static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 {
-	u32 msr = vcpu->regs.rcx;
-
 	switch (reason) {
-	case EXIT_REASON_MSR_READ:
-	case EXIT_REASON_MSR_WRITE:
-		return clv_msr_is_lapic(msr);
-	case EXIT_REASON_VMCALL:	return (u32)vcpu->regs.rax == KVM_HC_SEND_IPI;
+	case EXIT_REASON_MSR_WRITE:	return clv_msr_is_lapic(vcpu->regs.rcx);
+	case EXIT_REASON_VMCALL:	return (u32)vcpu->regs.rax != KVM_HC_SCHED_YIELD;
 	default:			return true;
 	}
 }
@@ -267,6 +264,11 @@ static void after_guest(struct vmx_vcpu *vmx)
 	vcpu->regs.rsp = vmcs_read(GUEST_RSP);
 	vcpu->regs.rflags = vmcs_read(GUEST_RFLAGS);
 	vcpu->avail = CLV_REG_KEPT;
+	if (unlikely(has & MODE)) {
+		vmx->cpl = (vmcs_read(GUEST_SS_AR_BYTES) & CLEAVE_AR_DPL) >> 5;
+		vmx->code64 = (vmcs_read(GUEST_CS_AR_BYTES) & CLEAVE_AR_L) &&
+			      (vmcs_read(GUEST_IA32_EFER) & EFER_LMA);
+	}
 	/* Not with PEBS about, see perf_update(). */
 	if ((has & FAST) && vmx->reason == reason && !vmx->written.entry_loads &&
 	    is_fast(vcpu, reason)) {
@@ -465,6 +467,8 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	exit->raw_reason = vmx->reason;
 	exit->raw_info[0] = 0;
 	exit->raw_info[1] = 0;
+	exit->mode.cpl = vmx->cpl;
+	exit->mode.code64 = vmx->code64;
 	exit->rip = vcpu->regs.rip;
 	exit->next_rip = vmx->insn_len ? exit->rip + vmx->insn_len : 0;
 	exit->gpa = 0;
