@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include "kselftest_harness.h"
 #include "host.h"
 
@@ -532,6 +533,52 @@ TEST_F(cpuid, left_out)
 	EXPECT_EQ(-EINVAL, state_set(&self->v, CLEAVE_SREGS, &st));
 	st.sregs.cr4 ^= 1 << 20;
 	EXPECT_EQ(0, state_set(&self->v, CLEAVE_SREGS, &st));
+}
+
+/*
+ * Where the CPU does not say how long an instruction was the module reads it, and remembers where
+ * the guest's page tables led: not beyond a change of them, of the page, or of the slot behind.
+ */
+#define CODE_LINEAR	0x800000
+#define CODE_PT		0x40000
+#define CODE_SHORT	0x20000		/* cpuid; ret */
+#define CODE_LONG	0x21000		/* cs cpuid; ret */
+#define CALL_AT(page)							\
+	"movl $" S(page) "+3, " S(CODE_PT) "\n\tinvlpg (%rbp)\n\txor %eax, %eax\n\tcall *%rbp\n\t"
+
+GUEST(code_moves, 64,
+	"mov $" S(CODE_LINEAR) ", %ebp\n\tmov $16, %r12d\n"
+	"1:\t" CALL_AT(CODE_SHORT) CALL_AT(CODE_LONG)
+	/* In place: 0f a2 c3 becomes 2e 0f a2 c3, and back. */
+	"movl $0xc3a20f2e, " S(CODE_SHORT) "\n\t" CALL_AT(CODE_SHORT)
+	"movl $0x90c3a20f, " S(CODE_SHORT) "\n\t" CALL_AT(CODE_SHORT)
+	"dec %r12d\n\tjnz 1b\n\txor %eax, %eax\n\t" G_DONE);
+
+static void code_pages(uint8_t *ram)
+{
+	uint64_t *pd = (uint64_t *)(ram + GPA_PD);
+
+	memcpy(ram + CODE_SHORT, "\x0f\xa2\xc3\x90", 4);
+	memcpy(ram + CODE_LONG, "\x2e\x0f\xa2\xc3", 4);
+	pd[CODE_LINEAR >> 21] = CODE_PT | 3;
+}
+
+TEST_F(cpuid, of_code_that_moves)
+{
+	uint8_t *ram = self->vm.ram, *other = mem_alloc(RAM_SIZE, 4096);
+
+	GUEST_LONG(&self->v, code_moves);
+	code_pages(ram);
+	EXPECT_EQ(0, vcpu_run_done(&self->v));
+
+	/* The same addresses, other memory, and the pages' roles exchanged. */
+	memcpy(other, ram, RAM_SIZE);
+	memcpy(other + CODE_LONG, "\x0f\xa2\xc3\x90", 4);
+	ASSERT_EQ(0, vm_slot(&self->vm, 0, 0, 0, 0, ram));
+	ASSERT_EQ(0, vm_slot(&self->vm, 0, 0, 0, RAM_SIZE, other));
+	rip_set(&self->v, GPA_CODE);
+	EXPECT_EQ(0, vcpu_run_done(&self->v));
+	munmap(other, RAM_SIZE);
 }
 
 TEST_HARNESS_MAIN

@@ -219,6 +219,32 @@ TEST_F(timer, periodic_keeps_time)
 	EXPECT_LE(6, best);
 }
 
+/* Ticks that nobody was there for are one, whose state can be read, set, and goes on. */
+TEST_F(timer, periodic_while_stopped)
+{
+	struct cleave_state st;
+	uint64_t n;
+
+	LOAD(spin_ticks);
+	arguments(&self->v, VECTOR | MODE_PERIODIC, 20000000, DIVIDE_BY_1, 1);
+	vcpu_run_done(&self->v);
+	for (int i = 0; i < 3; i++) {
+		n = TICKS();
+		nap_us(70000);
+		state_get(&self->v, CLEAVE_LAPIC, &st);
+		EXPECT_TRUE(st.lapic.regs[IRR_WORD(VECTOR)] & 1u << VECTOR % 32);
+		EXPECT_LT(0, st.lapic.timer_left);
+		EXPECT_LE(st.lapic.timer_left, 20000000);
+		state_must_set(&self->v, CLEAVE_LAPIC, &st);
+		wait_ms(&self->v, self->khz, 1);
+		EXPECT_LE(n + 1, TICKS());
+		EXPECT_GE(n + 3, TICKS());
+		n = TICKS();
+		wait_ms(&self->v, self->khz, 50);
+		EXPECT_LE(n + 2, TICKS());
+	}
+}
+
 TEST_F(timer, dividers)
 {
 	static const uint32_t divider[] = { 0, 1, 2, 3, 8, 9, 10, 11 };
@@ -299,25 +325,38 @@ TEST_F(timer, deadline_disarmed)
 	EXPECT_EQ(-EINVAL, msr_set(&self->v, X2APIC_LVTT, VECTOR | MODE_PERIODIC | MODE_DEADLINE));
 }
 
-/* A deadline far away: the guest sleeps, and the host's arithmetic does not overflow. */
+/* A deadline far away: the guest sleeps or works, and the host's arithmetic does not overflow. */
 GUEST(sleep_for_good, 64,
 	"sti\n1:\thlt\n\tjmp 1b\n\t");
+GUEST(work_for_good, 64,
+	"sti\n1:\tincq " S(GPA_DATA) "+64\n\tjmp 1b\n\t");
 
 TEST_F(timer, far_away)
 {
 	static const uint64_t deadline[] = { 1ull << 52, 1ull << 63, ~0ull };
+	volatile uint64_t *work = VM_DATA(&self->vm, uint64_t, 64);
 	struct runner r;
 
-	LOAD(sleep_for_good);
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_LVTT, VECTOR | MODE_DEADLINE));
-	for (int i = 0; i < 3; i++) {
-		ASSERT_EQ(0, msr_set(&self->v, TSC_DEADLINE, deadline[i]));
+	for (int i = 0; i < 6; i++) {
+		uint64_t before = *work;
+
+		if (i % 2)
+			LOAD(sleep_for_good);
+		else
+			LOAD(work_for_good);
+		rip_set(&self->v, GPA_CODE);
+		ASSERT_EQ(0, msr_set(&self->v, TSC_DEADLINE, deadline[i / 2]));
 		runner_start(&r, &self->v, NULL, NULL);
 		nap_us(30000);
 		runner_stop(&r);
 		EXPECT_EQ(0, r.error);
 		EXPECT_EQ(0, TICKS());
+		if (i % 2 == 0)
+			EXPECT_GT(*work, before + 100);
 	}
+	LOAD(sleep_for_good);
+	rip_set(&self->v, GPA_CODE);
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_LVTT, VECTOR | MODE_PERIODIC));
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_TDCR, 10));	/* by 128 */
 	ASSERT_EQ(0, msr_set(&self->v, X2APIC_TMICT, 0xffffffff));

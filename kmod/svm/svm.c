@@ -218,7 +218,6 @@ static void svm_vcpu_load(struct clv_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	svm->host_debugctl = get_debugctlmsr();
 	if (svm->cpu == smp_processor_id())
 		return;
 	/* Neither this CPU's ASIDs nor its copy of the VMCB are this vCPU's. */

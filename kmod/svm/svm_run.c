@@ -69,6 +69,7 @@ static void cpu_prepare(struct svm_vcpu *svm, struct svm_cpu *cpu)
 	if (static_cpu_has(X86_FEATURE_V_SPEC_CTRL))
 		vmcb->save.spec_ctrl = svm->vcpu.spec_ctrl;
 	/* Not switched by VMRUN without LBR virtualization (APM vol. 2 15.23). */
+	svm->host_debugctl = __rdmsr(MSR_IA32_DEBUGCTLMSR);
 	if (svm->host_debugctl)
 		wrmsrl(MSR_IA32_DEBUGCTLMSR, 0);
 }

@@ -50,7 +50,7 @@ struct svm_vcpu {
 	u64 uid;		/* c: never used twice, unlike addresses */
 	int cpu;		/* whose caches know the VMCB, or -1 */
 	u64 asid_gen;		/* of control.asid; 0: needs a new one */
-	u64 host_debugctl;	/* of this load */
+	u64 host_debugctl;	/* of this entry */
 
 	/* Zeros after a reset, this and all that follows. */
 	u32 windows;		/* CLV_WINDOW_* asked for */

@@ -272,7 +272,11 @@ static void after_guest(struct vmx_vcpu *vmx)
 	/* Not with PEBS about, see perf_update(). */
 	if ((has & FAST) && vmx->reason == reason && !vmx->written.entry_loads &&
 	    is_fast(vcpu, reason)) {
-		vcpu->stay = reason == EXIT_REASON_EXTERNAL_INTERRUPT ? CLV_STAY_IRQ : CLV_STAY;
+		/* What ended the longest entry of all may be there to let interrupts in: PREEMPT_MS. */
+		vcpu->stay = reason == EXIT_REASON_EXTERNAL_INTERRUPT ||
+			     (reason == EXIT_REASON_PREEMPTION_TIMER &&
+			      vmx->written.preempt_timer == vmx_caps.preempt_timer) ?
+			     CLV_STAY_IRQ : CLV_STAY;
 		vmx->insn_len = has & LEN ? vmcs_read(VM_EXIT_INSTRUCTION_LEN) : 0;
 	} else {
 		vcpu->stay = CLV_LEAVE;
@@ -280,8 +284,10 @@ static void after_guest(struct vmx_vcpu *vmx)
 		if (reason == EXIT_REASON_MCE_DURING_VMENTRY ||
 		    (vmx->intr_info & EVENT_MASK) == EVENT_MC)
 			clv_host_machine_check();
-		if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY)
+		if (vmx->reason & VMX_EXIT_REASONS_FAILED_VMENTRY) {
+			vmx->written.injected = ~0ULL;	/* written again, with its error code */
 			return;		/* neither launched nor delivered */
+		}
 	}
 	vmx->launched = true;
 	vmx->injected = 0;
@@ -326,6 +332,7 @@ void vmx_enter(struct clv_vcpu *vcpu, bool again)
 	}
 	/* Not entered. The loop sees it if it is because the host goes down. */
 	vcpu->stay = CLV_LEAVE;
+	vmx->written.injected = ~0ULL;
 	vmx->reason = VMX_EXIT_REASONS_FAILED_VMENTRY | EXIT_REASON_EXTERNAL_INTERRUPT;
 	vmx->qualification = vmcs_read(VM_INSTRUCTION_ERROR);
 	vmx->insn_len = 0;
@@ -475,12 +482,12 @@ void vmx_decode_exit(struct clv_vcpu *vcpu, struct clv_exit *exit)
 	/* Beyond 4 GiB it is one of 64-bit code, or wraps. */
 	if (unlikely((exit->next_rip ^ exit->rip) >> 32) && vmx->insn_len && !clv_code64(vcpu))
 		exit->next_rip = (u32)exit->next_rip;
+	if (vmx->reason == EXIT_REASON_PREEMPTION_TIMER) {
+		clv_lapic_timer_look(vcpu);
+		vcpu->lapic_busy = true;
+	}
 	if (vcpu->stay) {
 		exit->kind = exits[vmx->reason].kind;
-		if (vmx->reason == EXIT_REASON_PREEMPTION_TIMER) {
-			clv_lapic_timer_look(vcpu);
-			vcpu->lapic_busy = true;
-		}
 		return;
 	}
 	exit->raw_info[0] = vmx->qualification;
