@@ -461,10 +461,7 @@ void clv_lapic_destroy(struct clv_vcpu *vcpu);
 void clv_lapic_reset(struct clv_vcpu *vcpu, bool init);
 int clv_lapic_pending(struct clv_vcpu *vcpu);	/* vector above PPR, or -1; any context */
 void clv_lapic_ack(struct clv_vcpu *vcpu, u8 vector);	/* IRR to ISR */
-/*
- * Moves a due timer interrupt to IRR: after CLV_REQ_EVENT, before pending; v. sleeps: no entry
- * follows that could end when the timer is due.
- */
+/* Due timer to IRR: after CLV_REQ_EVENT, before pending; v. sleeps: no entry can end when due. */
 void clv_lapic_timer_sync(struct clv_vcpu *vcpu, bool sleeps);
 void clv_lapic_timer_look(struct clv_vcpu *vcpu);	/* it may be due; any context */
 extern bool clv_timed_entry;		/* c: this CPU's entries end by vcpu->wake_tsc */

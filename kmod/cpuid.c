@@ -27,10 +27,7 @@ struct clv_cpuid_table {
 	u8 next[CLEAVE_MAX_CPUID];
 };
 
-/*
- * A register of bits. Offered is what the CPU says, but for what the kernel
- * found broken or was told to leave, cut to the mask; and what the module does.
- */
+/* A register of bits. Offered: what CPU and kernel both have of mask; and what the module does. */
 struct word {
 	u32 leaf;
 	u8 subleaf, reg;

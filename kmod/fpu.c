@@ -72,10 +72,7 @@ void clv_fpu_enter(struct clv_vcpu *vcpu)
 		wrmsrl(MSR_IA32_XSS, 0);
 }
 
-/*
- * A processor exits at XSETBV (APM vol. 2 15.9, SDM vol. 3C 26.1.2). QEMU's
- * emulated AMD-V does not: what the guest put there is seen here.
- */
+/* A CPU exits at XSETBV (APM vol. 2 15.9, SDM vol. 3C 26.1.2), QEMU's emulated AMD-V does not. */
 void clv_fpu_leave(struct clv_vcpu *vcpu)
 {
 	u64 xcr0 = vcpu->xcr0;

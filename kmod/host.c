@@ -77,10 +77,7 @@ static int hp_online(unsigned int cpu)
 	return error;
 }
 
-/*
- * User threads may still be here: the run loop looks at clv_cpu_on with IRQs off
- * before each entry, and goes away when it is false.
- */
+/* User threads may still be here: the run loop looks at clv_cpu_on before each entry. */
 static int hp_offline(unsigned int cpu)
 {
 	mutex_lock(&host_lock);
@@ -89,12 +86,10 @@ static int hp_offline(unsigned int cpu)
 	return 0;
 }
 
-/*
- * One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. Deep sleep resets the
- * TSC (SDM vol. 3B 18.17); the guests' go on from where they were.
- */
+/* Deep sleep resets the TSC (SDM vol. 3B 18.17); the guests' go on from where they were. */
 static u64 tsc_at_suspend;
 
+/* One CPU is left, IRQs are off, and host_lock's holder, if any, is frozen. */
 static int sys_suspend(CLV_SYSCORE_ARG)
 {
 	cpu_disable(NULL);

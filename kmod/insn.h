@@ -12,10 +12,7 @@
 
 #define CLV_INSN_MAX	15U
 
-/*
- * clv_insn.opcode: the bytes behind the prefixes, as a number. Of the group
- * 0f 01 the third byte is part of it if it names no memory.
- */
+/* clv_insn.opcode: bytes as a number; of 0f 01 the third is part of it if it names no memory. */
 #define CLV_OP_HLT		0xf4
 #define CLV_OP_CLTS		0x0f06
 #define CLV_OP_INVD		0x0f08
@@ -41,10 +38,7 @@ struct clv_insn {
 	u8 rm;		/* ModRM.rm with REX.B: the general register, in encoding order */
 };
 
-/*
- * Parses the n bytes at buf. False: none of the above, longer than
- * CLV_INSN_MAX, or not all there. For CLV_OP_GROUP7_MEM len is not valid.
- */
+/* The n bytes at buf. False: none of these, too long, not all there. CLV_OP_GROUP7_MEM: no len. */
 bool clv_insn_parse(const u8 *buf, unsigned int n, bool code64, struct clv_insn *in);
 
 struct clv_store {

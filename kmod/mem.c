@@ -8,8 +8,7 @@
  * over its walk of the host's page table to its clv_s2_map(). Why that needs no sequence count:
  * Documentation/locking.rst.
  *
- * Locks: vm->s2.lock -> cmm->lock. Notifiers run below reclaim, so nothing is allocated under
- * these.
+ * Locks: vm->s2.lock -> cmm->lock. Nothing is allocated under these: notifiers run below reclaim.
  */
 #include <linux/hash.h>
 #include <linux/mm.h>
@@ -37,9 +36,8 @@ struct clv_mm {
 };
 
 /*
- * Without a word from the backend's init() the tables look like the host's
- * own: the nested walk runs in the host's paging mode, and has 1 GiB pages if
- * the host has them (APM vol. 2 15.25.3, 5.3.5).
+ * But for what a backend says the tables look like the host's own: the nested walk runs in its
+ * paging mode, and has 1 GiB pages if the host has them (APM vol. 2 15.25.3, 5.3.5).
  */
 struct clv_s2_caps clv_s2_caps;
 
@@ -220,10 +218,7 @@ static void mn_range_end(struct mmu_notifier *mn, const struct mmu_notifier_rang
 	spin_unlock(&cmm->lock);
 }
 
-/*
- * Accessed bits are cleared without a TLB flush, as the host does on x86: a
- * page looks idle a little too soon. Without such bits aging unmaps.
- */
+/* Without a TLB flush, as on x86: pages look idle a bit early. No accessed bits: aging unmaps. */
 static int mn_clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
 			  unsigned long start, unsigned long end)
 {
@@ -302,9 +297,9 @@ struct host_leaf {
 };
 
 /*
- * Walks the page table of current->mm, all of whose levels have one format (SDM vol. 3A 4.5.4).
- * IRQs off keeps it from being freed, as for get_user_pages_fast(): tables go only after an IPI to,
- * or an RCU grace period of, each CPU that uses the mm. False: no leaf is there.
+ * Walks the page table of current->mm, whose levels have one format (SDM vol. 3A 4.5.4). As for
+ * get_user_pages_fast() IRQs off keep it: tables go after an IPI to, or an RCU grace period of,
+ * each CPU that uses the mm. False: no leaf is there.
  */
 static bool host_walk(struct mm_struct *mm, unsigned long hva, struct host_leaf *h)
 {
@@ -328,8 +323,7 @@ static bool host_walk(struct mm_struct *mm, unsigned long hva, struct host_leaf 
  * What a guest may do with a page; 0: nothing. It gets ordinary memory only, write-back, encrypted
  * if the host encrypts, whose life the host's notifiers describe: no device memory, no page tables
  * of a driver's own making. The zero page is special but never goes away. Writable only where the
- * host's entry is dirty already: the guest's writes do not set that bit, and a clean page may be
- * dropped without being written out.
+ * host's entry is dirty: a guest's writes do not make it so, and clean pages are just dropped.
  */
 static u32 host_prot(const struct clv_slot *slot, const struct host_leaf *h)
 {
@@ -432,10 +426,7 @@ unlock:
 	read_unlock(&vm->s2.lock);
 	if (ret != -EEXIST)
 		return ret;
-	/*
-	 * Another page, or a larger leaf with less permission: a notifier should
-	 * have removed it. Done here, the guest goes on whatever happened.
-	 */
+	/* Which a notifier should have removed. So the guest goes on whatever happened. */
 	vm_range(vm, CLV_S2_UNMAP, *hva, *hva + PAGE_SIZE, AT_ONCE);
 	return -EAGAIN;
 }
@@ -505,8 +496,7 @@ static int user_xchg(u8 __user *p, u8 *val)
 /*
  * The one place where the module changes guest memory, a page at most; xchg: a byte, whose old
  * value comes back in buf. Under s2.lock, so that nothing is written where no slot is any more;
- * hence without page faults, which are done in between. The owner may take the page away again and
- * again: that is its own loss.
+ * hence faults are done in between, a few. Who takes the page away again and again has the loss.
  */
 static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
 {
@@ -675,9 +665,7 @@ int clv_mem_vm_create(struct clv_vm *vm)
 	return 0;
 }
 
-/*
- * No vCPU runs any more, but all still exist: until this returns a notifier may flush or kick them.
- */
+/* No vCPU runs, but all still exist: until this returns a notifier may flush or kick them. */
 void clv_mem_vm_destroy(struct clv_vm *vm)
 {
 	struct clv_mm *cmm = vm->cmm;

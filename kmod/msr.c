@@ -20,10 +20,7 @@
 #define HWCR_TSC_FREQ	BIT(24)			/* the TSC counts at the P0 frequency */
 #define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB: SDM vol. 3A table 12-8 */
 
-/*
- * Registers that are fields of the vCPU, or constants that kernels read without
- * a net. The backend looks at pat, spec_ctrl and tsc_aux before each entry.
- */
+/* Fields of the vCPU (pat, spec_ctrl, tsc_aux are the backend's), or what kernels count on. */
 static const struct reg {
 	u32 msr, count;
 	u16 field;		/* offset in struct clv_vcpu; 0: the value is fixed */

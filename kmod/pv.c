@@ -30,9 +30,8 @@ static u64 host_ns(void)
 }
 
 /*
- * At vm->clock.tsc the clock was at vm->clock.ns and goes on from there with the TSC: one pair for
- * all vCPUs, so that they never differ. Where the host found its TSCs to differ, with the host's
- * clock. clock.lock held.
+ * From ns at tsc on the clock goes with the TSC: one pair for all vCPUs, so that they never differ.
+ * Where the host found its TSCs to differ, with the host's clock. clock.lock held.
  */
 static u64 clock_at(const struct clv_vm *vm, u64 tsc)
 {
@@ -99,10 +98,7 @@ static int put_versioned(struct clv_vcpu *vcpu, u64 gpa, void *data, u32 len, u3
 	return ret ?: clv_mem_write(vcpu->vm, at, version, sizeof(*version));
 }
 
-/*
- * Guests take the flag of one vCPU for all, and read its pair on any (arch/x86/entry/vdso): it says
- * that their TSCs are one, too.
- */
+/* Guests use one vCPU's pair on all (arch/x86/entry/vdso): its flag says this of their TSCs. */
 static bool tscs_match(const struct clv_vcpu *one)
 {
 	struct clv_vcpu *vcpu;

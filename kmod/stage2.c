@@ -8,8 +8,7 @@
  * time, so every change is an atomic exchange.
  *
  * Large leaves are never split and tables never folded in place: clv_s2_map() refuses with -EAGAIN,
- * the caller unmaps and maps anew. Stage-2 tables hold nothing that the next fault does not bring
- * back.
+ * the caller unmaps and maps anew. There is nothing that the next fault does not bring back.
  */
 #include <linux/gfp.h>
 #include <linux/lockdep.h>
@@ -20,10 +19,7 @@
 #define S2_ENTRIES	512
 #define S2_ADDR_MASK	GENMASK_ULL(51, 12)
 
-/*
- * SDM vol. 3C 29.3.2, tables 29-1 to 29-7. Memory type write-back (6, bits
- * 5:3), and ignore PAT (bit 6): no device is passed through.
- */
+/* SDM vol. 3C tables 29-1 to 29-7. Write-back (6 in 5:3), no PAT (bit 6): no device is mapped. */
 const struct clv_s2_format clv_s2_ept = {
 	.present = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 	.bits_r = BIT_ULL(0), .bits_w = BIT_ULL(1), .bits_x = BIT_ULL(2),
@@ -31,10 +27,7 @@ const struct clv_s2_format clv_s2_ept = {
 	.table = BIT_ULL(0) | BIT_ULL(1) | BIT_ULL(2),
 };
 
-/*
- * APM vol. 2 15.25.5: long-mode page tables, every access a user access, so
- * U/S is set on all levels. PAT entry 0 of the host is write-back.
- */
+/* APM vol. 2 15.25.5: as in long mode, all are user accesses. The host's PAT entry 0 is WB. */
 const struct clv_s2_format clv_s2_npt = {
 	.present = BIT_ULL(0),
 	.bits_r = BIT_ULL(0) | BIT_ULL(2), .bits_w = BIT_ULL(1), .bits_nx = BIT_ULL(63),
@@ -133,10 +126,7 @@ void clv_s2_cache_free(struct clv_s2_cache *c)
 		free_page((unsigned long)c->page[--c->count]);
 }
 
-/*
- * The entry of a table at *p, which a page of the cache becomes if there is
- * none; or a leaf that is there. 0: there is nothing, and the cache is empty.
- */
+/* The entry at *p; if none, a table is put there. 0: none, and the cache is empty. */
 static u64 s2_fetch_table(struct clv_s2 *s2, u64 *p, struct clv_s2_cache *c)
 {
 	u64 e = READ_ONCE(*p);

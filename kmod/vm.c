@@ -29,10 +29,7 @@ static void vm_release(struct kref *ref)
 	struct clv_vm *vm = container_of(ref, struct clv_vm, ref);
 	u32 i;
 
-	/*
-	 * The last file is gone: no vCPU runs, and no fd leads here. Signals of eventfds
-	 * still do, and notifiers, and look at the vCPUs, until these two return.
-	 */
+	/* No file is left, no vCPU runs. Until these two return eventfds and notifiers look. */
 	clv_eventfd_vm_destroy(vm);
 	clv_mem_vm_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)

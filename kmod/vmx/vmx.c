@@ -19,10 +19,7 @@
 #define EPT_NEED	(VMX_EPT_PAGE_WALK_4_BIT | VMX_EPTP_WB_BIT | VMX_EPT_INVEPT_BIT | \
 			 VMX_EPT_EXTENT_CONTEXT_BIT | VMX_EPT_EXTENT_GLOBAL_BIT)
 
-/*
- * A guest is left that often at least: Bochs 2.7 has no exit by interrupts while
- * a guest runs on that was entered with IF clear. Hosts' ticks come first.
- */
+/* An exit that often at least: Bochs 2.7 has none by interrupts if entered with IF clear. */
 #define PREEMPT_MS		5
 
 /* SDM vol. 3C 25.6 to 25.8: what cleave cannot do without, and what it is glad of. */
@@ -128,10 +125,7 @@ static void ept_caps(u64 cap)
 	clv_s2_caps.max_leaf = cap & VMX_EPT_1GB_PAGE_BIT ? CLV_S2_1G :
 			       cap & VMX_EPT_2MB_PAGE_BIT ? CLV_S2_2M : CLV_S2_4K;
 	clv_s2_caps.ad = cap & VMX_EPT_AD_BIT;
-	/*
-	 * A machine check on executable large pages (SDM erratum "iTLB
-	 * multihit"): small pages only, unless the kernel was told not to care.
-	 */
+	/* Large ones machine-check ("iTLB multihit"), unless the kernel was told not to care. */
 	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && itlb_multihit_kvm_mitigation)
 		clv_s2_caps.max_leaf = CLV_S2_4K;
 }
@@ -219,10 +213,7 @@ static int vmx_init(void)
 		vmx_exit();
 		return ret;
 	}
-	/*
-	 * FS_BASE, GS_BASE and KERNEL_GS_BASE, C0000100 to 102, are a guest's own:
-	 * in the VMCS, or switched. Reads from 400h, writes from C00h (25.6.9).
-	 */
+	/* FS_BASE to KERNEL_GS_BASE, C0000100 on, are a guest's own; reads, writes (25.6.9). */
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
 	msr_bitmap[0x400 + 0x100 / 8] &= ~7;
 	msr_bitmap[0xc00 + 0x100 / 8] &= ~7;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: the host's state around a VT-x guest. An exit loads what the VMCS
- * says and spoils the rest: segment limits, LDTR, DS and ES, the MSRs of
- * SYSCALL (SDM vol. 3C 28.5).
+ * cleave: the host's state around a VT-x guest. An exit loads what the VMCS says and spoils the
+ * rest: segment limits, LDTR, DS and ES, the MSRs of SYSCALL (SDM vol. 3C 28.5).
  */
 #include <linux/user-return-notifier.h>
 #include <asm/cpu_entry_area.h>
