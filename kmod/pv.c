@@ -21,8 +21,6 @@
 
 #define ENABLED		1ULL		/* bit 0 of the MSRs; the others are the address */
 
-/* ---- the clock ------------------------------------------------------------ */
-
 /* With sleep, as a TSC that goes on counts it (msr.rst, system_time), and as even as the TSC. */
 static u64 host_ns(void)
 {
@@ -160,8 +158,6 @@ static void wall_clock_write(struct clv_vcpu *vcpu, u64 gpa)
 		put_versioned(vcpu, gpa, &wc, sizeof(wc), &wc.version);
 }
 
-/* ---- steal time and flushes that are owed ---------------------------------- */
-
 #ifdef CONFIG_SCHED_INFO
 #define RUN_DELAY	(current->sched_info.run_delay)
 #else
@@ -221,8 +217,6 @@ static bool steal_is_old(const struct clv_vcpu *vcpu)
 					      vcpu->pv.run_delay != RUN_DELAY);
 }
 
-/* ---- before and after an entry --------------------------------------------- */
-
 /*
  * May sleep. Sets the byte that tells the guest to clear it instead of writing to the EOI register:
  * while what it has in service needs no more of the local APIC than that. -errno: not to be
@@ -260,8 +254,6 @@ void clv_pv_leave(struct clv_vcpu *vcpu)
 	if (!(pending & 1))
 		clv_lapic_eoi(vcpu);
 }
-
-/* ---- MSRs ------------------------------------------------------------------ */
 
 int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set)
 {
@@ -316,12 +308,8 @@ void clv_pv_cpuid_changed(struct clv_vcpu *vcpu)
 /* Power-on and INIT: nobody writes any more where the guest had its pages. */
 void clv_pv_reset(struct clv_vcpu *vcpu)
 {
-	memset(&vcpu->pv, 0, sizeof(vcpu->pv));
-	vcpu->pv.poll = 1;
-	vcpu->pv.clock_cpu = -1;
+	vcpu->pv = (struct clv_pv) { .poll = 1, .clock_cpu = -1 };
 }
-
-/* ---- hypercalls ------------------------------------------------------------ */
 
 /* To the APIC ids from first on whose bit is set in the map: how many took it. */
 static u64 send_ipis(struct clv_vcpu *vcpu, const u64 *map, u32 bits, u64 first, u64 icr)
