@@ -289,18 +289,16 @@ void clv_state_reset(struct clv_vcpu *vcpu, bool init)
 	}
 	vcpu->avail = CLV_REG_ALL;
 	vcpu->dirty = CLV_REG_ALL;
-	memset(&vcpu->regs, 0, sizeof(vcpu->regs));
 	vcpu->sregs = sregs_reset;
 	vcpu->sregs.cr0 = cr0;
 	vcpu->debug = (struct cleave_debug) { .dr6 = DR6_FIXED, .dr7 = DR7_FIXED };
-	vcpu->regs.rip = 0xfff0;
-	vcpu->regs.rflags = X86_EFLAGS_FIXED;
 	vcpu->flush = true;
 	vcpu->pending = CLV_PENDING_NONE;
 	memset(&vcpu->events, 0, sizeof(vcpu->events));
 	clv_pv_reset(vcpu);
 	clv_cpuid_query(vcpu, &version);
-	vcpu->regs.rdx = version.eax;
+	vcpu->regs = (struct cleave_regs) {
+		.rip = 0xfff0, .rflags = X86_EFLAGS_FIXED, .rdx = version.eax };
 	if (!init)
 		clv_msr_reset(vcpu);
 }
