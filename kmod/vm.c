@@ -8,19 +8,17 @@
 
 int clv_info(struct cleave_info *info)
 {
-	info->features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
-			 CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
-			 CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER |
-			 CLEAVE_FEATURE_PV | CLEAVE_FEATURE_IRQFD | CLEAVE_FEATURE_IOEVENTFD;
-	info->vendor = clv_backend->vendor;
-	info->max_vcpus = CLEAVE_MAX_VCPUS;
-	info->max_slots = CLEAVE_MAX_SLOTS;
-	info->gpa_bits = clv_s2_caps.gpa_bits;
-	info->run_size = PAGE_SIZE;
-	info->tsc_khz = tsc_khz;
-	info->xcr0 = clv_fpu_xcr0();
-	info->fpu_size = clv_cpuid_xsave_size(clv_fpu_xcr0(), false);
-	info->recorder_size = sizeof(struct cleave_recorder);
+	*info = (struct cleave_info) {
+		.features = CLEAVE_FEATURE_EXIT_HLT | CLEAVE_FEATURE_EXIT_MSR |
+			    CLEAVE_FEATURE_EXIT_HYPERCALL | CLEAVE_FEATURE_LAPIC |
+			    CLEAVE_FEATURE_TSC_DEADLINE | CLEAVE_FEATURE_RECORDER |
+			    CLEAVE_FEATURE_PV | CLEAVE_FEATURE_IRQFD | CLEAVE_FEATURE_IOEVENTFD,
+		.vendor = clv_backend->vendor, .gpa_bits = clv_s2_caps.gpa_bits,
+		.max_vcpus = CLEAVE_MAX_VCPUS, .max_slots = CLEAVE_MAX_SLOTS,
+		.run_size = PAGE_SIZE, .recorder_size = sizeof(struct cleave_recorder),
+		.tsc_khz = tsc_khz, .xcr0 = clv_fpu_xcr0(),
+		.fpu_size = clv_cpuid_xsave_size(clv_fpu_xcr0(), false),
+	};
 	return 0;
 }
 
