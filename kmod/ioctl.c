@@ -63,7 +63,7 @@ static long call(u32 cmd, void *object, void *arg)
 
 static long dispatch(struct file *file, unsigned int cmd, unsigned long uarg)
 {
-	void *object = file->private_data, *buf = NULL;
+	void *object = file->private_data, *buf;
 	struct clv_vcpu *vcpu = file->f_op == &clv_vcpu_fops ? object : NULL;
 	struct clv_vm *vm = vcpu ? vcpu->vm : file->f_op == &clv_vm_fops ? object : NULL;
 	u32 on = vcpu ? ON_VCPU : vm ? ON_VM : ON_DEV;
@@ -80,11 +80,9 @@ static long dispatch(struct file *file, unsigned int cmd, unsigned long uarg)
 	if (vm && (vm->mm != current->mm || READ_ONCE(vm->dead)))
 		return -EIO;
 	ksize = _IOC_SIZE(row->cmd);
-	if (ksize) {
-		buf = kvzalloc(ksize, GFP_KERNEL_ACCOUNT);
-		if (!buf)
-			return -ENOMEM;
-	}
+	buf = kvzalloc(ksize, GFP_KERNEL_ACCOUNT);	/* of 0 bytes: no memory, but not NULL */
+	if (!buf)
+		return -ENOMEM;
 	if (_IOC_DIR(cmd) & _IOC_WRITE)
 		ret = copy_struct_from_user(buf, ksize, user, usize);
 	if (vm && !(row->flags & NO_LOCK))
@@ -115,17 +113,11 @@ static int release(struct inode *inode, struct file *file)
 	return 0;
 }
 
-const struct file_operations clv_dev_fops = {
-	.owner = THIS_MODULE, .unlocked_ioctl = dispatch, .compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek,
-};
+#define COMMON_FOPS	.owner = THIS_MODULE, .unlocked_ioctl = dispatch, .llseek = noop_llseek, \
+			.compat_ioctl = compat_ptr_ioctl
 
-const struct file_operations clv_vm_fops = {
-	.owner = THIS_MODULE, .unlocked_ioctl = dispatch, .compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek, .release = release,
-};
-
+const struct file_operations clv_dev_fops = { COMMON_FOPS };
+const struct file_operations clv_vm_fops = { COMMON_FOPS, .release = release };
 const struct file_operations clv_vcpu_fops = {
-	.owner = THIS_MODULE, .unlocked_ioctl = dispatch, .compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek, .mmap = clv_vcpu_mmap, .release = release,
+	COMMON_FOPS, .release = release, .mmap = clv_vcpu_mmap,
 };
