@@ -188,13 +188,9 @@ static u64 reg_get(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 static bool value_ok(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host)
 {
 	switch (msr) {
-	case MSR_LSTAR:
-	case MSR_CSTAR:
-	case MSR_FS_BASE:
-	case MSR_GS_BASE:
-	case MSR_KERNEL_GS_BASE:
-	case MSR_IA32_SYSENTER_ESP:
-	case MSR_IA32_SYSENTER_EIP:
+	case MSR_LSTAR ... MSR_CSTAR:
+	case MSR_FS_BASE ... MSR_KERNEL_GS_BASE:
+	case MSR_IA32_SYSENTER_ESP ... MSR_IA32_SYSENTER_EIP:
 		return clv_canonical(vcpu, val);
 	case MSR_SYSCALL_MASK:		return !(val >> 32);
 	case MSR_IA32_CR_PAT:		return clv_types_ok(val, CLV_PAT_TYPES);
