@@ -41,10 +41,8 @@ static void pull_segs(struct cleave_sregs *s, struct vmcb_save_area *v)
 		s->cs.ar |= CLEAVE_AR_G;
 	s->tr.ar |= 2;
 	s->ss.ar = (s->ss.ar & ~CLEAVE_AR_DPL) | v->cpl << 5;
-	s->gdt.base = v->gdtr.base;
-	s->gdt.limit = v->gdtr.limit;
-	s->idt.base = v->idtr.base;
-	s->idt.limit = v->idtr.limit;
+	s->gdt = (struct cleave_dtable) { .base = v->gdtr.base, .limit = v->gdtr.limit };
+	s->idt = (struct cleave_dtable) { .base = v->idtr.base, .limit = v->idtr.limit };
 }
 
 static void push_segs(struct svm_vcpu *svm)
@@ -57,10 +55,8 @@ static void push_segs(struct svm_vcpu *svm)
 	for (i = 0; i < ARRAY_SIZE(segs); i++)
 		*(struct vmcb_seg *)((void *)v + segs[i]) = to_vmcb(&seg[i]);
 	v->cpl = (s->ss.ar & CLEAVE_AR_DPL) >> 5;
-	v->gdtr.base = s->gdt.base;
-	v->gdtr.limit = s->gdt.limit;
-	v->idtr.base = s->idt.base;
-	v->idtr.limit = s->idt.limit;
+	v->gdtr = (struct vmcb_seg) { .base = s->gdt.base, .limit = s->gdt.limit };
+	v->idtr = (struct vmcb_seg) { .base = s->idt.base, .limit = s->idt.limit };
 	svm_dirty(svm, CLEAN_SEG | CLEAN_DT);
 }
 

@@ -6,7 +6,6 @@
 #ifndef CLV_SVM_VMCB_H
 #define CLV_SVM_VMCB_H
 
-#include <linux/percpu.h>
 #include <asm/svm.h>
 #include "../backend.h"
 
