@@ -8,7 +8,6 @@
  * that XCR0 and IA32_XSS have (SDM vol. 1 13.8), where those bits are clear.
  */
 #include <linux/sched.h>
-#include <linux/thread_info.h>
 #include <asm/fpu/xcr.h>
 #include "clv.h"
 

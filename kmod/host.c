@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: virtualization on and off, on every CPU. On with the first VM, off
- * with the last; CPUs that come and go, suspend, reboot and crash in between.
- */
+/* cleave: virtualization on and off, on every CPU: VMs, hotplug, suspend, reboot, crash. */
 #include <linux/cpu.h>
 #include <linux/module.h>
 #include <linux/reboot.h>

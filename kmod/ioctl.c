@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: the ioctl interface. The commands, and the only place where
- * arguments are copied from and to user space.
- */
+/* cleave: the ioctls, and the only place where arguments are copied from and to user space. */
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>

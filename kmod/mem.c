@@ -15,8 +15,6 @@
 #include <linux/mmu_notifier.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <asm/pgtable.h>
-#include <asm/processor.h>
 #include "backend.h"
 #include "insn.h"
 #include "trace.h"

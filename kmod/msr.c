@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: the MSRs a guest may read and write. An allow-list: no value of a
- * guest reaches an MSR of the host but the commands of write_command().
- */
+/* cleave: MSRs, an allow-list: no value of a guest reaches the host's but by write_command(). */
 #include <linux/kvm_para.h>
-#include <asm/nospec-branch.h>
-#include <asm/tsc.h>
 #include "backend.h"
 
 #define MTRR_VAR	0x200	/* base, mask, base, ... of eight ranges: SDM vol. 3A 12.11.2 */

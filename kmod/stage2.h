@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * cleave: stage-2 page tables, EPT or NPT by a format that is data. stage2.c is the only writer of
- * entries. Also built in user space by the unit tests.
- */
+/* cleave: stage-2 page tables, EPT or NPT by a format that is data. Also for the unit tests. */
 #ifndef CLV_STAGE2_H
 #define CLV_STAGE2_H
 

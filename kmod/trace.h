@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * cleave: tracepoints. The fields have the names of <linux/cleave.h>; they run
- * in the thread of the vCPU, whose pid tells the VM.
- */
+/* cleave: tracepoints, in the vCPU's thread; the fields have the names of <linux/cleave.h>. */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM cleave
 

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: AMD-V (APM vol. 2 chapter 15). Each CPU's part, each vCPU's VMCB,
- * and what the guest may do without an exit.
- */
+/* cleave: AMD-V (APM vol. 2 chapter 15). Each CPU's part, each vCPU's VMCB, what exits. */
 #include <linux/cc_platform.h>
 #include <linux/mem_encrypt.h>
 #include <linux/slab.h>

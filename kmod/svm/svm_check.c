@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: which rule of VMRUN's the VMCB breaks: what APM vol. 2 15.5.1 asks of
- * the fields that cleave uses, in its order.
- */
+/* cleave: which of VMRUN's rules (APM vol. 2 15.5.1) the VMCB breaks, of the fields in use. */
 #include <linux/mem_encrypt.h>
 #include "vmcb.h"
 

@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * cleave: what the files of the AMD-V backend share. The layout of the VMCB
- * is <asm/svm.h>'s (APM vol. 2 appendix B).
- */
+/* cleave: what AMD-V's files share. The VMCB is as in <asm/svm.h> (APM vol. 2 appendix B). */
 #ifndef CLV_SVM_VMCB_H
 #define CLV_SVM_VMCB_H
 
@@ -22,9 +19,8 @@
 #define CLEAN_ALL		(BIT(10) - 1)
 
 /*
- * Always intercepted: #DB and #AC, which a guest can raise without end inside
- * the CPU while it delivers them, #MC, which is the host's, and #GP, which
- * hidden instructions raise where they should #UD.
+ * #DB and #AC, which a guest can raise without end inside the CPU while it delivers them, #MC,
+ * which is the host's, and #GP, which hidden instructions raise where they should #UD.
  */
 #define SVM_EXCEPTIONS	((u32)(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC) | \
 			       BIT(X86_TRAP_GP)))

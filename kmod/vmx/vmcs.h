@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/*
- * cleave: what the files of the VT-x backend share. Fields and bits are
- * <asm/vmx.h>'s (SDM vol. 3C chapters 25 to 31). The only VMREAD and VMWRITE.
- */
+/* cleave: what VT-x's files share. Fields and bits are <asm/vmx.h>'s (SDM vol. 3C 25 to 31). */
 #ifndef CLV_VMX_VMCS_H
 #define CLV_VMX_VMCS_H
 
@@ -92,7 +89,7 @@ static inline struct vmx_vcpu *to_vmx(struct clv_vcpu *vcpu)
 /* Reports one that must not fail, but when the host goes down. */
 void vmx_insn_failed(const char *insn, unsigned long field);
 
-/* The VMCS is current. A field that the CPU does not have reads as 0. */
+/* The only VMREAD and VMWRITE. The VMCS is current. What the CPU does not have reads as 0. */
 static __always_inline u64 vmcs_read(unsigned long field)
 {
 	u64 val = 0;

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: VT-x (SDM vol. 3C). What the CPU can, each CPU's part, each vCPU's
- * VMCS, and what the guest may do without an exit.
- */
+/* cleave: VT-x (SDM vol. 3C). What the CPU can, its part, each vCPU's VMCS, what exits. */
 #include <linux/mm.h>
 #include <linux/sched/smt.h>
 #include <linux/slab.h>

@@ -1,8 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * cleave: which rule of a VM entry is broken: SDM vol. 3C chapter 27's checks of
- * the fields and controls that cleave uses, in its order.
- */
+/* cleave: which rule of a VM entry is broken: SDM vol. 3C chapter 27, of the fields in use. */
 #include "vmcs.h"
 
 #define FROM(bit)	(~0ULL << (bit))

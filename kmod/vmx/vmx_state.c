@@ -70,16 +70,14 @@ static void pull_crs(struct clv_vcpu *vcpu)
 }
 
 /*
- * The real CR0 and CR4 have the bits that VMX operation demands, CD and NW
- * clear, as caching is not the guest's to switch off, and MCE set, as machine
- * checks are the host's; the guest reads the shadow.
+ * The real CR0 and CR4 have what VMX operation demands, CD and NW clear, as caching is not the
+ * guest's to switch off, and MCE set, as machine checks are the host's; it reads the shadow.
  */
 static void push_crs(struct clv_vcpu *vcpu)
 {
 	const struct cleave_sregs *s = &vcpu->sregs;
 	u64 cr0 = (s->cr0 | vmx_caps.cr0_fixed0) & vmx_caps.cr0_fixed1;
 	u64 cr4 = (s->cr4 | vmx_caps.cr4_fixed0 | X86_CR4_MCE) & vmx_caps.cr4_fixed1;
-	u32 entry = vmx_caps.controls[VMX_ENTRY];
 	int i;
 
 	vmcs_write(GUEST_CR0, cr0 & ~(u64)(X86_CR0_CD | X86_CR0_NW));
@@ -90,9 +88,8 @@ static void push_crs(struct clv_vcpu *vcpu)
 	vmcs_write(CR4_GUEST_HOST_MASK, ~cr4_owned(vcpu));
 	vmcs_write(GUEST_CR3, s->cr3);
 	vmcs_write(GUEST_IA32_EFER, s->efer);
-	if (s->efer & EFER_LMA)
-		entry |= VM_ENTRY_IA32E_MODE;
-	vmcs_write(VM_ENTRY_CONTROLS, entry);
+	vmcs_write(VM_ENTRY_CONTROLS, vmx_caps.controls[VMX_ENTRY] |
+		   (s->efer & EFER_LMA ? VM_ENTRY_IA32E_MODE : 0));
 	for (i = 0; has_pdptes(s) && i < 4; i++)
 		vmcs_write(GUEST_PDPTR0 + 2 * i, vcpu->pdpte[i]);
 }
