@@ -295,10 +295,7 @@ bool clv_ioeventfd_out(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 		.data = vcpu->regs.rax & GENMASK(exit->io.size * 8 - 1, 0) });
 }
 
-/*
- * What is written has to be found from the instruction. Not if the access is none of it: the walk
- * of page tables, the delivery of an event; nor if it is on two pages.
- */
+/* By the instruction, if it did the write, not a page walk or an event's delivery, on one page. */
 u8 clv_ioeventfd_store(struct clv_vcpu *vcpu, const struct clv_exit *exit)
 {
 	struct cleave_ioeventfd w = { .address = exit->gpa };
