@@ -182,9 +182,8 @@ void clv_pv_preempted(struct clv_vcpu *vcpu)
 }
 
 /*
- * The byte is taken by an exchange: a flush that another vCPU asked for before it is done here,
- * after it nobody asks. -errno: it cannot be, and others would go on to leave flushes to an entry
- * that is past. Where no slot is nobody can.
+ * The byte is taken by an exchange: a flush asked for before it is done here, after it nobody asks.
+ * -errno: it cannot be, and others, but where no slot is, would leave flushes to a past entry.
  */
 static int steal_write(struct clv_vcpu *vcpu)
 {
@@ -332,11 +331,10 @@ static u64 send_ipis(struct clv_vcpu *vcpu, const u64 *map, u32 bits, u64 first,
 /* Ends the HLT that it is in, or the next one. */
 static u64 kick(struct clv_vcpu *target)
 {
-	if (target) {
-		WRITE_ONCE(target->pv.kicked, true);
-		clv_vcpu_request(target, CLV_REQ_EVENT);
-	}
-	return 0;
+	if (!target)
+		return 0;
+	WRITE_ONCE(target->pv.kicked, true);
+	return clv_vcpu_request(target, CLV_REQ_EVENT);
 }
 
 /*
