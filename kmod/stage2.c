@@ -220,11 +220,9 @@ static bool s2_empty(const struct clv_s2 *s2, const u64 *table)
 }
 
 /*
- * As deep as there are levels: the recursion is bounded.
- *
- * A table that unmapping has emptied, or takes whole, is chained for
- * clv_s2_free_tables(). A CPU may walk it until the TLBs are flushed: the link
- * is page aligned, so entry 0 reads as not present in either format.
+ * As deep as there are levels. A table that unmapping has emptied, or takes whole, is chained for
+ * clv_s2_free_tables(). A CPU may walk it until the TLBs are flushed: the link is page aligned, so
+ * entry 0 reads as not present in either format.
  */
 static void s2_walk_table(struct s2_walk *w, u64 *table, int level, u64 gfn, u64 end)
 {
