@@ -25,8 +25,6 @@
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/rcuwait.h>
-#include <linux/spinlock.h>
-#include <linux/types.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
@@ -435,9 +433,8 @@ void clv_mem_vm_destroy(struct clv_vm *vm);
 int clv_mem_set_slot(struct clv_vm *vm, const struct cleave_slot *args);	/* l held */
 
 /*
- * A stage-2 fault; access is CLV_S2_R/W/X. May sleep. 0: mapped; -EAGAIN: enter
- * again; -ENOENT: no slot there; -EROFS: write to a read-only slot; else what
- * the host, which has no page at *hva, answered with.
+ * A stage-2 fault; access is CLV_S2_R/W/X. May sleep. 0: mapped; -EAGAIN: enter again; -ENOENT: no
+ * slot; -EROFS: write to a read-only one; else what the host, with no page at *hva, answered with.
  */
 int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva);
 /* Reads within a page of guest memory; 0, -EFAULT (host), -ENOENT (no slot). May sleep. */

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: guest registers: read, checked, set, reset, and what writes to
- * control registers do. What user space may set is what both VT-x and AMD-V
- * enter with (SDM vol. 3C 27.3.1, APM vol. 2 15.5.1), so that a state taken
- * from one runs on the other. PDPTEs are not part of it: they are in memory.
+ * cleave: guest registers: read, checked, set, reset; writes to control registers. What user space
+ * may set is what both VT-x and AMD-V enter with (SDM vol. 3C 27.3.1, APM vol. 2 15.5.1): a state
+ * taken from one runs on the other. PDPTEs are not part of it: they are in memory.
  */
 #include "backend.h"
 

@@ -4,7 +4,6 @@
 #include <linux/mem_encrypt.h>
 #include <linux/slab.h>
 #include <asm/debugreg.h>
-#include <asm/processor.h>
 #include "../compat.h"
 #include "vmcb.h"
 

@@ -3,10 +3,8 @@
 #include <linux/mm.h>
 #include <linux/sched/smt.h>
 #include <linux/slab.h>
-#include <linux/smp.h>
 #include <asm/nospec-branch.h>
 #include <asm/perf_event.h>
-#include <asm/processor.h>
 #include <asm/tlbflush.h>
 #include <asm/tsc.h>
 #include "vmcs.h"

@@ -7,7 +7,6 @@
 #include <asm/cpu_entry_area.h>
 #include <asm/desc.h>
 #include <asm/mmu_context.h>
-#include <asm/segment.h>
 #include "vmcs.h"
 
 /* MSRs that only user mode looks at: the first ones of vmx_msrs[], and TSC_AUX. */
