@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: the guest's FPU, SSE and AVX state, which is in the CPU for the
- * whole of CLEAVE_RUN, and XCR0, which is the guest's only from entry to exit.
- *
- * Not offered, nor in reach, are PKRU, AMX, CET: WRPKRU needs CR4.PKE, which is reserved, and
- * XRSTOR loads only what XCR0 and IA32_XSS have (SDM vol. 1 13.8), where those bits are clear.
+ * cleave: the guest's FPU, SSE and AVX state, which is in the CPU for the whole of CLEAVE_RUN, and
+ * XCR0, which is the guest's only from entry to exit. Not offered, nor in reach, are PKRU, AMX,
+ * CET: WRPKRU needs CR4.PKE, which is reserved, and XRSTOR loads only what XCR0 and IA32_XSS have
+ * (SDM vol. 1 13.8), where those bits are clear.
  */
 #include <linux/sched.h>
 #include <asm/fpu/xcr.h>

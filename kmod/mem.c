@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: guest memory: slots, the mmu notifier, stage-2 faults.
- *
- * No page is pinned and none referenced: a stage-2 leaf is a copy of the host's page-table entry,
- * and goes before that entry does. A notifier first raises cmm->in_progress over its range, then
- * zaps under the write side of s2.lock; a fault holds the read side from its look at in_progress
- * over its walk of the host's page table to its clv_s2_map(). Why that needs no sequence count:
- * Documentation/locking.rst.
+ * cleave: guest memory: slots, the mmu notifier, stage-2 faults. No page is pinned and none
+ * referenced: a stage-2 leaf is a copy of the host's page-table entry, and goes before that entry
+ * does. A notifier first raises cmm->in_progress over its range, then zaps under the write side of
+ * s2.lock; a fault holds the read side from its look at in_progress over its walk of the host's
+ * page table to its clv_s2_map(). Why that needs no sequence count: Documentation/locking.rst.
  *
  * Locks: vm->s2.lock -> cmm->lock. Nothing is allocated under these: notifiers run below reclaim.
  */
@@ -424,7 +422,7 @@ unlock:
 	read_unlock(&vm->s2.lock);
 	if (ret != -EEXIST)
 		return ret;
-	/* Which a notifier should have removed. So the guest goes on whatever happened. */
+	/* A notifier should have removed what is there; so the guest goes on whatever happened. */
 	vm_range(vm, CLV_S2_UNMAP, *hva, *hva + PAGE_SIZE, AT_ONCE);
 	return -EAGAIN;
 }

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * cleave: stage-2 page tables: create, map, unmap, protect, age.
- *
- * Under the read side of s2->lock entries become leaves or tables, and leaves gain permissions; all
- * else needs the write side. So what was found under either side stays until the lock is dropped,
- * and a table can be walked without a reference. The CPU itself sets accessed and dirty bits at any
- * time, so every change is an atomic exchange.
+ * cleave: stage-2 page tables: create, map, unmap, protect, age. Under the read side of s2->lock
+ * entries become leaves or tables, and leaves gain permissions; all else needs the write side. So
+ * what was found under either side stays until the lock is dropped, and a table can be walked
+ * without a reference. The CPU itself sets accessed and dirty bits at any time, so every change is
+ * an atomic exchange.
  *
  * Large leaves are never split and tables never folded in place: clv_s2_map() refuses with -EAGAIN,
  * the caller unmaps and maps anew. There is nothing that the next fault does not bring back.

@@ -40,10 +40,7 @@ static const char *svm_refusal(void)
 	return NULL;
 }
 
-/*
- * A page for a VMCB or a save area: its address for the CPU, or 0. Not at a 2 MiB boundary: hosts
- * with SNP take a fault there (AMD erratum on RMP checks of such pages).
- */
+/* A VMCB or save area, or 0. Not at a 2 MiB boundary: SNP hosts fault there (RMP check erratum). */
 static u64 alloc_area(gfp_t gfp)
 {
 	struct page *page = alloc_page(gfp | __GFP_ZERO), *other;

@@ -61,10 +61,7 @@ u64 vmx_control_cap(int i)
 	return val;
 }
 
-/*
- * Where the preemption timer counts at another rate, of those with unrestricted guest
- * (specification updates: AAT59, AAU65 of the first Core i3 to i7; Xeon E3-1220 v2).
- */
+/* The preemption timer counts at another rate (AAT59, AAU65: first Core i3-i7; E3-1220 v2). */
 static bool has_odd_timer(void)
 {
 	u32 eax = cpuid_eax(1) & 0x0fff3fff;
@@ -208,7 +205,7 @@ static int vmx_init(void)
 		vmx_exit();
 		return ret;
 	}
-	/* FS_BASE to KERNEL_GS_BASE, C0000100 on, are a guest's own; reads, writes (25.6.9). */
+	/* FS_BASE, GS_BASE, KERNEL_GS_BASE, C0000100 on, are a guest's: read and write (25.6.9). */
 	memset(msr_bitmap, 0xff, PAGE_SIZE);
 	msr_bitmap[0x400 + 0x100 / 8] &= ~7;
 	msr_bitmap[0xc00 + 0x100 / 8] &= ~7;
