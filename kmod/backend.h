@@ -32,7 +32,7 @@
  *	guest are handled inside. Does the flush that vcpu->flush asks for. Fills what CLV_REG_KEPT
  *	says, and puts that and what else it fills for free into vcpu->avail; vcpu->stay: what
  *	may follow with IRQs off. again: they have been off since the entry before, on this CPU
- * @decode_exit: after @enter, preemption on, or IRQs off as vcpu->stay says: what happened. Moves an
+ * @decode_exit: after @enter, preemption on, or IRQs off by vcpu->stay: what happened. Moves an
  *	event whose delivery was cut
  *	short to vcpu->events.injected
  * @regs_pull: fills CLV_REG_SEGS and CLV_REG_CRS from the VMCS or VMCB

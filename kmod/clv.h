@@ -203,7 +203,7 @@ struct clv_vcpu {
 
 	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
-	bool waits;			/* v: an interrupt that cannot go in yet, by clv_events_choose() */
+	bool waits;			/* v: an interrupt, as it cannot go in yet; clv_events_choose() */
 	bool quiet;			/* v: the backend knows of no window or mask */
 	bool lapic_busy;		/* v: IRR had something, or the timer is to be looked at */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
@@ -528,12 +528,14 @@ void clv_cpuid_query(struct clv_vcpu *vcpu, struct cleave_cpuid_entry *e);	/* in
 /* 0; -EINVAL: #GP(0); -ENOENT: nobody knows it. host: by ioctl, not the guest. */
 int clv_msr_get(struct clv_vcpu *vcpu, u32 msr, u64 *val, bool host);
 int clv_msr_set(struct clv_vcpu *vcpu, u32 msr, u64 val, bool host);
+void clv_msr_reset(struct clv_vcpu *vcpu);	/* of a new vCPU, which is all zeros */
+u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
+
 static inline bool clv_msr_is_lapic(u32 msr)
 {
 	return (msr >= 0x800 && msr <= 0x8ff) || msr == MSR_IA32_TSC_DEADLINE;
 }
-void clv_msr_reset(struct clv_vcpu *vcpu);	/* of a new vCPU, which is all zeros */
-u32 clv_cpuid_xsave_size(u64 xcr0, bool compact);	/* bytes of an XSAVE area */
+
 /* The one place where time enters a guest; the VM's is before IA32_TSC_ADJUST. */
 u64 clv_vm_tsc(const struct clv_vm *vm);
 u64 clv_guest_tsc(const struct clv_vcpu *vcpu);

@@ -60,7 +60,7 @@ static long call(u32 cmd, void *object, void *arg)
 
 static long dispatch(struct file *file, unsigned int cmd, unsigned long uarg)
 {
-	void *object = file->private_data, *buf;
+	void *object = file->private_data, *buf = NULL;
 	struct clv_vcpu *vcpu = file->f_op == &clv_vcpu_fops ? object : NULL;
 	struct clv_vm *vm = vcpu ? vcpu->vm : file->f_op == &clv_vm_fops ? object : NULL;
 	u32 on = vcpu ? ON_VCPU : vm ? ON_VM : ON_DEV;
@@ -77,9 +77,11 @@ static long dispatch(struct file *file, unsigned int cmd, unsigned long uarg)
 	if (vm && (vm->mm != current->mm || READ_ONCE(vm->dead)))
 		return -EIO;
 	ksize = _IOC_SIZE(row->cmd);
-	buf = kvzalloc(ksize, GFP_KERNEL_ACCOUNT);	/* of 0 bytes: no memory, but not NULL */
-	if (!buf)
-		return -ENOMEM;
+	if (ksize) {
+		buf = kvzalloc(ksize, GFP_KERNEL_ACCOUNT);
+		if (!buf)
+			return -ENOMEM;
+	}
 	if (_IOC_DIR(cmd) & _IOC_WRITE)
 		ret = copy_struct_from_user(buf, ksize, user, usize);
 	if (vm && !(row->flags & NO_LOCK))

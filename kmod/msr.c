@@ -166,7 +166,8 @@ static u64 *reg_field(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)
 {
 	if (msr == MSR_FS_BASE || msr == MSR_GS_BASE)
 		clv_regs_touch(vcpu, CLV_REG_SEGS);
-	return (void *)vcpu + r->field + (msr - r->msr) * sizeof(u64);
+	/* Guests choose it: not beyond the field by speculation either. */
+	return (u64 *)((void *)vcpu + r->field) + array_index_nospec(msr - r->msr, r->count);
 }
 
 static u64 reg_get(struct clv_vcpu *vcpu, const struct reg *r, u32 msr)

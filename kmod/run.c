@@ -447,7 +447,7 @@ static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 	vtime_account_guest_enter();
 	do {
 		n = enter_in_a_row(vcpu, n, next);
-		/* The tick that ended it is the guest's time still; STI waits for an instruction. */
+		/* A tick that ended it is the guest's time still; STI waits for an instruction. */
 		local_irq_enable();
 		vcpu->has_run = true;
 		local_irq_disable();

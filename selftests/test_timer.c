@@ -240,7 +240,8 @@ TEST_F(timer, periodic_while_stopped)
 		EXPECT_LE(n + 1, TICKS());
 		EXPECT_GE(n + 3, TICKS());
 		n = TICKS();
-		wait_ms(&self->v, self->khz, 50);
+		for (int k = 0; k < 40 && TICKS() < n + 2; k++)
+			wait_ms(&self->v, self->khz, 25);
 		EXPECT_LE(n + 2, TICKS());
 	}
 }

@@ -43,14 +43,13 @@ static const char *svm_refusal(void)
 /* A VMCB or save area, or 0. Not at a 2 MiB boundary: SNP hosts fault there (RMP check erratum). */
 static u64 alloc_area(gfp_t gfp)
 {
-	struct page *page = alloc_page(gfp | __GFP_ZERO), *other;
+	struct page *pages = alloc_pages(gfp | __GFP_ZERO, 1);
 
-	if (page && IS_ALIGNED(page_to_pfn(page), PTRS_PER_PTE)) {
-		other = alloc_page(gfp | __GFP_ZERO);
-		__free_page(page);
-		page = other;
-	}
-	return page ? __sme_pa(page_address(page)) : 0;
+	if (!pages)
+		return 0;
+	split_page(pages, 1);
+	__free_page(pages);
+	return __sme_pa(page_address(pages + 1));
 }
 
 static void free_area(u64 pa)

@@ -196,7 +196,7 @@ static noinstr int enter_guest(struct svm_vcpu *svm, u64 host_pa, u32 guest_spec
 	return ret;
 }
 
-/* An exit's decoding may have to fetch the instruction: CLV_LEAVE, but for the host's interrupts. */
+/* Decoding may have to fetch the instruction: CLV_LEAVE, but for the host's interrupts. */
 void svm_enter(struct clv_vcpu *vcpu, bool again)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);

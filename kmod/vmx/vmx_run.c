@@ -272,7 +272,7 @@ static void after_guest(struct vmx_vcpu *vmx)
 	/* Not with PEBS about, see perf_update(). */
 	if ((has & FAST) && vmx->reason == reason && !vmx->written.entry_loads &&
 	    is_fast(vcpu, reason)) {
-		/* What ended the longest entry of all may be there to let interrupts in: PREEMPT_MS. */
+		/* The longest entry of all ends to let interrupts in: PREEMPT_MS. */
 		vcpu->stay = reason == EXIT_REASON_EXTERNAL_INTERRUPT ||
 			     (reason == EXIT_REASON_PREEMPTION_TIMER &&
 			      vmx->written.preempt_timer == vmx_caps.preempt_timer) ?
