@@ -203,7 +203,7 @@ struct clv_vcpu {
 
 	struct cleave_events events;	/* v; shadow, nmi_masked: the CPU's from entry to exit */
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
-	bool waits;			/* v: an interrupt, as it cannot go in yet; clv_events_choose() */
+	bool waits;			/* v: an interrupt that cannot go in yet */
 	bool quiet;			/* v: the backend knows of no window or mask */
 	bool lapic_busy;		/* v: IRR had something, or the timer is to be looked at */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
