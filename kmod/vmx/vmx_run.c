@@ -22,6 +22,7 @@
 #define NMI_UNBLOCKED	BIT(12)		/* by an IRET, SDM vol. 3C 28.2.3 */
 #define EVENT_MASK	(INTR_INFO_VALID_MASK | INTR_INFO_INTR_TYPE_MASK | INTR_INFO_VECTOR_MASK)
 #define REASON_GETSEC	11
+#define X2APIC_ICR	(APIC_BASE_MSR + (APIC_ICR >> 4))
 
 #define EVENT_NMI	(INTR_INFO_VALID_MASK | INTR_TYPE_NMI_INTR | X86_TRAP_NMI)
 #define EVENT_MC	(INTR_INFO_VALID_MASK | INTR_TYPE_HARD_EXCEPTION | X86_TRAP_MC)
@@ -73,11 +74,11 @@ static const struct {
  */
 static void perf_update(struct vmx_vcpu *vmx)
 {
-	static struct kvm_pmu no_pmu;
 	struct perf_guest_switch_msr *m;
 	int nr = 0, n = 0;
 
-	for (m = perf_guest_get_msrs(&nr, &no_pmu); nr > 0 && n < VMX_MSR_LOADS; m++, nr--) {
+	/* NULL: no PEBS by the guest, and so none of the MSRs for it, which are loaded for nothing. */
+	for (m = perf_guest_get_msrs(&nr, NULL); nr > 0 && n < VMX_MSR_LOADS; m++, nr--) {
 		if (m->host == m->guest)
 			continue;
 		if (m->msr == MSR_IA32_PEBS_ENABLE)
@@ -229,13 +230,24 @@ static noinstr int enter_guest(struct vmx_vcpu *vmx, u32 guest_spec, u32 host_sp
 	return ret;
 }
 
-/* Nothing of these sleeps, whatever the values, but some WRMSRs, and to yield to another vCPU. */
+/*
+ * Nothing of these sleeps, whatever the values, but some WRMSRs, and to yield to another vCPU.
+ * Nor does one take long: not what wakes many.
+ */
 static bool is_fast(const struct clv_vcpu *vcpu, u16 reason)
 {
+	const struct cleave_regs *r = &vcpu->regs;
+
 	switch (reason) {
-	case EXIT_REASON_MSR_WRITE:	return clv_msr_is_lapic(vcpu->regs.rcx);
-	case EXIT_REASON_VMCALL:	return (u32)vcpu->regs.rax != KVM_HC_SCHED_YIELD;
-	default:			return true;
+	case EXIT_REASON_MSR_WRITE:
+		return clv_msr_is_lapic(r->rcx) &&
+		       ((u32)r->rcx != X2APIC_ICR ||
+			(!(r->rax & APIC_DEST_ALLBUT) && (u32)r->rdx != U32_MAX));
+	case EXIT_REASON_VMCALL:
+		return (u32)r->rax != KVM_HC_SCHED_YIELD &&
+		       ((u32)r->rax != KVM_HC_SEND_IPI || (!r->rcx && hweight64(r->rbx) <= 8));
+	default:
+		return true;
 	}
 }
 
@@ -269,7 +281,7 @@ static void after_guest(struct vmx_vcpu *vmx)
 		vmx->code64 = (vmcs_read(GUEST_CS_AR_BYTES) & CLEAVE_AR_L) &&
 			      (vmcs_read(GUEST_IA32_EFER) & EFER_LMA);
 	}
-	/* Not with PEBS about, see perf_update(). */
+	/* Not with counters that stop for the guest, see perf_update(). */
 	if ((has & FAST) && vmx->reason == reason && !vmx->written.entry_loads &&
 	    is_fast(vcpu, reason)) {
 		/* The longest entry of all ends to let interrupts in: PREEMPT_MS. */

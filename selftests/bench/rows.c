@@ -20,6 +20,7 @@
 #define VECTOR_PV	0x42
 #define VECTOR_TIMED	0x43
 #define VECTOR_COUNTED	0x44
+#define VECTOR_COUNTED_PV 0x45
 
 #define TICKS		GPA_DATA
 #define OWN		GPA_DATA + 8
@@ -56,6 +57,8 @@ GUEST(h_timed, 64,
 	TSC "mov %rax, %r8\n\tsub %rbx, %rax\n\tadd %rax, %r14\n\t" EOI TSC "mov %rax, %rbx\n\t"
 	"inc %r15\n\tiretq\n\t");
 GUEST(h_counted, 64, EOI "incq " S(COUNT) "\n\tiretq\n\t");
+GUEST(h_counted_pv, 64,
+	"btrl $0, " S(PV_EOI) "\n\tjc 1f\n\t" EOI "1:\tincq " S(COUNT) "\n\tiretq\n\t");
 
 GUEST(g_cpuid, 64, BATCHES("", "xor %eax, %eax\n\tcpuid\n\t"));
 GUEST(g_hypercall, 64, BATCHES("", "mov $0x1000, %eax\n\tvmcall\n\t"));
@@ -82,6 +85,9 @@ GUEST(g_eoi, 64, APIC_ON "sti\n"
 	TSC "add " ticks ", %rax\n\tmov %rax, %rdx\n\tshr $32, %rdx\n\tmov $" S(TSC_DEADLINE) ", %ecx\n\twrmsr\n\t"
 
 GUEST(g_timer, 64, BATCHES(TIMER_ON "sti\n\t", BEFORE ARM("$20000") AWAIT));
+GUEST(g_timer_pv, 64, BATCHES(
+	WRMSR(KVM_PV_EOI_EN, PV_EOI + 1) WRMSR(X2APIC_LVTT, 0x40000 + VECTOR_PV) "sti\n\t",
+	BEFORE ARM("$20000") AWAIT));
 /* The way to the deadline is called waiting, whatever the host does meanwhile. */
 GUEST(g_timer_hlt, 64, BATCHES(TIMER_ON, ARM("%rsi") "add %rsi, %r14\n\tsti\n\thlt\n\tcli\n\t"));
 
@@ -101,8 +107,10 @@ GUEST(g_pong_pv, 64, APIC_ON "incq " S(READY) "\n1:\t" HALT SEND_PV(1, VECTOR) "
 /* One sends and waits, the other does nothing but to count that it came. */
 #define COUNTED		"2:\tpause\n\tadd $4, %r14\n\tcmp " S(COUNT) ", %r11\n\tje 2b\n\t"
 GUEST(g_sender, 64, BATCHES("", "mov " S(COUNT) ", %r11\n\t" SEND(1, VECTOR_COUNTED) COUNTED));
+GUEST(g_sender_eoi, 64, BATCHES("", "mov " S(COUNT) ", %r11\n\t" SEND(1, VECTOR_COUNTED_PV) COUNTED));
 GUEST(g_sender_pv, 64, BATCHES("", "mov " S(COUNT) ", %r11\n\t" SEND_PV(2, VECTOR_COUNTED) COUNTED));
 GUEST(g_receiver, 64, APIC_ON "incq " S(READY) "\n\tsti\n1:\tpause\n\taddq $3, " S(SPINS) "\n\tjmp 1b\n\t");
+GUEST(g_receiver_eoi, 64, WRMSR(KVM_PV_EOI_EN, PV_EOI + 1) APIC_ON "incq " S(READY) "\n\tsti\n1:\tpause\n\taddq $3, " S(SPINS) "\n\tjmp 1b\n\t");
 
 #define CODE(name)	{ name, name##_end }
 
@@ -116,10 +124,12 @@ const struct row bench_rows[] = {
 	{ "IPI to self", 1, BATCH, { CODE(g_self) } },
 	{ "IPI to self, PV EOI", 1, BATCH, { CODE(g_self_pv) } },
 	{ "timer interrupt", 1, BATCH, { CODE(g_timer) } },
+	{ "timer interrupt, PV EOI", 1, BATCH, { CODE(g_timer_pv) } },
 	{ "timer interrupt in HLT, late by", 1, BATCH, { CODE(g_timer_hlt) } },
 	{ "IPI to a halted vCPU", 1, 2 * BATCH, { CODE(g_ping), CODE(g_pong) } },
 	{ "IPI to a halted vCPU, PV", 1, 2 * BATCH, { CODE(g_ping_pv), CODE(g_pong_pv) } },
 	{ "IPI to a running vCPU", 2, BATCH, { CODE(g_sender), CODE(g_receiver) } },
+	{ "IPI to a running vCPU, PV EOI", 2, BATCH, { CODE(g_sender_eoi), CODE(g_receiver_eoi) } },
 	{ "IPI to a running vCPU, PV", 2, BATCH, { CODE(g_sender_pv), CODE(g_receiver) } },
 };
 
@@ -141,6 +151,7 @@ void bench_load(struct machine *m, const struct row *row)
 	} handlers[] = {
 		{ VECTOR, CODE(h_eoi) }, { VECTOR_PV, CODE(h_pv) },
 		{ VECTOR_TIMED, CODE(h_timed) }, { VECTOR_COUNTED, CODE(h_counted) },
+		{ VECTOR_COUNTED_PV, CODE(h_counted_pv) },
 	};
 
 	for (unsigned int i = 0; i < sizeof(handlers) / sizeof(handlers[0]); i++) {
