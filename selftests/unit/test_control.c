@@ -69,10 +69,43 @@ struct json_object *counters_build(struct machine *machine)
 static pthread_t vcpu;
 static atomic_bool vcpu_ends;
 static atomic_uint kicks;
+static atomic_int paused;	/* enum pause_state */
+static atomic_bool stuck_out;	/* a vCPU does not come out for a pause */
+static atomic_uint presses;
+static int resume_fails;
 
 void machine_kick(struct machine *machine)
 {
 	atomic_fetch_add(&kicks, 1);
+}
+
+void pause_ask(struct machine *machine)
+{
+	atomic_store(&paused, PAUSE_PENDING);
+	machine_kick(machine);
+}
+
+enum pause_state pause_state(struct machine *machine)
+{
+	return atomic_load(&paused);
+}
+
+int pause_end(struct machine *machine)
+{
+	atomic_store(&paused, PAUSE_NONE);
+	return resume_fails;
+}
+
+void pm_power_button(struct pm *pm)
+{
+	atomic_fetch_add(&presses, 1);
+}
+
+bool machine_end(struct machine *machine, enum outcome why)
+{
+	int running = M_RUNS;
+
+	return atomic_compare_exchange_strong(&machine->outcome, &running, why);
 }
 
 /* Of all vCPUs, the last one first. */
@@ -82,6 +115,10 @@ static void *vcpu_thread(void *arg)
 		if (atomic_exchange(&kicks, 0))
 			for (uint32_t i = m.cpus; i-- > atomic_load(&stuck); )
 				control_serve(&cpus[i]);
+		if (atomic_load(&paused) == PAUSE_PENDING && !atomic_load(&stuck_out)) {
+			atomic_store(&paused, PAUSE_STOPPED);
+			control_wake(&m);
+		}
 		poll(NULL, 0, 1);
 	}
 	return NULL;
@@ -99,6 +136,11 @@ static void begin(void)
 		abort();
 	setenv("XDG_RUNTIME_DIR", home, 1);
 	atomic_store(&stuck, 0);
+	atomic_store(&stuck_out, false);
+	atomic_store(&paused, PAUSE_NONE);
+	atomic_store(&presses, 0);
+	atomic_store(&m.outcome, M_RUNS);
+	atomic_store(&m.started, status_now());
 	line[0] = 0;
 	m.vcpu = cpus;
 	m.cpus = ARRAY_SIZE(cpus);
@@ -333,6 +375,113 @@ UNIT_TEST(ends_meanwhile)
 	stop();
 	CHECK_EQ(recv(fd, &c, 1, 0), 0);
 	close(fd);
+	end();
+}
+
+/* ---- the life of a guest ---------------------------------------------------------------- */
+
+UNIT_TEST(tells_what_there_is)
+{
+	struct json_object *doc;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK_EQ(ask("{\"command\":\"version\"}", &doc), 0);
+	CHECK_EQ(doc_get_count(doc, "api"), CONTROL_API);
+	CHECK_EQ(doc_length(doc, "commands"), ARRAY_SIZE(commands));
+	json_object_put(doc);
+	strcpy(args.kernel, "/boot/vmlinuz");
+	CHECK_EQ(ask("{\"command\":\"status\"}", &doc), 0);
+	CHECK(!strcmp(doc_get_text(doc, "name"), "web-1"));
+	CHECK(!strcmp(doc_get_text(doc, "state"), "running"));
+	CHECK(!strcmp(doc_get_text(doc, "what"), "/boot/vmlinuz"));
+	CHECK_EQ(doc_get_count(doc, "pid"), getpid());
+	CHECK_EQ(doc_get_count(doc, "cpus"), 3);
+	CHECK_EQ(doc_get_count(doc, "memory"), 1 << 20);
+	CHECK(doc_get_count(doc, "uptime_ms") < 60000);
+	json_object_put(doc);
+	atomic_store(&m.started, 0);
+	CHECK(answers("{\"command\":\"status\"}", "state", "starting"));
+	CHECK(answers("{\"command\":\"pause\"}", "error", "try again"));
+	stop();
+	end();
+}
+
+UNIT_TEST(pauses)
+{
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"status\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"explain\"}", "status", "running"));	/* is served */
+	CHECK(answers("{\"command\":\"powerbutton\"}", "error", "resume it first"));
+	CHECK_EQ(atomic_load(&presses), 0);
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"status\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"powerbutton\"}", "button", "pressed"));
+	CHECK_EQ(atomic_load(&presses), 1);
+	resume_fails = -EIO;
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"resume\"}", "error", "time has passed"));
+	resume_fails = 0;
+	stop();
+	end();
+}
+
+/* A CPU that does not come out: it is said, and the guest is not left to stop at some later time. */
+UNIT_TEST(cannot_pause)
+{
+	static const char request[] = "{\"command\":\"pause\"}\n";
+	char buf[256] = "";
+	int fd;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	atomic_store(&stuck_out, true);
+	CHECK(answers("{\"command\":\"pause\"}", "error", "did not stop in time"));
+	CHECK_EQ(atomic_load(&paused), PAUSE_NONE);
+	/* Somebody else lets it go on meanwhile. */
+	fd = open_client();
+	CHECK_EQ(send(fd, request, strlen(request), 0), strlen(request));
+	while (atomic_load(&paused) != PAUSE_PENDING)
+		poll(NULL, 0, 1);
+	CHECK(answers("{\"command\":\"status\"}", "state", "pausing"));
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(recv(fd, buf, sizeof(buf) - 1, 0) > 0 && strstr(buf, "meanwhile"));
+	close(fd);
+	stop();
+	end();
+}
+
+/* Those who wait for its end are told how it ended; half of the room is theirs at most. */
+UNIT_TEST(waits_for_the_end)
+{
+	static const char request[] = "{\"command\":\"wait\"}\n";
+	int fd[CONTROL_CLIENTS / 2];
+	char buf[256] = "";
+	size_t i;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		fd[i] = open_client();
+		CHECK_EQ(send(fd[i], request, strlen(request), 0), strlen(request));
+	}
+	poll(NULL, 0, 2 * CONTROL_TIMEOUT_MS);	/* they have all the time they want */
+	CHECK(answers("{\"command\":\"wait\"}", "error", "too many"));
+	CHECK(serves());
+	CHECK(answers("{\"command\":\"kill\"}", "state", "ending"));
+	CHECK_EQ(atomic_load(&m.outcome), M_KILLED);
+	CHECK(answers("{\"command\":\"status\"}", "state", "ending"));
+	stop();
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		memset(buf, 0, sizeof(buf));
+		drain(fd[i], buf, sizeof(buf) - 1);
+		CHECK(!strcmp(buf, "{\"name\":\"web-1\",\"outcome\":\"killed\"}\n"));
+		close(fd[i]);
+	}
 	end();
 }
 

@@ -17,6 +17,7 @@
 #define STATUS_CRASH	3	/* the guest died */
 #define STATUS_RESET	4	/* the guest asked for a reset */
 #define STATUS_NO_GUEST	5	/* there is none of that name */
+#define STATUS_KILLED	6	/* `cleave stop`: it did not power off in time, and was killed */
 #define STATUS_SIGNAL	128
 				/* and what a guest wrote to --device debug-exit */
 
@@ -99,6 +100,17 @@ bool args_name(const char *text);
 /* 0, or -EINVAL, -ENOENT with one line in err. argv[0] is the command. */
 int args_explain(int argc, char **argv, struct explain_args *a, char *err, size_t errlen);
 int args_stat(int argc, char **argv, struct stat_args *a, char *err, size_t errlen);
+/* ps, kill, stop, pause, resume: life_args.c */
+#define ARGS_STOP_TIMEOUT	60	/* s */
+
+struct life_args {
+	char **names;			/* in argv */
+	unsigned int count;
+	unsigned int timeout;		/* s */
+	bool all, json, help;
+};
+
+int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 
 /* ---- the commands ----------------------------------------------------------- */
@@ -107,6 +119,8 @@ int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_life(int argc, char **argv);	/* kill, stop, pause, resume */
 int cmd_bench(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

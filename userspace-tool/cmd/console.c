@@ -223,10 +223,13 @@ static void input_signal(struct machine *m, struct input *in)
 	}
 }
 
-/* Feeds the UART, lets due devices act, and says until when to sleep. lock held */
+/*
+ * Feeds the UART, lets due devices act, and says until when, by the host's
+ * clock, to sleep. A guest that is paused gets nothing. lock held
+ */
 static uint64_t input_settle(struct machine *m, struct input *in)
 {
-	while (in->count && uart_room(&m->uart)) {
+	while (in->count && uart_room(&m->uart) && !m->clock_stopped) {
 		uart_receive(&m->uart, in->buf[in->head]);
 		in->head = (in->head + 1) % sizeof(in->buf);
 		in->count--;
@@ -234,7 +237,7 @@ static uint64_t input_settle(struct machine *m, struct input *in)
 	machine_tick(m);
 	m->starved = in->count;
 	m->sleeps_until = machine_deadline(m);
-	return m->sleeps_until;
+	return m->sleeps_until == DEV_NEVER ? DEV_NEVER : m->sleeps_until + m->clock_lost;
 }
 
 static void input_wait(struct machine *m, struct input *in, uint64_t until)
@@ -244,7 +247,7 @@ static void input_wait(struct machine *m, struct input *in, uint64_t until)
 		{ .fd = in->signals, .events = POLLIN },
 		{ .fd = -1, .events = POLLIN },
 	};
-	uint64_t now = dev_now(&m->clock), left = until > now ? until - now : 0, count;
+	uint64_t now = dev_now(&m->host_clock), left = until > now ? until - now : 0, count;
 	struct timespec ts = { .tv_sec = left / NS_PER_SEC, .tv_nsec = left % NS_PER_SEC };
 
 	/* A terminal is always listened to: Ctrl-A x must work. A file can wait. */

@@ -21,7 +21,9 @@
 enum client_state {
 	CLIENT_FREE,
 	CLIENT_READS,		/* its request comes in */
-	CLIENT_WAITS,		/* for the vCPUs */
+	CLIENT_WAITS,		/* for the vCPUs to tell their state */
+	CLIENT_PAUSES,		/* for the vCPUs to be out */
+	CLIENT_STAYS,		/* for the guest's end */
 	CLIENT_WRITES,		/* its answer goes out */
 };
 
@@ -67,6 +69,11 @@ static void wake(struct control *c)
 		;
 }
 
+void control_wake(struct machine *m)
+{
+	wake(m->control);
+}
+
 /* ---- clients ---------------------------------------------------------------------- */
 
 static void client_drop(struct client *cl)
@@ -79,7 +86,16 @@ static void client_drop(struct client *cl)
 static void client_wait(struct client *cl, enum client_state state)
 {
 	cl->state = state;
-	cl->deadline = now_ms() + CONTROL_TIMEOUT_MS;
+	cl->deadline = state == CLIENT_STAYS ? UINT64_MAX : now_ms() + CONTROL_TIMEOUT_MS;
+}
+
+static size_t clients_in(const struct control *c, enum client_state state)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		n += c->client[i].state == state;
+	return n;
 }
 
 /* text, to be freed, is the answer; NULL: there was no memory for it. */
@@ -135,28 +151,156 @@ static void ask_vcpus(struct control *c)
 		c->client[i].asked |= c->client[i].state == CLIENT_WAITS;
 }
 
+/* ---- requests ------------------------------------------------------------------- */
+
+static void client_say(struct client *cl, const char *key, const char *value)
+{
+	struct json_object *doc = json_object_new_object();
+
+	doc_text(doc, key, value);
+	client_answer_doc(cl, doc);
+}
+
+static void on_stat(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_answer_doc(cl, counters_build(c->m));
+}
+
+static void on_status(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_answer_doc(cl, status_build(c->m));
+}
+
+static void on_explain(struct control *c, struct client *cl, struct json_object *request)
+{
+	uint64_t exits = CLEAVE_RECORDS;
+
+	if (json_object_object_get_ex(request, "exits", NULL))
+		exits = doc_get_count(request, "exits");
+	client_wait(cl, CLIENT_WAITS);
+	cl->exits = exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS;
+	cl->asked = false;
+	ask_vcpus(c);
+}
+
+/* All who wait for the guest to stand still, once it does. */
+static void take_pause(struct control *c)
+{
+	size_t i;
+
+	if (pause_state(c->m) != PAUSE_STOPPED)
+		return;
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state == CLIENT_PAUSES)
+			client_say(&c->client[i], "state", "paused");
+}
+
+static void on_pause(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (!atomic_load(&c->m->started)) {
+		client_refuse(cl, "its CPUs do not run yet; try again");
+		return;
+	}
+	client_wait(cl, CLIENT_PAUSES);
+	if (pause_state(c->m) == PAUSE_NONE)
+		pause_ask(c->m);
+	take_pause(c);
+}
+
+static void pauses_over(struct control *c, const char *why)
+{
+	size_t i;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state == CLIENT_PAUSES)
+			client_refuse(&c->client[i], why);
+}
+
+static void on_resume(struct control *c, struct client *cl, struct json_object *request)
+{
+	int ret = pause_end(c->m);
+
+	pauses_over(c, "it was told to go on meanwhile");
+	if (ret)
+		client_refuse(cl, "it goes on, but its clocks could not be set back: it sees that time has passed");
+	else
+		client_say(cl, "state", "running");
+}
+
+static void on_powerbutton(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (pause_state(c->m) != PAUSE_NONE) {
+		client_refuse(cl, "it is paused and cannot heed its power button; resume it first");
+		return;
+	}
+	pthread_mutex_lock(&c->m->lock);
+	pm_power_button(&c->m->pm);
+	pthread_mutex_unlock(&c->m->lock);
+	client_say(cl, "button", "pressed");
+}
+
+static void on_kill(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_say(cl, "state", "ending");
+	machine_end(c->m, M_KILLED);
+}
+
+/* They are served for as long as they like, so some room is left for the others. */
+static void on_wait(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (clients_in(c, CLIENT_STAYS) < CONTROL_CLIENTS / 2)
+		client_wait(cl, CLIENT_STAYS);
+	else
+		client_refuse(cl, "too many wait for its end already; ask for its status now and then");
+}
+
+static void on_version(struct control *c, struct client *cl, struct json_object *request);
+
+static const struct {
+	const char *name;
+	void (*fn)(struct control *c, struct client *cl, struct json_object *request);
+} commands[] = {
+	{ "version", on_version },
+	{ "status", on_status },
+	{ "stat", on_stat },
+	{ "explain", on_explain },
+	{ "pause", on_pause },
+	{ "resume", on_resume },
+	{ "powerbutton", on_powerbutton },
+	{ "kill", on_kill },
+	{ "wait", on_wait },
+};
+
+static void on_version(struct control *c, struct client *cl, struct json_object *request)
+{
+	struct json_object *doc = json_object_new_object(), *list;
+	size_t i;
+
+	doc_count(doc, "api", CONTROL_API);
+	list = doc_array(doc, "commands");
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		json_object_array_add(list, json_object_new_string(commands[i].name));
+	client_answer_doc(cl, doc);
+}
+
 static void client_request(struct control *c, struct client *cl, const char *line, size_t len)
 {
 	struct json_object *request = doc_parse(line, len);
 	const char *command = doc_get_text(request, "command");
-	uint64_t exits = CLEAVE_RECORDS;
+	size_t i;
 
-	if (request && json_object_object_get_ex(request, "exits", NULL))
-		exits = doc_get_count(request, "exits");
 	if (!request) {
 		cl->last = true;
 		client_refuse(cl, "not a JSON object on a line of its own");
 	} else if (!command) {
-		client_refuse(cl, "no \"command\"; there are explain and stat");
-	} else if (!strcmp(command, "stat")) {
-		client_answer_doc(cl, counters_build(c->m));
-	} else if (!strcmp(command, "explain")) {
-		client_wait(cl, CLIENT_WAITS);
-		cl->exits = exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS;
-		cl->asked = false;
-		ask_vcpus(c);
+		client_refuse(cl, "no \"command\"; the answer to \"version\" lists what there is");
 	} else {
-		client_refuse(cl, "no such command; there are explain and stat");
+		for (i = 0; i < ARRAY_SIZE(commands) && strcmp(command, commands[i].name); i++)
+			;
+		if (i < ARRAY_SIZE(commands))
+			commands[i].fn(c, cl, request);
+		else
+			client_refuse(cl, "no such command; the answer to \"version\" lists what there is");
 	}
 	json_object_put(request);
 }
@@ -220,16 +364,22 @@ static void client_events(struct control *c, struct client *cl, short revents)
 		client_read(c, cl);
 	else if (cl->state == CLIENT_WRITES && (revents & (POLLOUT | POLLHUP | POLLERR)))
 		client_write(c, cl);
-	else if (cl->state == CLIENT_WAITS && (revents & (POLLHUP | POLLERR)))
+	else if (cl->state != CLIENT_FREE && (revents & (POLLHUP | POLLERR)))
 		client_drop(cl);
 }
 
+#define NOT_IN_TIME "a CPU did not stop in time: does anyone read the guest's console?"
+
 /* A vCPU that does not come out of a write: its console's reader does not read. */
-static void client_late(struct client *cl)
+static void client_late(struct control *c, struct client *cl)
 {
-	if (cl->state == CLIENT_WAITS) {
+	if (cl->state == CLIENT_PAUSES) {
+		/* For all of them: nobody wants a guest that stops at some later time. */
+		pause_end(c->m);
+		pauses_over(c, NOT_IN_TIME);
+	} else if (cl->state == CLIENT_WAITS) {
 		cl->last = true;
-		client_refuse(cl, "a CPU did not stop in time: does anyone read the guest's console?");
+		client_refuse(cl, NOT_IN_TIME);
 	} else if (cl->state != CLIENT_FREE) {
 		client_drop(cl);
 	}
@@ -272,7 +422,9 @@ static void accept_one(struct control *c, struct client *cl)
 /* Waits, and does what there is to do. */
 static void serve_once(struct control *c)
 {
-	static const short events[] = { 0, POLLIN, 0, POLLOUT };
+	static const short events[] = {
+		[CLIENT_READS] = POLLIN, [CLIENT_WRITES] = POLLOUT,
+	};
 	struct pollfd fd[CONTROL_CLIENTS + 2];
 	uint64_t now = now_ms(), until = UINT64_MAX, count;
 	struct client *room = NULL;
@@ -293,13 +445,15 @@ static void serve_once(struct control *c)
 	fd[i + 1] = (struct pollfd){ .fd = room ? c->listen : -1, .events = POLLIN };
 	if (poll(fd, CONTROL_CLIENTS + 2, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
 		return;
-	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0)
+	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0) {
 		take_answer(c);
+		take_pause(c);
+	}
 	now = now_ms();
 	for (i = 0; i < CONTROL_CLIENTS; i++) {
 		client_events(c, &c->client[i], fd[i].revents);
 		if (c->client[i].state != CLIENT_FREE && c->client[i].deadline <= now)
-			client_late(&c->client[i]);
+			client_late(c, &c->client[i]);
 	}
 	if (fd[CONTROL_CLIENTS + 1].revents)
 		accept_one(c, room);
@@ -312,9 +466,17 @@ static void *control_thread(void *arg)
 
 	while (!atomic_load(&c->stop))
 		serve_once(c);
-	for (i = 0; i < CONTROL_CLIENTS; i++)
-		if (c->client[i].state != CLIENT_FREE)
-			client_drop(&c->client[i]);
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &c->client[i];
+
+		if (cl->state == CLIENT_STAYS)
+			client_answer_doc(cl, status_end(c->m));
+		cl->last = true;
+		if (cl->state == CLIENT_WRITES)
+			client_write(c, cl);	/* as far as it goes at once */
+		if (cl->state != CLIENT_FREE)
+			client_drop(cl);
+	}
 	return NULL;
 }
 
@@ -378,7 +540,7 @@ int control_claim(struct machine *m, char *name, size_t size, bool chosen)
 		complain("--name %s: a guest of that name runs; give another name, or end that one", name);
 		return ret;
 	}
-	complain("%s; the guest runs, but `cleave explain` and `cleave stat` will not find it", err);
+	complain("%s; the guest runs, but no `cleave` command will find it", err);
 	return 0;
 }
 
@@ -406,7 +568,7 @@ void control_start(struct machine *m)
 		c->started = !ret;
 	if (!ret)
 		return;
-	complain("a thread: %s; the guest runs, but `cleave explain` and `cleave stat` will not find it",
+	complain("a thread: %s; the guest runs, but no `cleave` command will find it",
 		 strerror(ret));
 	control_stop(m);
 }

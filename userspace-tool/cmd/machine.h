@@ -32,6 +32,7 @@ enum outcome {
 	M_EXIT,			/* by --device debug-exit: machine.status */
 	M_CRASH,		/* machine.dead says which vCPU */
 	M_FAILED,		/* the line has been printed */
+	M_KILLED,		/* by `cleave kill` */
 };
 
 struct machine;
@@ -56,6 +57,19 @@ struct survey {
 	struct json_object *part[CLEAVE_MAX_VCPUS];
 };
 
+/* `cleave pause`; pause.c. */
+struct pausing {
+	pthread_mutex_t lock;	/* the next four */
+	pthread_cond_t cond;
+	bool wanted;
+	unsigned int parked;	/* vCPU threads that stay out of CLEAVE_RUN */
+	unsigned int kicks;
+	/* The control thread's: */
+	bool stopped;		/* all are out, time stands still */
+	int error;		/* why tsc and clock are not known, or 0 */
+	uint64_t tsc, clock;	/* the guest's, when it stopped */
+};
+
 struct machine {
 	const struct run_args *args;
 	int dev, vm;		/* file descriptors, or -1 */
@@ -68,12 +82,15 @@ struct machine {
 	size_t ram_mapped, rom_size;
 	struct cleave_mem mem;
 
+	struct dev_clock host_clock;	/* never stands still; without a lock */
 	_Atomic int outcome;
 	int signal;		/* with M_SIGNAL */
 	uint8_t status;		/* with M_EXIT */
 	struct vcpu *dead;	/* with M_CRASH; */
 	int dead_error;		/* as report_dead() takes it */
 	struct survey shown;	/* Ctrl-A c */
+	struct pausing pausing;
+	_Atomic uint64_t started;	/* host's monotonic ns when all vCPUs were there; 0: not yet */
 	pthread_t io_thread;
 	bool io_started;
 	pthread_mutex_t kick_lock;	/* vcpu.runs */
@@ -85,7 +102,9 @@ struct machine {
 	/* What the guest sent: of a thread one byte at most, as it waits for console_flush(). */
 	uint8_t tx[CLEAVE_MAX_VCPUS];
 	unsigned int tx_count;
-	struct dev_clock clock;
+	struct dev_clock clock;	/* stands still while the guest is paused */
+	uint64_t clock_lost;	/* so much is it behind the host's, ns */
+	uint64_t clock_stopped;	/* where it stands; 0: it runs */
 	struct bus pio, mmio;
 	struct uart uart;
 	struct rtc rtc;
@@ -118,6 +137,10 @@ void machine_tick(struct machine *m);			/* lock held */
 /* After devices changed: does the I/O thread sleep too long? lock held */
 void machine_recheck(struct machine *m);
 
+/* The devices' time. Both take the lock. */
+void machine_clock_stop(struct machine *m);
+void machine_clock_go_on(struct machine *m);
+
 /* An interrupt line changes. lock held */
 void machine_irq(void *machine, unsigned int nr, bool level);
 
@@ -135,6 +158,28 @@ void cpuid_for_guest(struct cleave_cpuid *c, uint32_t id, const struct run_args 
 /* vcpu.c: the threads. 0, or -errno after one line on stderr: then none is left. */
 int vcpus_start(struct machine *m);
 void vcpus_wait(struct machine *m);	/* until the machine has ended, and all of them */
+
+/* pause.c */
+enum pause_state {
+	PAUSE_NONE,
+	PAUSE_PENDING,		/* some vCPU is not out yet */
+	PAUSE_STOPPED,
+};
+
+void pause_init(struct machine *m);
+void pause_destroy(struct machine *m);
+/* By v's thread after CLEAVE_RUN was interrupted: stays while the guest is paused; serve() after each kick. */
+void pause_park(struct vcpu *v, void (*serve)(struct vcpu *v));
+void pause_kicked(struct machine *m);		/* by machine_kick() */
+/* By the control thread, which is woken when the last vCPU is out. */
+void pause_ask(struct machine *m);
+enum pause_state pause_state(struct machine *m);
+int pause_end(struct machine *m);	/* 0, or -errno: it runs on, but time has passed for it */
+
+/* status.c: the guest as `cleave ps` shows it, and how it ended. */
+struct json_object *status_build(struct machine *m);
+struct json_object *status_end(struct machine *m);
+uint64_t status_now(void);		/* the host's monotonic ns */
 
 /* survey.c */
 /* False: one is under way already. */

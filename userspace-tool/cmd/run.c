@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,7 +33,8 @@ static void help(void)
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
 	       "Exit status: 0 the guest powered off or was ended by Ctrl-A x; 1 it could not\n"
 	       "start or the host failed it; 2 wrong usage; 3 it crashed; 4 it asked for a\n"
-	       "reset; 128 + N signal N ended it; of --device debug-exit what the guest wrote.\n",
+	       "reset; 128 + N signal N ended it, 137 also `cleave kill`; of --device debug-exit\n"
+	       "what the guest wrote.\n",
 	       ARGS_MEMORY >> 20, ARGS_CPUS_MAX);
 }
 
@@ -47,6 +49,9 @@ static int status(struct machine *m)
 	case M_ENDED:
 		complain("%s: ended by Ctrl-A x", name);
 		return STATUS_OFF;
+	case M_KILLED:
+		complain("%s: ended by `cleave kill`", name);
+		return STATUS_SIGNAL + SIGKILL;
 	case M_RESET:
 		complain("%s: asked for a reset, which ends it", name);
 		return STATUS_RESET;

@@ -191,6 +191,7 @@ static void *vcpu_thread(void *arg)
 		ret = extint_offer(v) ?: cleave_run(v->fd);
 		if (ret == -EINTR || ret == -EAGAIN) {
 			vcpu_interrupted(v);
+			pause_park(v, vcpu_interrupted);
 			continue;
 		}
 		if (ret >= 0)
@@ -275,6 +276,8 @@ int vcpus_start(struct machine *m)
 	if (ret) {
 		machine_end(m, M_FAILED);
 		vcpus_wait(m);
+	} else {
+		atomic_store(&m->started, status_now());
 	}
 	return ret;
 }

@@ -1,0 +1,177 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0
+# The life of a guest: it is listed, paused without noticing, and ends by its power
+# button, or because it was killed. The guests are a few instructions each.
+
+. "$CLEAVE_GUESTS/boots.sh"
+dir=/tmp/life.$$
+mkdir -p $dir/run || exit 1
+chmod 700 $dir/run
+export XDG_RUNTIME_DIR=$dir/run
+pids=
+trap 'kill $pids 2>/dev/null; rm -rf $dir $out' EXIT
+
+bytes()
+{
+	printf "$(printf '\\x%s' "$@")"
+}
+
+# flat FILE BYTE...: an image that starts at 0:7c00 in real mode.
+flat()
+{
+	file=$1
+	shift
+	bytes "$@" >$dir/$file
+}
+
+# start NAME FILE [WORD...]: in the background, until its CPUs run.
+start()
+{
+	name=$1 file=$2
+	shift 2
+	cleave run --flat $dir/$file -m 16M -n "$name" "$@" </dev/null >$dir/out.$name 2>&1 &
+	pid=$!
+	pids="$pids $pid"
+	i=0
+	until state "$name" running; do
+		i=$((i + 1))
+		[ $i -lt 100 ] || return
+		sleep 0.1
+	done
+}
+
+# state NAME STATE
+state()
+{
+	cleave ps --json "$1" >$out 2>&1 && grep -q "\"state\":\"$2\"" $out
+}
+
+# How often it has left its CPU.
+exits_of()
+{
+	cleave stat "$1" --json | sed -n 's/^ *"exits":\([0-9]*\).*/\1/p' | head -n 1
+}
+
+# ended STATUS: so has the process that was started last.
+ended()
+{
+	wait $pid
+	rc=$?
+	[ $rc = "$1" ] || { echo "# status $rc"; return 1; }
+}
+
+listed()
+{
+	start spin spin -c 2 && cleave ps >$out && cat $out && grep -qE "^spin +$pid running +[0-9.]+s +2 +16  .*/spin\$" $out
+}
+
+# Neither exits nor time of its own, and it is explained all the same.
+paused()
+{
+	start ticks ticks && cleave pause spin ticks --json >$out || return
+	[ "$(grep -c '"state":"paused"' $out)" = 2 ] && state spin paused || return
+	a=$(exits_of spin) b=$(exits_of ticks)
+	sleep 0.5
+	[ "$(exits_of spin)" = "$a" ] && [ "$(exits_of ticks)" = "$b" ] || return
+	cleave explain spin >$out && grep -q '^cleave: spin: paused' $out && cleave explain spin --json >$out &&
+		grep -q '"status":"paused"' $out && [ "$(exits_of spin)" = "$a" ]
+}
+
+resumed()
+{
+	cleave resume --all && state spin running || return
+	a=$(exits_of spin) b=$(exits_of ticks)
+	sleep 0.5
+	[ "$(exits_of spin)" -gt "$a" ] && [ "$(exits_of ticks)" -gt "$b" ]
+}
+
+killed()
+{
+	start victim spin && cleave kill victim && ended 137 && grep -q 'ended by .cleave kill' $dir/out.victim &&
+		! cleave ps victim >$out 2>&1
+}
+
+killed_while_paused()
+{
+	start victim spin -c 4 && cleave pause victim && cleave kill victim && ended 137
+}
+
+# Its process is stopped, and answers nobody.
+killed_while_stopped()
+{
+	start victim spin && kill -STOP $pid && state victim silent && cleave kill victim || return
+	ended 137 && state victim gone
+}
+
+# A guest that heeds its button: by the status bit of the fixed hardware, as ACPI says.
+stopped()
+{
+	start heeds heeds && cleave stop heeds --timeout 60 --json >$out && cat $out && grep -q '"state":"off"' $out &&
+		ended 0
+}
+
+stopped_while_paused()
+{
+	start heeds heeds && cleave pause heeds && cleave stop heeds && ended 0
+}
+
+not_in_time()
+{
+	cleave stop spin ticks -t 1 >$out 2>&1
+	rc=$?
+	[ $rc = 6 ] && [ "$(grep -c 'did not power off in 1 s, and was killed' $out)" = 2 ] || return
+	[ "$(cleave ps | grep -c 'spin\|ticks')" = 0 ]
+}
+
+nobody()
+{
+	cleave stop nobody >$out 2>&1
+	[ $? = 5 ] && cleave stop --all && cleave pause --all
+}
+
+# A second of the guest's own clocks has no more than the host's; that of a pause it does not see.
+linux_does_not_notice()
+{
+	for k in "$CLEAVE_GUESTS"/*/vmlinuz; do
+		break
+	done
+	cleave run -k "$k" -i "$CLEAVE_GUESTS/initramfs" -n linux -m 256M \
+		-a "console=ttyS0 loglevel=5 panic=-1 cleave.auto" </dev/null >$dir/out.linux 2>&1 &
+	pid=$!
+	pids="$pids $pid"
+	i=0
+	# Each time at another moment of the boot, for longer than a second is.
+	until ! kill -0 $pid 2>/dev/null; do
+		i=$((i + 1))
+		[ $i -lt 1000 ] || return
+		if cleave pause linux >/dev/null 2>&1; then
+			sleep 1
+			cleave resume linux >/dev/null 2>&1
+		fi
+		sleep 0.7
+	done
+	sed 's/^/# /' $dir/out.linux
+	echo "# paused $i times"
+	ended 0 && cp $dir/out.linux $out && quiet && grep -q 'all is well' $out && [ $i -gt 2 ]
+}
+
+# 1: out 0x80, al; jmp 1b
+flat spin e6 80 eb fc
+# 1: mov al, 0; out 0x43, al; in al, 0x40; in al, 0x40; jmp 1b
+flat ticks b0 00 e6 43 e4 40 e4 40 eb f6
+# mov dx, 0x600; 1: in ax, dx; test ah, 1; jz 1b; mov dx, 0x604; mov ax, 0x3400; out dx, ax; jmp $
+flat heeds ba 00 06 ed f6 c4 01 74 fa ba 04 06 b8 00 34 ef eb fe
+
+echo "1..12"
+ok "a guest is listed" listed
+ok "guests stand still, and are explained" paused
+ok "and go on" resumed
+ok "cleave kill" killed
+ok "cleave kill, of one that is paused" killed_while_paused
+ok "cleave kill, of one whose process is stopped" killed_while_stopped
+ok "cleave stop: power button" stopped
+ok "cleave stop, of one that is paused" stopped_while_paused
+ok "cleave stop: killed after its time" not_in_time
+ok "no such guest" nobody
+ok "nothing is left" [ -z "$(pidof cleave)" ]
+ok "Linux is paused many times and does not notice" linux_does_not_notice
