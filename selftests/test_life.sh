@@ -129,6 +129,53 @@ nobody()
 	[ $? = 5 ] && cleave stop --all && cleave pause --all
 }
 
+# Returns when the guest runs; the tool's and the guest's words are in the log.
+detached()
+{
+	cleave run --flat $dir/echo -m 16M -n far --detach </dev/null >$out 2>&1 && cat $out || return
+	grep -q '^cleave: far: runs, pid [0-9]*; `cleave console far`' $out && state far running
+}
+
+detached_in_vain()
+{
+	cleave run --flat $dir/none -m 16M -n vain --detach </dev/null >$out 2>&1
+	[ $? = 1 ] && [ "$(wc -l <$out)" = 1 ] && grep -q "$dir/none" $out || return
+	cleave run --flat $dir/echo -m 16M -n far --detach </dev/null >$out 2>&1
+	[ $? = 1 ] && grep -q 'a guest of that name runs' $out
+}
+
+# What is sent comes back; a second terminal sees both, and so does who comes later.
+console()
+{
+	{ echo hello; sleep 3; } | timeout 60 cleave console far >$dir/one 2>$dir/err &
+	one=$!
+	sleep 1
+	{ echo intruder; sleep 2; } | timeout 60 cleave console far >$dir/two 2>>$dir/err &
+	two=$!
+	sleep 1.5
+	# As many as they like, and what they do not read costs them alone.
+	timeout 60 cleave console far --read-only </dev/null | sleep 3 &
+	sleep 1
+	kill $one $two
+	wait $one $two
+	cleave console far --log >$dir/log
+	cat $dir/one $dir/two $dir/err $dir/log >$out
+	grep -q hello $dir/one && grep -q hello $dir/two && grep -q hello $dir/log &&
+		! grep -q intruder $dir/one $dir/two $dir/log
+}
+
+# It runs on without readers, and its end is told to those there are.
+console_ends()
+{
+	timeout 60 cleave console far </dev/null >$out 2>&1 &
+	one=$!
+	sleep 1
+	cleave kill far || return
+	wait $one || return
+	grep -q 'far: the guest has ended' $out && cleave console far --log >$out &&
+		grep -q 'ended by .cleave kill' $out && ! cleave console far </dev/null >/dev/null 2>&1
+}
+
 # A second of the guest's own clocks has no more than the host's; that of a pause it does not see.
 linux_does_not_notice()
 {
@@ -162,7 +209,10 @@ flat ticks b0 00 e6 43 e4 40 e4 40 eb f6
 # mov dx, 0x600; 1: in ax, dx; test ah, 1; jz 1b; mov dx, 0x604; mov ax, 0x3400; out dx, ax; jmp $
 flat heeds ba 00 06 ed f6 c4 01 74 fa ba 04 06 b8 00 34 ef eb fe
 
-echo "1..12"
+# 1: mov dx, 0x3fd; in al, dx; test al, 1; jz 1b; mov dx, 0x3f8; in al, dx; out dx, al; jmp 1b
+flat echo ba fd 03 ec a8 01 74 f8 ba f8 03 ec ee eb f1
+
+echo "1..16"
 ok "a guest is listed" listed
 ok "guests stand still, and are explained" paused
 ok "and go on" resumed
@@ -173,5 +223,9 @@ ok "cleave stop: power button" stopped
 ok "cleave stop, of one that is paused" stopped_while_paused
 ok "cleave stop: killed after its time" not_in_time
 ok "no such guest" nobody
+ok "a guest in the background" detached
+ok "or why it does not start" detached_in_vain
+ok "its console: one writes, others read" console
+ok "and ends with it" console_ends
 ok "nothing is left" [ -z "$(pidof cleave)" ]
 ok "Linux is paused many times and does not notice" linux_does_not_notice

@@ -459,7 +459,7 @@ UNIT_TEST(cannot_pause)
 UNIT_TEST(waits_for_the_end)
 {
 	static const char request[] = "{\"command\":\"wait\"}\n";
-	int fd[CONTROL_CLIENTS / 2];
+	int fd[CONTROL_WAITERS];
 	char buf[256] = "";
 	size_t i;
 
@@ -482,6 +482,228 @@ UNIT_TEST(waits_for_the_end)
 		CHECK(!strcmp(buf, "{\"name\":\"web-1\",\"outcome\":\"killed\"}\n"));
 		close(fd[i]);
 	}
+	end();
+}
+
+/* ---- the console -------------------------------------------------------------------------- */
+
+static bool start_detached(void)
+{
+	strcpy(args.name, "web-1");
+	if (control_claim(&m, args.name, sizeof(args.name), true) || !m.control ||
+	    control_keep_console(&m))
+		return false;
+	control_start(&m);
+	atomic_store(&vcpu_ends, false);
+	return !pthread_create(&vcpu, NULL, vcpu_thread, NULL) &&
+	       !runtime_open(&rt, false, line, sizeof(line));
+}
+
+/* Attached, as that; -1 if not. */
+static int attach(const char *request, const char *as)
+{
+	struct timespec until = client_until(5000);
+	struct json_object *answer = NULL;
+	int fd = client_begin(&rt, args.name, request, &until);
+
+	if (fd < 0 || client_head(fd, &until, &answer) || strcmp(doc_get_text(answer, "console"), as)) {
+		json_object_put(answer);
+		return -1;
+	}
+	json_object_put(answer);
+	fcntl(fd, F_SETFL, 0);
+	return fd;
+}
+
+#define WRITE_ALL	"{\"command\":\"console\",\"write\":true,\"lines\":1000}"
+#define READ_NONE	"{\"command\":\"console\",\"lines\":0}"
+
+static void puts_guest(const char *text)
+{
+	hub_put(m.hub, text, strlen(text));
+}
+
+static bool shows(int fd, const char *text)
+{
+	char buf[512] = "";
+
+	drain(fd, buf, strlen(text));
+	if (strcmp(buf, text))
+		printf("# '%s', not '%s'\n", buf, text);
+	return !strcmp(buf, text);
+}
+
+UNIT_TEST(console)
+{
+	int writer, reader, other;
+	char buf[64] = "";
+
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK(answers(WRITE_ALL, "error", "is the terminal"));
+	stop();
+	REQUIRE(start_detached());
+	puts_guest("first\nlast");
+	writer = attach(WRITE_ALL, "writer");
+	reader = attach(READ_NONE, "reader");
+	other = attach("{\"command\":\"console\",\"write\":true,\"lines\":1}", "reader");
+	REQUIRE(writer >= 0 && reader >= 0 && other >= 0);
+	CHECK(shows(writer, "first\nlast"));
+	CHECK(shows(other, "last"));
+	puts_guest(" and more\n");
+	CHECK(shows(writer, " and more\n") && shows(reader, " and more\n") && shows(other, " and more\n"));
+	/* What the writer sends comes to the guest, what readers send does not. */
+	CHECK_EQ(send(reader, "no", 2, 0), 2);
+	CHECK_EQ(send(writer, "yes\1\n{}", 7, 0), 7);
+	for (int i = 0; i < 1000 && read(m.hub->input[0], buf, sizeof(buf)) < 0; i++)
+		poll(NULL, 0, 1);
+	CHECK(!strcmp(buf, "yes\1\n{}"));
+	CHECK(read(m.hub->input[0], buf, sizeof(buf)) < 0);
+	/* Another may write when the writer is gone. */
+	close(writer);
+	for (int i = 0; i < 1000 && (writer = attach(WRITE_ALL, "writer")) < 0; i++)
+		poll(NULL, 0, 1);
+	CHECK(writer >= 0 && shows(writer, "first\nlast and more\n"));
+	CHECK(serves());
+	/* At the end each has what came last. */
+	puts_guest("bye");
+	stop();
+	CHECK(shows(writer, "bye") && shows(reader, "bye"));
+	CHECK_EQ(recv(reader, buf, 1, 0), 0);
+	close(writer);
+	close(reader);
+	close(other);
+	end();
+}
+
+/* The guest waits for none of these; who comes back is told what he has lost. */
+UNIT_TEST(readers_that_do_not_read)
+{
+	static char text[4096 + 1], got[RING_DATA + 1000];
+	int dead, gone, lives;
+	uint64_t before;
+	size_t n;
+
+	begin();
+	REQUIRE(start_detached());
+	memset(text, 'x', sizeof(text) - 1);
+	dead = attach(READ_NONE, "reader");
+	gone = attach(WRITE_ALL, "writer");
+	close(gone);
+	before = now_ms();
+	for (int i = 0; i < 1000; i++)
+		puts_guest(text);	/* 4 MB, of which 256 KiB are kept */
+	CHECK(now_ms() - before < 2000);
+	lives = attach(READ_NONE, "reader");
+	puts_guest("now");
+	CHECK(shows(lives, "now"));
+	CHECK(serves());
+	poll(NULL, 0, 2 * CONTROL_TIMEOUT_MS);	/* it is not hung up on for that */
+	puts_guest("!");
+	CHECK(shows(lives, "!"));
+	/* What the socket holds, a gap, and the end. */
+	for (n = 0; ; ) {
+		ssize_t k = recv(dead, got, sizeof(got) - 1, 0);
+
+		if (k <= 0)
+			break;
+		got[k] = 0;
+		n += k;
+		if (strchr(got, '!'))
+			break;
+	}
+	CHECK(n > RING_DATA && n < 4096000);
+	close(dead);
+	close(lives);
+	stop();
+	end();
+}
+
+/* A guest that takes no input: the writer is made to wait, nobody else is. */
+UNIT_TEST(input_that_nobody_takes)
+{
+	static char big[300000], back[300000];
+	size_t sent = 0, got = 0;
+	int fd;
+
+	begin();
+	REQUIRE(start_detached());
+	fd = attach(WRITE_ALL, "writer");
+	REQUIRE(fd >= 0);
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = i * 7 + i / 256;
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 200; i++) {
+		ssize_t n = send(fd, big + sent, sizeof(big) - sent, MSG_NOSIGNAL);
+
+		sent += n > 0 ? n : 0;
+		poll(NULL, 0, 1);
+	}
+	CHECK(sent > 0 && serves());
+	/* And all of it comes, in order, when it does. */
+	for (int i = 0; i < 20000 && got < sizeof(big); i++) {
+		ssize_t n = send(fd, big + sent, sizeof(big) - sent, MSG_NOSIGNAL);
+
+		sent += n > 0 ? n : 0;
+		n = read(m.hub->input[0], back + got, sizeof(back) - got);
+		if (n > 0)
+			got += n;
+		else
+			poll(NULL, 0, 1);
+	}
+	CHECK_EQ(got, sizeof(big));
+	CHECK(!memcmp(big, back, sizeof(big)));
+	close(fd);
+	stop();
+	end();
+}
+
+UNIT_TEST(many_consoles)
+{
+	int fd[CONTROL_CONSOLES];
+	size_t i;
+
+	begin();
+	REQUIRE(start_detached());
+	for (i = 0; i < CONTROL_CONSOLES; i++)
+		CHECK((fd[i] = attach(WRITE_ALL, i ? "reader" : "writer")) >= 0);
+	CHECK(answers(WRITE_ALL, "error", "too many"));
+	CHECK(serves());
+	puts_guest("all");
+	for (i = 0; i < CONTROL_CONSOLES; i++) {
+		CHECK(shows(fd[i], "all"));
+		close(fd[i]);
+	}
+	CHECK(serves());
+	stop();
+	/* The log stays, whoever asks for it. */
+	{
+		char path[128];
+		struct ring *r;
+
+		snprintf(path, sizeof(path), "%s/cleave/web-1.log", home);
+		CHECK(!ring_load(AT_FDCWD, path, &r) && r->total == 3);
+		free(r);
+	}
+	end();
+}
+
+/* What the tool itself says. */
+UNIT_TEST(stream)
+{
+	FILE *f;
+	int fd;
+
+	begin();
+	REQUIRE(start_detached());
+	fd = attach(READ_NONE, "reader");
+	f = hub_stream(m.hub);
+	REQUIRE(f && fd >= 0);
+	fprintf(f, "cleave: %s\n", "a line");
+	CHECK(shows(fd, "cleave: a line\n"));
+	fclose(f);
+	close(fd);
+	stop();
 	end();
 }
 

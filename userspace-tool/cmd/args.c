@@ -253,6 +253,9 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'n':
 		a->named = true;
 		return parse_name("--name", arg, a->name, err, errlen);
+	case 'D':
+		a->detach = true;
+		return 0;
 	case 'h':
 		a->help = true;
 	}
@@ -272,6 +275,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		{ "firmware", required_argument, NULL, 'f' },
 		{ "flat", required_argument, NULL, 'F' },
 		{ "device", required_argument, NULL, 'd' },
+		{ "detach", no_argument, NULL, 'D' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};

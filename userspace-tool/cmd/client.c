@@ -53,8 +53,8 @@ static int send_all(int fd, const char *text, const struct timespec *end)
 	return ret;
 }
 
-/* A line, without its newline. */
-static int receive_line(int fd, char **line, size_t *len, const struct timespec *end)
+/* A line, without its newline; exact: nothing behind it is taken, byte by byte. */
+static int receive_line(int fd, bool exact, char **line, size_t *len, const struct timespec *end)
 {
 	size_t room = 0;
 	int ret = 0;
@@ -72,7 +72,7 @@ static int receive_line(int fd, char **line, size_t *len, const struct timespec 
 			room = room ? room * 2 : 65536;
 			*line = p;
 		}
-		n = recv(fd, *line + *len, room - *len, 0);
+		n = recv(fd, *line + *len, exact ? 1 : room - *len, 0);
 		if (n > 0) {
 			*len += n;
 			if ((*line)[*len - 1] != '\n')
@@ -131,11 +131,11 @@ int client_begin(const struct runtime *r, const char *name, const char *request,
 	return ret;
 }
 
-int client_end(int fd, const struct timespec *end, struct json_object **answer)
+static int receive(int fd, bool exact, const struct timespec *end, struct json_object **answer)
 {
 	char *line = NULL;
 	size_t len = 0;
-	int ret = receive_line(fd, &line, &len, end);
+	int ret = receive_line(fd, exact, &line, &len, end);
 
 	*answer = NULL;
 	if (!ret) {
@@ -144,6 +144,16 @@ int client_end(int fd, const struct timespec *end, struct json_object **answer)
 	}
 	free(line);
 	return ret;
+}
+
+int client_end(int fd, const struct timespec *end, struct json_object **answer)
+{
+	return receive(fd, false, end, answer);
+}
+
+int client_head(int fd, const struct timespec *end, struct json_object **answer)
+{
+	return receive(fd, true, end, answer);
 }
 
 int client_ask(const struct runtime *r, const char *name, const char *request,

@@ -69,6 +69,7 @@ struct run_args {
 	bool named;			/* by --name */
 	uint64_t memory;
 	uint32_t cpus;
+	bool detach;
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
 	bool help;
 };
@@ -101,6 +102,8 @@ bool args_name(const char *text);
 int args_explain(int argc, char **argv, struct explain_args *a, char *err, size_t errlen);
 int args_stat(int argc, char **argv, struct stat_args *a, char *err, size_t errlen);
 /* ps, kill, stop, pause, resume: life_args.c */
+#define ARGS_LINES		20
+#define ARGS_LINES_MAX		100000
 #define ARGS_STOP_TIMEOUT	60	/* s */
 
 struct life_args {
@@ -110,6 +113,13 @@ struct life_args {
 	bool all, json, help;
 };
 
+struct console_args {
+	const char *name;
+	unsigned int lines;		/* that are shown first */
+	bool read_only, log, help;
+};
+
+int args_console(int argc, char **argv, struct console_args *a, char *err, size_t errlen);
 int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 
@@ -121,6 +131,7 @@ int cmd_explain(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_ps(int argc, char **argv);
 int cmd_life(int argc, char **argv);	/* kill, stop, pause, resume */
+int cmd_console(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "hub.h"
 #include "report.h"
 #include "runtime.h"
 
@@ -25,6 +26,7 @@ enum client_state {
 	CLIENT_PAUSES,		/* for the vCPUs to be out */
 	CLIENT_STAYS,		/* for the guest's end */
 	CLIENT_WRITES,		/* its answer goes out */
+	CLIENT_CONSOLE,		/* it has the console, in place of lines */
 };
 
 struct client {
@@ -32,7 +34,9 @@ struct client {
 	int fd;
 	bool last;		/* hang up after the answer */
 	bool asked;		/* waits: for the survey that is under way, not the next one */
+	bool console, writer;	/* it will have the console, or has */
 	unsigned int exits;	/* that it wants */
+	uint64_t pos;		/* of the console's next byte for it */
 	size_t in_len, out_len, sent;
 	uint64_t deadline;	/* ms */
 	char *out;
@@ -48,6 +52,7 @@ struct control {
 	bool started;
 	atomic_bool stop;
 	struct survey survey;
+	struct hub hub;		/* if m->hub is set */
 	pthread_mutex_t lock;	/* answer */
 	char *answer;		/* of the vCPU that told last */
 	struct client client[CONTROL_CLIENTS];
@@ -86,7 +91,7 @@ static void client_drop(struct client *cl)
 static void client_wait(struct client *cl, enum client_state state)
 {
 	cl->state = state;
-	cl->deadline = state == CLIENT_STAYS ? UINT64_MAX : now_ms() + CONTROL_TIMEOUT_MS;
+	cl->deadline = state == CLIENT_STAYS || state == CLIENT_CONSOLE ? UINT64_MAX : now_ms() + CONTROL_TIMEOUT_MS;
 }
 
 static size_t clients_in(const struct control *c, enum client_state state)
@@ -248,11 +253,127 @@ static void on_kill(struct control *c, struct client *cl, struct json_object *re
 /* They are served for as long as they like, so some room is left for the others. */
 static void on_wait(struct control *c, struct client *cl, struct json_object *request)
 {
-	if (clients_in(c, CLIENT_STAYS) < CONTROL_CLIENTS / 2)
+	if (clients_in(c, CLIENT_STAYS) < CONTROL_WAITERS)
 		client_wait(cl, CLIENT_STAYS);
 	else
 		client_refuse(cl, "too many wait for its end already; ask for its status now and then");
 }
+
+/* ---- the console ------------------------------------------------------------------ */
+
+#define CONSOLE_CHUNK	8192
+
+static void on_console(struct control *c, struct client *cl, struct json_object *request)
+{
+	size_t i, writers = 0, all = 0;
+	uint64_t lines = CONTROL_LINES;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		all += c->client[i].console;
+		writers += c->client[i].writer;
+	}
+	if (!c->m->hub) {
+		client_refuse(cl, "its console is the terminal that it was started from; `cleave run --detach` starts guests without one");
+		return;
+	}
+	if (all >= CONTROL_CONSOLES) {
+		client_refuse(cl, "too many have its console already; detach one of them by Ctrl-A d");
+		return;
+	}
+	if (json_object_object_get_ex(request, "lines", NULL))
+		lines = doc_get_count(request, "lines");
+	cl->console = true;
+	cl->writer = doc_get_bool(request, "write") && !writers;
+	cl->pos = hub_tail(&c->hub, lines < UINT32_MAX ? lines : UINT32_MAX);
+	client_say(cl, "console", cl->writer ? "writer" : "reader");
+}
+
+/* The next piece of it, to cl->out. */
+static void console_fill(struct control *c, struct client *cl)
+{
+	uint64_t lost;
+	size_t n = 0, got;
+
+	cl->sent = cl->out_len = 0;
+	if (!cl->out)
+		cl->out = malloc(CONSOLE_CHUNK);
+	if (!cl->out) {
+		client_drop(cl);
+		return;
+	}
+	got = hub_get(&c->hub, &cl->pos, (uint8_t *)cl->out, CONSOLE_CHUNK - 64, &lost);
+	if (lost) {
+		char text[64];
+
+		n = snprintf(text, sizeof(text), "\r\n[cleave: %llu bytes were lost]\r\n",
+			     (unsigned long long)lost);
+		memmove(cl->out + n, cl->out, got);
+		memcpy(cl->out, text, n);
+	}
+	cl->out_len = n + got;
+}
+
+/* Until it takes no more, or there is no more. */
+static void console_write(struct control *c, struct client *cl)
+{
+	while (cl->state == CLIENT_CONSOLE) {
+		ssize_t n;
+
+		if (cl->sent == cl->out_len)
+			console_fill(c, cl);
+		if (cl->state != CLIENT_CONSOLE || cl->sent == cl->out_len)
+			return;
+		n = send(cl->fd, cl->out + cl->sent, cl->out_len - cl->sent, MSG_NOSIGNAL);
+		if (n > 0)
+			cl->sent += n;
+		else if (errno == EAGAIN)
+			return;
+		else if (errno != EINTR)
+			client_drop(cl);
+	}
+}
+
+/* What waits for room in the guest's pipe. */
+static void console_input(struct control *c, struct client *cl)
+{
+	size_t done = cl->writer ? hub_input(&c->hub, cl->in, cl->in_len) : cl->in_len;
+
+	cl->in_len -= done;
+	memmove(cl->in, cl->in + done, cl->in_len);
+}
+
+static void console_read(struct control *c, struct client *cl)
+{
+	ssize_t n = recv(cl->fd, cl->in + cl->in_len, sizeof(cl->in) - cl->in_len, 0);
+
+	if (n > 0) {
+		cl->in_len += n;
+		console_input(c, cl);
+	} else if (!n || (errno != EAGAIN && errno != EINTR)) {
+		client_drop(cl);
+	}
+}
+
+/* Of one that has the console: while its bytes wait for room no more are taken. */
+static short console_events(const struct client *cl)
+{
+	return (cl->in_len < sizeof(cl->in) ? POLLIN : 0) | (cl->sent < cl->out_len ? POLLOUT : 0);
+}
+
+static void console_served(struct control *c, struct client *cl, short revents)
+{
+	if (revents & (POLLERR | POLLNVAL)) {
+		client_drop(cl);
+		return;
+	}
+	if (revents & (POLLIN | POLLHUP))
+		console_read(c, cl);
+	else if (cl->in_len)
+		console_input(c, cl);
+	console_write(c, cl);
+}
+
+/* ---- which there are ---------------------------------------------------------------- */
 
 static void on_version(struct control *c, struct client *cl, struct json_object *request);
 
@@ -269,6 +390,7 @@ static const struct {
 	{ "powerbutton", on_powerbutton },
 	{ "kill", on_kill },
 	{ "wait", on_wait },
+	{ "console", on_console },
 };
 
 static void on_version(struct control *c, struct client *cl, struct json_object *request)
@@ -350,8 +472,14 @@ static void client_write(struct control *c, struct client *cl)
 		return;
 	free(cl->out);
 	cl->out = NULL;
+	cl->out_len = cl->sent = 0;
 	if (cl->last) {
 		client_drop(cl);
+		return;
+	}
+	if (cl->console) {
+		client_wait(cl, CLIENT_CONSOLE);
+		console_served(c, cl, 0);
 		return;
 	}
 	client_wait(cl, CLIENT_READS);
@@ -360,7 +488,9 @@ static void client_write(struct control *c, struct client *cl)
 
 static void client_events(struct control *c, struct client *cl, short revents)
 {
-	if (cl->state == CLIENT_READS && (revents & (POLLIN | POLLHUP | POLLERR)))
+	if (cl->state == CLIENT_CONSOLE)
+		console_served(c, cl, revents);
+	else if (cl->state == CLIENT_READS && (revents & (POLLIN | POLLHUP | POLLERR)))
 		client_read(c, cl);
 	else if (cl->state == CLIENT_WRITES && (revents & (POLLOUT | POLLHUP | POLLERR)))
 		client_write(c, cl);
@@ -423,9 +553,10 @@ static void accept_one(struct control *c, struct client *cl)
 static void serve_once(struct control *c)
 {
 	static const short events[] = {
-		[CLIENT_READS] = POLLIN, [CLIENT_WRITES] = POLLOUT,
+		[CLIENT_READS] = POLLIN, [CLIENT_WRITES] = POLLOUT, [CLIENT_CONSOLE] = 0,
 	};
-	struct pollfd fd[CONTROL_CLIENTS + 2];
+	struct pollfd fd[CONTROL_CLIENTS + 3];
+	bool blocked = false;
 	uint64_t now = now_ms(), until = UINT64_MAX, count;
 	struct client *room = NULL;
 	size_t i;
@@ -439,11 +570,15 @@ static void serve_once(struct control *c)
 			continue;
 		}
 		fd[i] = (struct pollfd){ .fd = cl->fd, .events = events[cl->state] };
+		if (cl->state == CLIENT_CONSOLE)
+			fd[i].events = console_events(cl);
+		blocked |= cl->state == CLIENT_CONSOLE && cl->in_len;
 		until = cl->deadline < until ? cl->deadline : until;
 	}
 	fd[i] = (struct pollfd){ .fd = c->wake, .events = POLLIN };
 	fd[i + 1] = (struct pollfd){ .fd = room ? c->listen : -1, .events = POLLIN };
-	if (poll(fd, CONTROL_CLIENTS + 2, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
+	fd[i + 2] = (struct pollfd){ .fd = blocked ? c->hub.input[1] : -1, .events = POLLOUT };
+	if (poll(fd, CONTROL_CLIENTS + 3, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
 		return;
 	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0) {
 		take_answer(c);
@@ -471,6 +606,8 @@ static void *control_thread(void *arg)
 
 		if (cl->state == CLIENT_STAYS)
 			client_answer_doc(cl, status_end(c->m));
+		else if (cl->state == CLIENT_CONSOLE)
+			console_write(c, cl);
 		cl->last = true;
 		if (cl->state == CLIENT_WRITES)
 			client_write(c, cl);	/* as far as it goes at once */
@@ -498,8 +635,38 @@ static int claim(struct control *c, char *name, size_t size, bool chosen)
 	return c->listen < 0 ? c->listen : 0;
 }
 
+static void console_wakes(void *control)
+{
+	wake(control);
+}
+
+int control_keep_console(struct machine *m)
+{
+	struct control *c = m->control;
+	char file[ARGS_NAME_MAX + 8];
+	int ret;
+
+	if (!c) {
+		complain("--detach: nobody could find this guest again; make room for its socket, or run it without --detach");
+		return -ENOENT;
+	}
+	snprintf(file, sizeof(file), "%s.log", c->name);
+	ret = hub_open(&c->hub, c->runtime.dir, file, console_wakes, c);
+	if (ret) {
+		complain("%s/%s: %s; free some space there, or run the guest without --detach",
+			 c->runtime.path, file, strerror(-ret));
+		return ret;
+	}
+	m->hub = &c->hub;
+	return 0;
+}
+
 static void control_free(struct control *c)
 {
+	if (c->m->hub == &c->hub) {
+		c->m->hub = NULL;
+		hub_close(&c->hub);
+	}
 	if (c->listen >= 0)
 		close(c->listen);
 	if (c->wake >= 0)

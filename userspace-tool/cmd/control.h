@@ -14,7 +14,10 @@
 
 #define CONTROL_API		1	/* more when what there is changes its meaning */
 #define CONTROL_REQUEST_MAX	4096	/* bytes of a request, with its newline */
-#define CONTROL_CLIENTS		16	/* served at a time; more wait */
+#define CONTROL_CLIENTS		32	/* served at a time; more wait */
+#define CONTROL_WAITERS		8	/* of those at most wait for the guest's end, */
+#define CONTROL_CONSOLES	16	/* and have its console */
+#define CONTROL_LINES		20	/* of it that are shown first, unless asked for others */
 #define CONTROL_TIMEOUT_MS	10000	/* for a request to come, or an answer to be taken */
 
 struct machine;
@@ -30,6 +33,11 @@ struct control;
  * a warning, and m->control stays NULL.
  */
 int control_claim(struct machine *m, char *name, size_t size, bool chosen);
+/*
+ * The guest's console is a log in the runtime directory, and for those who ask
+ * for it: m->hub is set. 0, or -errno after one line on stderr.
+ */
+int control_keep_console(struct machine *m);
 void control_start(struct machine *m);	/* the thread; signals are masked already */
 void control_stop(struct machine *m);	/* gives the name back; harmless without a start */
 /* By v's thread whenever CLEAVE_RUN was interrupted. */
@@ -58,6 +66,8 @@ int client_ask(const struct runtime *r, const char *name, const char *request,
 int client_begin(const struct runtime *r, const char *name, const char *request,
 		 const struct timespec *end);
 int client_end(int fd, const struct timespec *end, struct json_object **answer);
+/* The same, when other bytes follow the answer: they are left. */
+int client_head(int fd, const struct timespec *end, struct json_object **answer);
 /* In so many ms. */
 struct timespec client_until(uint64_t ms);
 /*

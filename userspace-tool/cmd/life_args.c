@@ -84,3 +84,49 @@ int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errl
 	a->count = argc - optind;
 	return ret ?: a->help ? 0 : check_names(argv[0], a, err, errlen);
 }
+
+int args_console(int argc, char **argv, struct console_args *a, char *err, size_t errlen)
+{
+	static const struct option options[] = {
+		{ "lines", required_argument, NULL, 'n' },
+		{ "read-only", no_argument, NULL, 'r' },
+		{ "log", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	unsigned long n;
+	char *end;
+	int opt;
+
+	memset(a, 0, sizeof(*a));
+	a->lines = ARGS_LINES;
+	opterr = 0;
+	optind = 0;	/* GNU: start anew */
+	while ((opt = getopt_long(argc, argv, ":n:rlh", options, NULL)) != -1) {
+		if (opt == 'n') {
+			n = strtoul(optarg, &end, 10);
+			if (*optarg < '0' || *optarg > '9' || *end || n > ARGS_LINES_MAX)
+				return refuse(err, errlen, "--lines %s: not a number from 0 to %u; give for example 100",
+					      optarg, ARGS_LINES_MAX);
+			a->lines = n;
+		} else if (opt == 'r') {
+			a->read_only = true;
+		} else if (opt == 'l') {
+			a->log = true;
+		} else if (opt == 'h') {
+			a->help = true;
+		} else {
+			return refuse(err, errlen, opt == ':' ?
+				      "%s: a value is missing; `cleave %s --help` tells which" :
+				      "%s: no such option; `cleave %s --help` lists them",
+				      argv[optind - 1], argv[0]);
+		}
+	}
+	if (a->help)
+		return 0;
+	if (optind + 1 != argc)
+		return refuse(err, errlen, "console: whose? Give the name of one guest; `cleave ps` lists them");
+	a->name = argv[optind];
+	return args_name(a->name) ? 0 :
+		refuse(err, errlen, "%s: no name for a guest; `cleave ps` lists those there are", a->name);
+}

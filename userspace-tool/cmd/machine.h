@@ -20,6 +20,7 @@
 
 struct control;
 struct devices;
+struct hub;
 struct json_object;
 
 /* Why the machine stops; the first reason counts. */
@@ -77,6 +78,7 @@ struct machine {
 	uint32_t cpus;		/* of vcpu[] */
 	struct vcpu *vcpu;
 	struct control *control;	/* or NULL */
+	struct hub *hub;	/* where the console goes in place of stdout, or NULL */
 	char cmdline[BOOT_CMDLINE_MAX];
 	uint8_t *ram, *rom;	/* rom: of --firmware, or NULL */
 	size_t ram_mapped, rom_size;
@@ -195,6 +197,13 @@ void console_tx(void *machine, uint8_t byte);
 void console_flush(struct machine *m);	/* may wait for stdout; lock not held */
 bool console_interactive(void);
 void console_newline(struct machine *m);	/* before a message, if the terminal needs one */
+
+/* detach.c: `cleave run --detach`, in the order of their calls. */
+/* True: in the process that was started, which is to end with *status. False: in the guest's. */
+bool detach_begin(int *status);
+int detach_input(struct machine *m);	/* stdin is the hub's; 0 or -errno after one line */
+void detach_done(struct machine *m);	/* the guest runs: who waits is told, what is said goes to the log */
+void detach_end(struct machine *m);	/* before the hub goes; harmless without the others */
 
 /* counters.c */
 struct json_object *counters_build(struct machine *m);	/* by any thread; what `cleave stat` gets */

@@ -11,6 +11,7 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run",	cmd_run,	"boot a kernel as a guest, its console on this terminal" },
+	{ "console",	cmd_console,	"attach this terminal to a guest that was started detached" },
 	{ "ps",		cmd_ps,		"list this user's guests" },
 	{ "stop",	cmd_life,	"press a guest's power button, and kill it if it does not heed that" },
 	{ "kill",	cmd_life,	"end a guest at once" },

@@ -28,6 +28,8 @@ static void help(void)
 	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
 	       "                       real mode (default: 0x7c00)\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
+	       "      --detach         return when the guest runs, and keep its console for\n"
+	       "                       `cleave console`\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
@@ -77,6 +79,35 @@ static void tell_crash(struct machine *m)
 	json_object_put(doc);
 }
 
+/* 0, or -errno after one line on stderr. */
+static int start(struct machine *m, struct run_args *args)
+{
+	int ret = machine_create(m, args);
+
+	if (!ret)
+		ret = machine_load(m);
+	if (!ret)
+		ret = control_claim(m, args->name, sizeof(args->name), args->named);
+	if (!ret && args->detach)
+		ret = control_keep_console(m) ?: detach_input(m);
+	if (!ret)
+		ret = console_start(m);
+	if (ret)
+		return ret;
+	control_start(m);
+	if (args->detach && !m->control) {
+		machine_end(m, M_FAILED);
+		return -EIO;
+	}
+	if (console_interactive())
+		complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
+			 args->name, args->memory >> 20, args->cpus, args->cpus == 1 ? "" : "s");
+	ret = vcpus_start(m);
+	if (!ret && args->detach)
+		detach_done(m);
+	return ret;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	static struct machine m;
@@ -97,27 +128,17 @@ int cmd_run(int argc, char **argv)
 		printf("%s", args_device_list());
 		return 0;
 	}
-	ret = machine_create(&m, &args);
-	if (!ret)
-		ret = machine_load(&m);
-	if (!ret)
-		ret = control_claim(&m, args.name, sizeof(args.name), args.named);
-	if (!ret)
-		ret = console_start(&m);
-	if (!ret) {
-		control_start(&m);
-		if (console_interactive())
-			complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
-				 args.name, args.memory >> 20, args.cpus, args.cpus == 1 ? "" : "s");
-		ret = vcpus_start(&m);
-	}
+	if (args.detach && detach_begin(&ret))
+		return ret;
+	ret = start(&m, &args);
 	if (!ret)
 		vcpus_wait(&m);
 	console_stop(&m);
 	if (!ret && atomic_load(&m.outcome) == M_CRASH)
 		tell_crash(&m);
-	control_stop(&m);
 	ret = ret ? STATUS_ERROR : status(&m);
+	detach_end(&m);
+	control_stop(&m);
 	machine_destroy(&m);
 	return ret;
 }
