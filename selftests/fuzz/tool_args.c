@@ -19,10 +19,11 @@ static void run(int argc, char **argv, char *err, size_t room)
 	struct run_args a;
 	int ret = args_run(argc, argv, &a, err, room);
 
+	free(a.config);
 	PROMISE(ret <= 0 && (!ret || *err));
 	if (ret || a.help || a.list_devices)
 		return;
-	PROMISE(args_name(a.name) && (a.kernel[0] || a.firmware[0] || a.flat[0]) && a.append);
+	PROMISE(args_name(a.name) && (a.kernel[0] || a.firmware[0] || a.flat[0]));
 	PROMISE(a.devices.files <= ARGS_DEVICE_FILES && a.flat_gpa < 1 << 20);
 	PROMISE(a.cpus && a.cpus <= ARGS_CPUS_MAX && !(a.memory % 4096));
 }

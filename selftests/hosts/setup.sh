@@ -26,7 +26,7 @@ for word; do
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
-			   stress-ng)
+			   stress-ng fish zsh systemd)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;

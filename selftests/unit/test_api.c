@@ -10,7 +10,7 @@
 #include "unit.h"
 #include "cmd/control.c"
 
-#define PAGE	"../../Documentation/api.rst"
+#define PAGE	TOP "/Documentation/api.rst"
 
 static struct run_args args = { .name = "web-1", .kernel = "/boot/vmlinuz", .memory = 512 << 20 };
 static struct machine m = { .args = &args };

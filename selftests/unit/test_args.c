@@ -18,6 +18,7 @@ static char err[256];
 		char *argv[] = { "run", ##__VA_ARGS__, NULL };		\
 									\
 		err[0] = 0;						\
+		free(a.config);						\
 		args_run(sizeof(argv) / sizeof(argv[0]) - 1, argv, &a,	\
 			 err, sizeof(err));				\
 	})
@@ -325,4 +326,59 @@ UNIT_TEST(newest_kernel)
 		unlink(path);
 	}
 	rmdir(dir);
+}
+
+/* ---- --config ------------------------------------------------------------------- */
+
+/* That file as --config, before and behind other options. */
+#define CONFIG(text, ...)						\
+	({								\
+		int fd_ = open("/tmp/cleave-config", O_WRONLY | O_CREAT | O_TRUNC, 0600); \
+									\
+		if (write(fd_, text, strlen(text)) != (ssize_t)strlen(text))	\
+			abort();					\
+		close(fd_);						\
+		RUN("--cpus", "3", "--config", "/tmp/cleave-config", ##__VA_ARGS__); \
+	})
+
+UNIT_TEST(config)
+{
+	CHECK_EQ(CONFIG("# a guest\n\n  kernel=/k \n append = console=ttyS0 a=b  # no comment \n"
+			"memory\t=\t1G\r\ninitrd = /i\n device = debugcon\ndevice = fw-cfg\n"
+			"detach = yes\nname = web-1", "--memory", "2G"), 0);
+	CHECK(!strcmp(a.kernel, "/k") && !strcmp(a.initrd, "/i") && !strcmp(a.name, "web-1"));
+	CHECK(!strcmp(a.append, "console=ttyS0 a=b  # no comment"));
+	CHECK(a.memory == 2ULL << 30 && a.cpus == 3 && a.detach && a.named);
+	CHECK(a.devices.there[DEV_DEBUGCON] && a.devices.there[DEV_FW_CFG]);
+	CHECK_EQ(CONFIG("kernel = /k\ndetach = no\ncpus = 2"), 0);
+	CHECK(!a.detach && a.cpus == 2);
+	CHECK_EQ(CONFIG("", "-k", "/k"), 0);
+}
+
+UNIT_TEST(config_refused)
+{
+	static const struct {
+		const char *text, *why;
+	} bad[] = {
+		{ "kernel = /k\nfrobnicate = 1", "/tmp/cleave-config:2: frobnicate: no such option; " },
+		{ "kernel", ":1: kernel: a value is missing" }, { "kernel =", "a value is missing" },
+		{ "help = yes", "no such option" }, { "config = /x", "no such option" },
+		{ "= 5", ":1: no option before" }, { "\n\ncpus = many", ":3: --cpus many: not a number" },
+		{ "detach = maybe", "neither yes nor no" }, { "k = /k", "no such option" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		CHECK_EQ(CONFIG(bad[i].text), -EINVAL);
+		CHECK(strstr(err, bad[i].why) && strchr(err, ';') && !strchr(err, '\n'));
+	}
+	CHECK_EQ(CONFIG("cpus = 1", "--config", "/tmp/cleave-config"), -EINVAL);
+	CHECK(strstr(err, "second"));
+	CHECK_EQ(RUN("--config", "/tmp/cleave-config.none"), -ENOENT);
+	CHECK(strstr(err, "check the path"));
+	CHECK_EQ(RUN("--config", "/tmp"), -EINVAL);
+	unlink("/tmp/cleave-config");
+	RUN("-k", "k");
+	free(a.config);
+	a.config = NULL;
 }

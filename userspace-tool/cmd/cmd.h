@@ -70,6 +70,7 @@ struct run_args {
 	uint64_t memory;
 	uint32_t cpus;
 	bool detach;
+	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
 	bool help;
 };

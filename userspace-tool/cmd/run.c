@@ -28,6 +28,7 @@ static void help(void)
 	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
 	       "                       real mode (default: 0x7c00)\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
+	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"
 	       "                       `cleave console`\n"
 	       "  -h, --help           this\n\n"
