@@ -207,7 +207,7 @@ make_overlay()
 	cp "$tests/hosts/run-tests" "$overlay/test" &&
 		cp "$build/$module/$kver/kmod/cleave.ko" "$overlay/" &&
 		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
-		copy_libs "$overlay" "$top/userspace-tool/cleave" &&
+		copy_libs "$overlay" "$top/userspace-tool/cleave" && cp "$build/selftests/pulse" "$overlay/bin/" &&
 		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" && cp -r "$bare" "$overlay/guest/" &&
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&
