@@ -176,6 +176,59 @@ console_ends()
 		grep -q 'ended by .cleave kill' $out && ! cleave console far </dev/null >/dev/null 2>&1
 }
 
+# in_status PID LINE: so says the kernel of each of its threads.
+in_status()
+{
+	for t in /proc/$1/task/*; do
+		grep -qxE "$2" "$t/status" && continue
+		grep . "$t/comm" "$t/status" >$out
+		return 1
+	done
+}
+
+# Whatever it runs: no new privileges, no capabilities, and of each thread the calls it needs.
+sandboxed()
+{
+	start box spin -c 2 && in_status $pid 'NoNewPrivs:.1' && in_status $pid 'Seccomp:.2' &&
+		in_status $pid 'CapEff:.0*' && in_status $pid 'CapBnd:.0*' &&
+		[ "$(ls /proc/$pid/task | wc -l)" = 5 ] || return
+	# And does its work: each of these is one thread's.
+	cleave explain box >$out && cleave stat box >$out && cleave pause box && cleave resume box &&
+		cleave kill box && ended 137
+}
+
+not_sandboxed()
+{
+	start box spin --no-sandbox && in_status $pid 'NoNewPrivs:.0' && in_status $pid 'Seccomp:.0' &&
+		cleave kill box && ended 137
+}
+
+# The page that says why it died is made and kept from inside.
+dies_in_sandbox()
+{
+	cleave run --flat $dir/dies -m 16M -n dies </dev/null >$out 2>&1
+	[ $? = 3 ] && grep -q 'the guest died' $out && cleave explain dies >$out && state dies dead &&
+		[ ! -e $dir/run/cleave/dies.sock ]
+}
+
+# Root's files are open by then, the rest is nobody's.
+other_user()
+{
+	chmod 755 $dir
+	XDG_RUNTIME_DIR= cleave run --flat $dir/spin -m 16M -n his --user 65534 --detach </dev/null >$out 2>&1 || return
+	pid=$(sed -n 's/.* runs, pid \([0-9]*\);.*/\1/p' $out)
+	in_status $pid 'Uid:.65534.65534.65534.65534' && in_status $pid 'Gid:.65534.65534.65534.65534' &&
+		in_status $pid 'Groups:[[:space:]]*(65534)? *' && [ -S /tmp/cleave-65534/his.sock ] || return
+	kill $pid
+	i=0
+	while [ -e /proc/$pid ]; do
+		i=$((i + 1))
+		[ $i -lt 100 ] || return
+		sleep 0.1
+	done
+	[ ! -e /tmp/cleave-65534/his.sock ] && rm -r /tmp/cleave-65534
+}
+
 # A second of the guest's own clocks has no more than the host's; that of a pause it does not see.
 linux_does_not_notice()
 {
@@ -210,9 +263,10 @@ flat ticks b0 00 e6 43 e4 40 e4 40 eb f6
 flat heeds ba 00 06 ed f6 c4 01 74 fa ba 04 06 b8 00 34 ef eb fe
 
 # 1: mov dx, 0x3fd; in al, dx; test al, 1; jz 1b; mov dx, 0x3f8; in al, dx; out dx, al; jmp 1b
+flat dies 0f 01 1e 00 01 cc
 flat echo ba fd 03 ec a8 01 74 f8 ba f8 03 ec ee eb f1
 
-echo "1..16"
+echo "1..20"
 ok "a guest is listed" listed
 ok "guests stand still, and are explained" paused
 ok "and go on" resumed
@@ -227,5 +281,9 @@ ok "a guest in the background" detached
 ok "or why it does not start" detached_in_vain
 ok "its console: one writes, others read" console
 ok "and ends with it" console_ends
+ok "each thread is in its sandbox, and works" sandboxed
+ok "or is not, with --no-sandbox" not_sandboxed
+ok "a guest that dies there is explained" dies_in_sandbox
+ok "root becomes another user" other_user
 ok "nothing is left" [ -z "$(pidof cleave)" ]
 ok "Linux is paused many times and does not notice" linux_does_not_notice

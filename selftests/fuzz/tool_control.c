@@ -56,6 +56,11 @@ int pause_end(struct machine *m)
 	return 0;
 }
 
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
 void pm_power_button(struct pm *pm)
 {
 	PROMISE(paused == PAUSE_NONE);

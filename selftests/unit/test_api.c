@@ -74,6 +74,11 @@ void machine_clock_go_on(struct machine *machine)
 {
 }
 
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
 void pm_power_button(struct pm *pm)
 {
 }

@@ -96,6 +96,11 @@ int pause_end(struct machine *machine)
 	return resume_fails;
 }
 
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
 void pm_power_button(struct pm *pm)
 {
 	atomic_fetch_add(&presses, 1);

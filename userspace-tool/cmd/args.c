@@ -13,6 +13,14 @@
 
 #define PAGE	4096
 
+/* Options without a letter. */
+enum {
+	OPT_CONFIG = 256,
+	OPT_DETACH,
+	OPT_USER,
+	OPT_NO_SANDBOX,
+};
+
 int args_size(const char *text, uint64_t *size)
 {
 	unsigned int shift = 0;
@@ -254,8 +262,14 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'n':
 		a->named = true;
 		return parse_name("--name", arg, a->name, err, errlen);
-	case 'D':
+	case OPT_DETACH:
 		a->detach = true;
+		return 0;
+	case OPT_USER:
+		a->user = arg;
+		return 0;
+	case OPT_NO_SANDBOX:
+		a->no_sandbox = true;
 		return 0;
 	case 'h':
 		a->help = true;
@@ -274,8 +288,10 @@ static const struct option run_options[] = {
 	{ "firmware", required_argument, NULL, 'f' },
 	{ "flat", required_argument, NULL, 'F' },
 	{ "device", required_argument, NULL, 'd' },
-	{ "config", required_argument, NULL, 'C' },
-	{ "detach", no_argument, NULL, 'D' },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "detach", no_argument, NULL, OPT_DETACH },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -287,7 +303,7 @@ static int config_option(const char *name, char *value, struct run_args *a, char
 
 	for (i = 0; run_options[i].name && strcmp(run_options[i].name, name); i++)
 		;
-	if (!run_options[i].name || run_options[i].val == 'h' || run_options[i].val == 'C')
+	if (!run_options[i].name || run_options[i].val == 'h' || run_options[i].val == OPT_CONFIG)
 		return fail(err, errlen, "%s: no such option; `cleave run --help` lists them", name);
 	if (run_options[i].has_arg) {
 		if (!value || !*value)
@@ -340,7 +356,7 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		if (opt == '?')
 			return fail(err, errlen, "%s: no such option; `cleave run --help` lists them",
 				    argv[optind - 1]);
-		ret = opt == 'C' ? parse_config(optarg, a, err, errlen) :
+		ret = opt == OPT_CONFIG ? parse_config(optarg, a, err, errlen) :
 		      parse_option(opt, optarg, a, err, errlen);
 		if (ret)
 			return ret;

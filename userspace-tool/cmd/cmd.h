@@ -69,7 +69,8 @@ struct run_args {
 	bool named;			/* by --name */
 	uint64_t memory;
 	uint32_t cpus;
-	bool detach;
+	bool detach, no_sandbox;
+	const char *user;		/* that root becomes, or NULL */
 	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
 	bool help;

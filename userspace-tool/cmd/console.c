@@ -16,12 +16,14 @@
 
 #include "hub.h"
 #include "report.h"
+#include "sandbox.h"
 
 #define CTRL_A		1
 
 static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
 static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
+static struct machine *machine;		/* the one there is */
 static struct termios saved;
 static volatile sig_atomic_t raw;
 
@@ -39,9 +41,24 @@ static void console_restore(void)
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
-static void on_crash(int sig)
+/* Which call the sandbox has forbidden: on stderr, or in the log. Only what may be done here. */
+static void tell_forbidden(const siginfo_t *info)
+{
+	char text[512];
+	size_t n = machine ? seccomp_tell(info, machine->args->name, text, sizeof(text)) : 0;
+
+	if (!n)
+		return;
+	if (!machine->hub)
+		n = write(STDERR_FILENO, text, n);
+	else
+		hub_last_words(machine->hub, text, n);
+}
+
+static void on_crash(int sig, siginfo_t *info, void *context)
 {
 	console_restore();
+	tell_forbidden(info);
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -275,6 +292,7 @@ static void *input_thread(void *arg)
 	struct input in = { .open = true, .tty = console_interactive() };
 	sigset_t set;
 
+	sandbox_thread(SANDBOX_IO);
 	watched(&set);
 	in.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	while (atomic_load(&m->outcome) == M_RUNS) {
@@ -299,7 +317,8 @@ static void *input_thread(void *arg)
 
 static void console_signals(void)
 {
-	struct sigaction kick = { .sa_handler = on_kick }, die = { .sa_handler = on_crash };
+	struct sigaction kick = { .sa_handler = on_kick };
+	struct sigaction die = { .sa_sigaction = on_crash, .sa_flags = SA_SIGINFO };
 	sigset_t set;
 	size_t i;
 
@@ -316,6 +335,7 @@ int console_start(struct machine *m)
 {
 	int ret;
 
+	machine = m;
 	console_signals();
 	atexit(console_restore);
 	console_raw();

@@ -16,6 +16,7 @@
 #include "hub.h"
 #include "report.h"
 #include "runtime.h"
+#include "sandbox.h"
 
 #define NAMES	100	/* that are tried for a guest whose user chose none */
 
@@ -599,6 +600,7 @@ static void *control_thread(void *arg)
 	struct control *c = arg;
 	size_t i;
 
+	sandbox_thread(SANDBOX_CONTROL);
 	while (!atomic_load(&c->stop))
 		serve_once(c);
 	for (i = 0; i < CONTROL_CLIENTS; i++) {
@@ -659,6 +661,11 @@ int control_keep_console(struct machine *m)
 	}
 	m->hub = &c->hub;
 	return 0;
+}
+
+int control_directory(struct machine *m)
+{
+	return m->control ? m->control->runtime.dir : -1;
 }
 
 static void control_free(struct control *c)

@@ -38,6 +38,8 @@ int control_claim(struct machine *m, char *name, size_t size, bool chosen);
  * for it: m->hub is set. 0, or -errno after one line on stderr.
  */
 int control_keep_console(struct machine *m);
+/* The runtime directory, or -1. */
+int control_directory(struct machine *m);
 void control_start(struct machine *m);	/* the thread; signals are masked already */
 void control_stop(struct machine *m);	/* gives the name back; harmless without a start */
 /* By v's thread whenever CLEAVE_RUN was interrupted. */

@@ -29,6 +29,8 @@ int hub_open(struct hub *h, int dir, const char *name, void (*wake)(void *ctx), 
 void hub_close(struct hub *h);
 /* By any thread; waits for no reader. */
 void hub_put(struct hub *h, const void *bytes, size_t n);
+/* The same of a process that dies, by a signal's handler: whoever holds the lock. */
+void hub_last_words(struct hub *h, const void *bytes, size_t n);
 /* As ring_get(). Nothing: the hub wakes when there is more. */
 size_t hub_get(struct hub *h, uint64_t *pos, uint8_t *buf, size_t room, uint64_t *lost);
 uint64_t hub_tail(struct hub *h, unsigned int lines);

@@ -8,6 +8,7 @@
 #include "control.h"
 #include "render.h"
 #include "report.h"
+#include "sandbox.h"
 
 static void help(void)
 {
@@ -31,6 +32,8 @@ static void help(void)
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"
 	       "                       `cleave console`\n"
+	       "      --user USER      root becomes this user once all files are open\n"
+	       "      --no-sandbox     the process may do all that its user may\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
@@ -87,10 +90,14 @@ static int start(struct machine *m, struct run_args *args)
 
 	if (!ret)
 		ret = machine_load(m);
+	if (!ret && args->user)
+		ret = sandbox_user(args->user);
 	if (!ret)
 		ret = control_claim(m, args->name, sizeof(args->name), args->named);
 	if (!ret && args->detach)
 		ret = control_keep_console(m) ?: detach_input(m);
+	if (!ret && !args->no_sandbox)
+		ret = sandbox_enter(m, control_directory(m));
 	if (!ret)
 		ret = console_start(m);
 	if (ret)
@@ -106,6 +113,8 @@ static int start(struct machine *m, struct run_args *args)
 	ret = vcpus_start(m);
 	if (!ret && args->detach)
 		detach_done(m);
+	if (!ret)
+		sandbox_thread(SANDBOX_MAIN);	/* or it ends the guest */
 	return ret;
 }
 

@@ -5,6 +5,7 @@
 #include "control.h"
 #include "render.h"
 #include "report.h"
+#include "sandbox.h"
 
 #define LAPIC_SIZE	0x1000U
 #define VCPU_STACK	(1UL << 20)	/* of a thread; strict overcommit counts it */
@@ -187,6 +188,7 @@ static void *vcpu_thread(void *arg)
 	struct machine *m = v->m;
 	int ret;
 
+	sandbox_thread(SANDBOX_VCPU);
 	while (atomic_load(&m->outcome) == M_RUNS) {
 		ret = extint_offer(v) ?: cleave_run(v->fd);
 		if (ret == -EINTR || ret == -EAGAIN) {
