@@ -191,7 +191,8 @@ sandboxed()
 {
 	start box spin -c 2 && in_status $pid 'NoNewPrivs:.1' && in_status $pid 'Seccomp:.2' &&
 		in_status $pid 'CapEff:.0*' && in_status $pid 'CapBnd:.0*' &&
-		[ "$(ls /proc/$pid/task | wc -l)" = 5 ] || return
+		[ "$(cat /proc/$pid/task/*/comm | sort | tr '\n' ' ')" = 'cleave control cpu 0 cpu 1 input ' ] ||
+		return
 	# And does its work: each of these is one thread's.
 	cleave explain box >$out && cleave stat box >$out && cleave pause box && cleave resume box &&
 		cleave kill box && ended 137

@@ -211,6 +211,14 @@ static int lives(void)
 	return errno == ENOTTY ? 0 : 5;
 }
 
+/* As the handler of SIGSYS does first. */
+static int puts_terminal_right(void)
+{
+	ioctl(STDERR_FILENO, 0x5402, NULL);	/* TCSETS */
+	ioctl(STDERR_FILENO, 0x5403, NULL);
+	return 0;
+}
+
 static const enum sandbox_thread all[] = {
 	SANDBOX_VCPU, SANDBOX_IO, SANDBOX_CONTROL, SANDBOX_DEVICE, SANDBOX_MAIN,
 };
@@ -232,6 +240,8 @@ UNIT_TEST(every_thread_can_live)
 {
 	for (size_t i = 0; i < SANDBOX_KINDS; i++)
 		CHECK_EQ(as(all[i], lives), 0);
+	for (size_t i = 0; i < SANDBOX_KINDS; i++)
+		CHECK_EQ(as(all[i], puts_terminal_right), 0);
 }
 
 UNIT_TEST(no_thread_opens_a_file)

@@ -292,6 +292,7 @@ static void *input_thread(void *arg)
 	struct input in = { .open = true, .tty = console_interactive() };
 	sigset_t set;
 
+	pthread_setname_np(pthread_self(), "input");
 	sandbox_thread(SANDBOX_IO);
 	watched(&set);
 	in.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

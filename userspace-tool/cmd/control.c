@@ -600,6 +600,7 @@ static void *control_thread(void *arg)
 	struct control *c = arg;
 	size_t i;
 
+	pthread_setname_np(pthread_self(), "control");
 	sandbox_thread(SANDBOX_CONTROL);
 	while (!atomic_load(&c->stop))
 		serve_once(c);

@@ -19,7 +19,6 @@
 #include "sandbox.h"
 
 static struct machine *entered;		/* NULL: there is no sandbox */
-static bool other_user;
 
 /* ---- the user ----------------------------------------------------------------------- */
 
@@ -85,9 +84,6 @@ int sandbox_user(const char *user)
 		return -EPERM;
 	}
 	his_directory(pw.pw_uid);
-	other_user = true;
-	/* Until its threads have their names, which are in /proc; see sandbox_thread(). */
-	prctl(PR_SET_DUMPABLE, 1);
 	return 0;
 }
 
@@ -150,8 +146,6 @@ int sandbox_thread(enum sandbox_thread kind)
 
 	if (!m)
 		return 0;
-	if (kind == SANDBOX_MAIN && other_user)
-		prctl(PR_SET_DUMPABLE, 0);
 	/* The test device maps a page anew by making it executable for a moment. */
 	ret = seccomp_enter(kind, kind == SANDBOX_VCPU && m->args->devices.there[DEV_TESTDEV]);
 	if (ret && machine_end(m, M_FAILED))

@@ -38,7 +38,7 @@ int sandbox_user(const char *user);
  * still be opened and made, or -1. 0 or -errno after one line on stderr.
  */
 int sandbox_enter(struct machine *m, int keep);
-/* By each thread, first of all; harmless without the above. 0 or -errno. */
+/* By each thread, once it has its name, which is a file to others; harmless without the above. 0 or -errno. */
 int sandbox_thread(enum sandbox_thread kind);
 
 /* ---- landlock.c -------------------------------------------------------------------- */
