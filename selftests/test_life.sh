@@ -216,6 +216,7 @@ dies_in_sandbox()
 other_user()
 {
 	chmod 755 $dir
+	chmod 1777 /tmp
 	XDG_RUNTIME_DIR= cleave run --flat $dir/spin -m 16M -n his --user 65534 --detach </dev/null >$out 2>&1 || return
 	pid=$(sed -n 's/.* runs, pid \([0-9]*\);.*/\1/p' $out)
 	in_status $pid 'Uid:.65534.65534.65534.65534' && in_status $pid 'Gid:.65534.65534.65534.65534' &&

@@ -157,6 +157,46 @@ UNIT_TEST(outlives_its_process)
 	end();
 }
 
+/* Read while it is written to: nothing that is new stands where the oldest was. */
+UNIT_TEST(read_while_written)
+{
+	struct ring *w = NULL, *r;
+	int status, torn = 0;
+	pid_t pid;
+
+	begin();
+	REQUIRE(!ring_create(dir, "a.log", &w));
+	pid = fork();
+	if (!pid) {
+		char text[32];
+
+		for (unsigned int i = 0; ; i++) {
+			snprintf(text, sizeof(text), "%08u\n", i);
+			put(w, text);
+		}
+	}
+	for (int i = 0; i < 300; i++) {
+		uint64_t pos = 0, lost;
+		unsigned int last = 0, n;
+		char line[10] = "";
+
+		REQUIRE(!ring_load(dir, "a.log", &r));
+		ring_get(r, &pos, (uint8_t *)line, 0, &lost);
+		pos = (pos + 8) / 9 * 9;
+		while (ring_get(r, &pos, (uint8_t *)line, 9, &lost) == 9) {
+			n = strtoul(line, NULL, 10);
+			torn += last && n != last + 1;
+			last = n;
+		}
+		free(r);
+	}
+	CHECK_EQ(torn, 0);
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	ring_close(w);
+	end();
+}
+
 static int load(const void *content, size_t size)
 {
 	int fd = openat(dir, "x.log", O_WRONLY | O_CREAT | O_TRUNC, 0600), ret;

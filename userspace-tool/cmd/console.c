@@ -122,7 +122,8 @@ static void write_all(struct machine *m, const uint8_t *bytes, unsigned int coun
 	unsigned int done = 0;
 
 	if (m->hub) {
-		hub_put(m->hub, bytes, count);
+		if (count)
+			hub_put(m->hub, bytes, count);
 		return;
 	}
 	while (done < count && atomic_load(&m->outcome) == M_RUNS) {

@@ -9,6 +9,7 @@
 
 #include "ring.h"
 
+#define BEING_PUT	64		/* of a ring so much at a time, at most */
 #define LOG_MAX		(64U << 20)	/* of a file that is read */
 
 _Static_assert(sizeof(struct ring) == 64, "the header of the file");
@@ -39,7 +40,9 @@ void ring_put(struct ring *r, const uint8_t *bytes, size_t n)
 
 static uint64_t first(const struct ring *r)
 {
-	return r->total > r->size ? r->total - r->size : 0;
+	uint64_t kept = r->total > r->size ? r->total - r->size : 0;
+
+	return kept > r->from ? kept : r->from;
 }
 
 size_t ring_get(const struct ring *r, uint64_t *pos, uint8_t *buf, size_t room, uint64_t *lost)
@@ -130,6 +133,7 @@ static int read_whole(int fd, void *to, size_t size)
 int ring_load(int dir, const char *name, struct ring **r)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), ret;
+	struct ring now;
 	struct stat st;
 
 	*r = NULL;
@@ -142,6 +146,13 @@ int ring_load(int dir, const char *name, struct ring **r)
 		*r = malloc(st.st_size);
 		ret = *r ? read_whole(fd, *r, st.st_size) : -ENOMEM;
 	}
+	/* What was put meanwhile, and is being put, stands in the place of the oldest. */
+	if (!ret && pread(fd, &now, sizeof(now), 0) != sizeof(now))
+		ret = -EBADMSG;
+	if (!ret && now.total - (*r)->total >= (*r)->size)
+		(*r)->from = (*r)->total;
+	else if (!ret)
+		(*r)->from = now.total > (*r)->size ? now.total - (*r)->size + (*r)->size / BEING_PUT : 0;
 	close(fd);
 	if (!ret && (memcmp((*r)->magic, RING_MAGIC, sizeof(RING_MAGIC)) ||
 		     (*r)->size != st.st_size - sizeof(**r)))

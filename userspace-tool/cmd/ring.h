@@ -17,7 +17,8 @@ struct ring {
 	char magic[16];
 	uint64_t size;			/* of data */
 	uint64_t total;			/* bytes that were ever put; the next one goes to total % size */
-	uint8_t reserved[32];
+	uint64_t from;			/* nothing before that is kept, whatever total says */
+	uint8_t reserved[24];
 	uint8_t data[];
 };
 
@@ -33,7 +34,7 @@ uint64_t ring_tail(const struct ring *r, unsigned int lines);
 
 /* A new file, without a name if dir is -1, mapped; to be unmapped by ring_close(). 0 or -errno. */
 int ring_create(int dir, const char *name, struct ring **r);
-/* A file that may hold anything: checked, and copied, to be freed. 0, -errno, -EBADMSG. */
+/* A file that may hold anything, and may be written to: checked, and copied, to be freed. 0, -errno, -EBADMSG. */
 int ring_load(int dir, const char *name, struct ring **r);
 void ring_close(struct ring *r);
 
