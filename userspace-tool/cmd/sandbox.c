@@ -100,7 +100,9 @@ static void libraries(void)
 	json_object_put(doc);
 	tzset();			/* glibc: /etc/localtime, even for UTC */
 	gmtime_r(&now, &tm);
-	mallopt(M_ARENA_MAX, 8);	/* glibc: no look at /sys for the number of CPUs */
+	mallopt(M_ARENA_MAX, 8);	/* glibc: no look at /sys for the number of CPUs, */
+	/* nor at /proc/sys/vm/overcommit_memory, before it gives memory of a thread back. */
+	mallopt(M_TRIM_THRESHOLD, INT_MAX);
 }
 
 static int drop_capabilities(void)
