@@ -43,7 +43,7 @@ TEST_F(sandbox, files)
 	pid_t pid = fork();
 
 	if (!pid) {
-		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || landlock_enter(self->dir))
+		if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || landlock_enter(&self->dir, 1))
 			_exit(1);
 		if (open("/proc/self/status", O_RDONLY) >= 0 || errno != EACCES)
 			_exit(2);

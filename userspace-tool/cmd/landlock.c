@@ -15,7 +15,8 @@
 #define FS_FIRST	((1ULL << 13) - 1)
 
 #define KEEP	(LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | LANDLOCK_ACCESS_FS_READ_DIR | \
-		 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE | FS_TRUNCATE)
+		 LANDLOCK_ACCESS_FS_MAKE_REG | LANDLOCK_ACCESS_FS_REMOVE_FILE | \
+		 FS_TRUNCATE)
 
 static int allow(int ruleset, int fd, uint64_t access)
 {
@@ -25,11 +26,12 @@ static int allow(int ruleset, int fd, uint64_t access)
 }
 
 /* no_new_privs is set. */
-int landlock_enter(int keep)
+int landlock_enter(const int *keep, size_t count)
 {
 	struct landlock_ruleset_attr attr = { 0 };
 	int version = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	int ruleset, null, ret = 0;
+	size_t i;
 
 	if (version < 0)
 		return errno == ENOSYS || errno == EOPNOTSUPP ? -EOPNOTSUPP : -errno;
@@ -41,8 +43,8 @@ int landlock_enter(int keep)
 	null = open("/dev/null", O_PATH | O_CLOEXEC);
 	if (null >= 0)
 		ret = allow(ruleset, null, LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE);
-	if (!ret && keep >= 0)
-		ret = allow(ruleset, keep, KEEP & attr.handled_access_fs);
+	for (i = 0; i < count && !ret; i++)
+		ret = allow(ruleset, keep[i], KEEP & attr.handled_access_fs);
 	if (!ret && syscall(SYS_landlock_restrict_self, ruleset, 0))
 		ret = -errno;
 	if (null >= 0)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/capability.h>
 #include <malloc.h>
@@ -18,7 +19,11 @@
 #include "machine.h"
 #include "sandbox.h"
 
+#define KEPT	32
+
 static struct machine *entered;		/* NULL: there is no sandbox */
+static int kept[KEPT + 1];		/* directories */
+static size_t kept_count;
 
 /* ---- the user ----------------------------------------------------------------------- */
 
@@ -117,6 +122,27 @@ static int drop_capabilities(void)
 	return syscall(SYS_capset, &head, none) ? -errno : 0;
 }
 
+bool sandbox_keep(const char *path)
+{
+	int fd = kept_count < KEPT ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		kept[kept_count++] = fd;
+	return fd >= 0;
+}
+
+static int landlock(int keep)
+{
+	int ret;
+
+	if (keep >= 0)
+		kept[kept_count] = keep;
+	ret = landlock_enter(kept, kept_count + (keep >= 0));
+	while (kept_count)
+		close(kept[--kept_count]);
+	return ret == -EOPNOTSUPP ? 0 : ret;
+}
+
 int sandbox_enter(struct machine *m, int keep)
 {
 	int ret;
@@ -129,11 +155,8 @@ int sandbox_enter(struct machine *m, int keep)
 	ret = drop_capabilities();
 	if (!ret && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
 		ret = -errno;
-	if (!ret) {
-		ret = landlock_enter(keep);
-		if (ret == -EOPNOTSUPP)
-			ret = 0;
-	}
+	if (!ret)
+		ret = landlock(keep);
 	if (ret)
 		complain("sandbox: %s; --no-sandbox runs the guest without", strerror(-ret));
 	else

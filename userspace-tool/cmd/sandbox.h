@@ -34,8 +34,13 @@ struct machine;
  */
 int sandbox_user(const char *user);
 /*
- * Of the process, before it has threads. keep: a directory where files may
- * still be opened and made, or -1. 0 or -errno after one line on stderr.
+ * A directory where the main thread may still open, make and remove files, as for
+ * a socket that goes with the guest; before the next. False: it is not there, or one too many.
+ */
+bool sandbox_keep(const char *path);
+/*
+ * Of the process, before it has threads. keep: the runtime directory, or -1; as
+ * the above. 0 or -errno after one line on stderr.
  */
 int sandbox_enter(struct machine *m, int keep);
 /* By each thread, once it has its name, which is a file to others; harmless without the above. 0 or -errno. */
@@ -43,8 +48,8 @@ int sandbox_thread(enum sandbox_thread kind);
 
 /* ---- landlock.c -------------------------------------------------------------------- */
 
-/* Files below keep alone, from now on. 0; -EOPNOTSUPP: not in this kernel; -errno. */
-int landlock_enter(int keep);
+/* Files below these directories alone, from now on. 0; -EOPNOTSUPP: not in this kernel; -errno. */
+int landlock_enter(const int *keep, size_t count);
 
 /* ---- seccomp.c --------------------------------------------------------------------- */
 

@@ -65,13 +65,16 @@ static const struct call device[] = {
 	{ SYS_fallocate, ANY }, { SYS_ftruncate, ANY }, { SYS_io_uring_enter, ANY },
 	{ SYS_epoll_wait, ANY }, { SYS_epoll_pwait, ANY }, { SYS_epoll_ctl, ANY },
 	{ SYS_recvfrom, ANY }, { SYS_sendto, ANY }, { SYS_recvmsg, ANY }, { SYS_sendmsg, ANY },
-	{ SYS_timerfd_settime, ANY },
+	{ SYS_timerfd_settime, ANY }, { SYS_accept4, ANY }, { SYS_shutdown, ANY },
 };
 
-/* Its files are held to the runtime directory, where there is Landlock. */
+/*
+ * It waits until no guest runs, and finishes what devices have begun. Its files are held to some
+ * directories, where there is Landlock.
+ */
 static const struct call main_thread[] = {
-	{ SYS_ioctl, MODULE }, { SYS_openat, ANY }, { SYS_unlinkat, ANY }, { SYS_renameat, ANY },
-	{ SYS_fsync, ANY }, { SYS_flock, ANY }, { SYS_dup2, ANY }, { SYS_fcntl, ANY },
+	{ SYS_openat, ANY }, { SYS_unlinkat, ANY }, { SYS_unlink, ANY }, { SYS_renameat, ANY },
+	{ SYS_flock, ANY }, { SYS_dup2, ANY }, { SYS_fcntl, ANY },
 };
 
 static const struct {
@@ -180,6 +183,8 @@ size_t seccomp_build(enum sandbox_thread kind, bool exec, struct sock_filter *pr
 	load(&p, offsetof(struct seccomp_data, nr));
 	for (i = 0; i < kinds[kind].count; i++)
 		rule(&p, &kinds[kind].calls[i], exec);
+	for (i = 0; kind == SANDBOX_MAIN && i < kinds[SANDBOX_DEVICE].count; i++)
+		rule(&p, &device[i], exec);
 	for (i = 0; i < sizeof(common) / sizeof(common[0]); i++)
 		rule(&p, &common[i], exec);
 	give(&p, SECCOMP_RET_TRAP);
