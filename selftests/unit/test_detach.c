@@ -71,7 +71,7 @@ static char dir_path[64];
 static void runs(void)
 {
 	int dir = open(dir_path, O_RDONLY | O_DIRECTORY);
-	char input[8] = "", cwd[8] = "";
+	char input[8] = "";
 
 	if (hub_open(&hub, dir, "web-1.log", no_wake, NULL))
 		_exit(1);
@@ -80,9 +80,9 @@ static void runs(void)
 		_exit(1);
 	hub_input(&hub, "input", 5);
 	detach_done(&m);
-	if (read(STDIN_FILENO, input, sizeof(input) - 1) < 0 || !getcwd(cwd, sizeof(cwd)))
+	if (read(STDIN_FILENO, input, sizeof(input) - 1) < 0)
 		_exit(1);
-	complain("said %s in %s, leads %d", input, cwd, getsid(0) == getpid());
+	complain("said %s, leads %d", input, getsid(0) == getpid());
 	printf("to nobody\n");
 	detach_end(&m);
 	complain("not in the log");
@@ -125,7 +125,7 @@ UNIT_TEST(runs_in_the_background)
 	}
 	REQUIRE(r);
 	ring_get(r, &pos, text, sizeof(text) - 1, &lost);
-	CHECK(!strcmp((char *)text, "said input in /, leads 1\n"));
+	CHECK(!strcmp((char *)text, "said input, leads 1\n"));
 	free(r);
 	close(dir);
 	snprintf(command, sizeof(command), "rm -rf %s", dir_path);

@@ -189,7 +189,7 @@ static int attached(struct attached *a)
 
 /* ---- the command ------------------------------------------------------------------------ */
 
-static int attach(const struct runtime *r, const struct console_args *args)
+static int attach(const struct runtime *r, const struct attach_args *args)
 {
 	struct sigaction stop = { .sa_handler = on_stop };
 	struct timespec end = client_until(CONTROL_TIMEOUT_MS + 2000);
@@ -258,12 +258,12 @@ static int print_log(const struct runtime *r, const char *name)
 
 int cmd_console(int argc, char **argv)
 {
-	struct console_args args;
+	struct attach_args args;
 	char err[PATH_MAX + 256];
 	struct runtime r;
 	int ret;
 
-	if (args_console(argc, argv, &args, err, sizeof(err))) {
+	if (args_attach(argc, argv, &args, err, sizeof(err))) {
 		complain("%s", err);
 		return STATUS_USAGE;
 	}

@@ -115,13 +115,13 @@ struct life_args {
 	bool all, json, help;
 };
 
-struct console_args {
+struct attach_args {
 	const char *name;
 	unsigned int lines;		/* that are shown first */
 	bool read_only, log, help;
 };
 
-int args_console(int argc, char **argv, struct console_args *a, char *err, size_t errlen);
+int args_attach(int argc, char **argv, struct attach_args *a, char *err, size_t errlen);
 int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 

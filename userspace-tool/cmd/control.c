@@ -315,7 +315,7 @@ static void console_fill(struct control *c, struct client *cl)
 }
 
 /* Until it takes no more, or there is no more. */
-static void console_write(struct control *c, struct client *cl)
+static void console_serve(struct control *c, struct client *cl)
 {
 	while (cl->state == CLIENT_CONSOLE) {
 		ssize_t n;
@@ -371,7 +371,7 @@ static void console_served(struct control *c, struct client *cl, short revents)
 		console_read(c, cl);
 	else if (cl->in_len)
 		console_input(c, cl);
-	console_write(c, cl);
+	console_serve(c, cl);
 }
 
 /* ---- which there are ---------------------------------------------------------------- */
@@ -610,7 +610,7 @@ static void *control_thread(void *arg)
 		if (cl->state == CLIENT_STAYS)
 			client_answer_doc(cl, status_end(c->m));
 		else if (cl->state == CLIENT_CONSOLE)
-			console_write(c, cl);
+			console_serve(c, cl);
 		cl->last = true;
 		if (cl->state == CLIENT_WRITES)
 			client_write(c, cl);	/* as far as it goes at once */

@@ -87,9 +87,6 @@ void detach_done(struct machine *m)
 		dup2(null, STDERR_FILENO);
 		close(null);
 	}
-	/* No file system is kept busy. The name of the directory cannot be wrong. */
-	if (chdir("/") < 0)
-		complain("/: %s", strerror(errno));
 	if (write(ready, &byte, 1) < 0)
 		complain("nobody waits for it any more");
 	close(ready);

@@ -85,7 +85,7 @@ int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errl
 	return ret ?: a->help ? 0 : check_names(argv[0], a, err, errlen);
 }
 
-int args_console(int argc, char **argv, struct console_args *a, char *err, size_t errlen)
+int args_attach(int argc, char **argv, struct attach_args *a, char *err, size_t errlen)
 {
 	static const struct option options[] = {
 		{ "lines", required_argument, NULL, 'n' },
