@@ -126,3 +126,21 @@ for code in '\x8b\x03' '\x89\x03' '\xc6\x03\x55' '\xf3\xa4' '\xf3\xab' '\xf3\x6c
 		printf "\\x0$mode\\x00\\x08\\x00$zeros\\x0$((n % 2))\\x01$zeros$code$zeros$zeros" >"$dir/assist/insn_$n"
 	done
 done
+
+# Rings of four entries, one chain: a buffer to read, one to write; the same by a table.
+ring()
+{
+	new virtqueue "$1" $((1 + 128 + 32 + 128 + 40))
+	put 0 "$2"
+	put 1+128+2 01			# avail->idx
+	put 1+288 00
+	put 1+296 03 04 00 04 05
+}
+
+ring direct 32
+put 1 00 20 00 00 00 00 00 00 10 00 00 00 01 00 01
+put 1+16 00 21 00 00 00 00 00 00 10 00 00 00 02
+ring indirect 32
+put 1 00 30 00 00 00 00 00 00 20 00 00 00 04
+put 1+160 00 20 00 00 00 00 00 00 10 00 00 00 01 00 01
+put 1+176 00 21 00 00 00 00 00 00 10 00 00 00 02
