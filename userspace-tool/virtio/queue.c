@@ -89,16 +89,21 @@ static int add_segment(struct vq *q, struct vq_chain *c, const struct vring_desc
 /* The table that d names, of *size entries then. */
 static const void *indirect_table(struct vq *q, const struct vring_desc *d, unsigned int *size)
 {
-	const void *table = NULL;
+	const void *table = cleave_mem_ptr(q->mem, d->addr, d->len);
+	const char *rule = NULL;
 
 	if (!q->indirect)
-		broken(q, "an indirect descriptor, which was not negotiated (2.7.5.3.1)");
+		rule = "an indirect descriptor, which was not negotiated (2.7.5.3.1)";
 	else if (d->flags & VRING_DESC_F_NEXT)
-		broken(q, "an indirect descriptor with a next one (2.7.5.3.1)");
+		rule = "an indirect descriptor with a next one (2.7.5.3.1)";
 	else if (!d->len || d->len % sizeof(*d))
-		broken(q, "an indirect table of no whole descriptors (2.7.5.3.2)");
-	else if (!(table = cleave_mem_ptr(q->mem, d->addr, d->len)))
-		broken(q, "an indirect table is not in the guest's memory");
+		rule = "an indirect table of no whole descriptors (2.7.5.3.2)";
+	else if (!table)
+		rule = "an indirect table is not in the guest's memory";
+	if (rule) {
+		broken(q, rule);
+		return NULL;
+	}
 	*size = d->len / sizeof(*d);
 	return table;
 }
