@@ -238,6 +238,11 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'd':
 		a->list_devices |= !strcmp(arg, "help");
 		return a->list_devices ? 0 : args_device(arg, &a->devices, err, errlen);
+	case 'D':
+		return args_disk(arg, &a->virtio, err, errlen);
+	case 'r':
+		a->virtio.rng = true;
+		return 0;
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -272,6 +277,8 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		{ "firmware", required_argument, NULL, 'f' },
 		{ "flat", required_argument, NULL, 'F' },
 		{ "device", required_argument, NULL, 'd' },
+		{ "disk", required_argument, NULL, 'D' },
+		{ "rng", no_argument, NULL, 'r' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};

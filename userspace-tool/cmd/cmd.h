@@ -56,11 +56,30 @@ struct device_args {
 	} file[ARGS_DEVICE_FILES];
 };
 
+#define ARGS_DISKS		16
+#define ARGS_SERIAL		20	/* of a disk; BLK_SERIAL */
+
+/* --disk */
+struct disk_args {
+	char path[PATH_MAX], overlay[PATH_MAX];	/* overlay: or empty */
+	char serial[ARGS_SERIAL + 1];
+	unsigned int format;			/* enum block_format */
+	bool readonly;
+};
+
+/* The devices of virtio. */
+struct virtio_args {
+	unsigned int disks;
+	struct disk_args disk[ARGS_DISKS];
+	bool rng;
+};
+
 struct run_args {
 	char kernel[PATH_MAX];		/* or empty, with the next two */
 	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
 	uint64_t flat_gpa;
 	struct device_args devices;
+	struct virtio_args virtio;
 	bool list_devices;
 	const char *initrd;		/* or NULL */
 	const char *append;
@@ -76,6 +95,8 @@ struct run_args {
 const char *args_device_list(void);
 /* --device NAME[,KEY=VALUE...]: adds it. 0, or -EINVAL with one line in err. */
 int args_device(const char *text, struct device_args *d, char *err, size_t errlen);
+/* --disk FILE[,KEY[=VALUE]...], as args_device(). */
+int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */

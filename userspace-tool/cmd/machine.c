@@ -460,6 +460,10 @@ static int machine_files(struct machine *m, struct boot_result *start)
 		return -EINVAL;
 	}
 	command_line(m);
+	ret = virtio_add(m);
+	if (ret)
+		return ret;
+	in.pci_lines = virtio_lines(m);
 	ret = boot_load(&in, &m->mem, start, err, sizeof(err));
 	if (ret < 0) {
 		complain("%s", err);
@@ -501,9 +505,7 @@ int machine_load(struct machine *m)
 	m->vm = cleave_create_vm(m->dev, 0);
 	if (m->vm < 0)
 		return module_failed(m->vm, "create a VM");
-	ret = machine_slots(m);
-	if (!ret)
-		ret = machine_vcpus(m);
+	ret = machine_slots(m) ?: machine_vcpus(m) ?: virtio_connect(m);
 	if (ret)
 		return ret;
 	ret = cleave_get_state(m->vcpu[0].fd, &state);
@@ -547,6 +549,7 @@ void machine_destroy(struct machine *m)
 		close(m->dev);
 	if (m->wake >= 0)
 		close(m->wake);
+	virtio_remove(m);
 	devices_remove(m);
 	if (m->rom)
 		munmap(m->rom, m->rom_size);

@@ -3,8 +3,9 @@
  * The machine that `cleave run` builds: one VM, its memory, its devices, its
  * vCPUs. Each vCPU has a thread, "cpu N"; one more reads the terminal, signals
  * and deadlines, one serves `cleave stat`; the main thread waits for the end.
- * All touch devices under machine.lock alone. Locks, outermost first: tx_lock,
- * lock, kick_lock.
+ * All touch devices under machine.lock alone, but for virtio's, which have locks and
+ * threads of their own (virtio/virtio.h). Locks, outermost first: tx_lock, lock, a
+ * virtio device's, kick_lock.
  */
 #ifndef CLEAVE_MACHINE_H
 #define CLEAVE_MACHINE_H
@@ -20,6 +21,7 @@
 
 struct control;
 struct devices;
+struct virtio_devices;
 struct json_object;
 
 /* Why the machine stops; the first reason counts. */
@@ -94,6 +96,7 @@ struct machine {
 	struct pic pic;
 	struct pm pm;
 	struct devices *devices;	/* those of --device, or NULL */
+	struct virtio_devices *virtio;	/* the PCI bus and what is on it, or NULL */
 	atomic_bool pic_int;	/* pic_output(), to be seen without the lock */
 	bool pic_asked;		/* the vCPU knows, and waits for its window */
 	int wake;		/* eventfd: the I/O thread looks again */
@@ -124,6 +127,15 @@ void machine_irq(void *machine, unsigned int nr, bool level);
 /* devices.c: those of --device. 0 or -errno after one line on stderr. */
 int devices_add(struct machine *m);
 void devices_remove(struct machine *m);
+
+/* virtio.c: the PCI bus, if there are devices for it. Those that return int: as devices_add(). */
+int virtio_add(struct machine *m);			/* opens their files */
+const uint8_t *virtio_lines(const struct machine *m);	/* boot_params_in.pci_lines */
+int virtio_connect(struct machine *m);			/* BARs and kicks; the VM is there */
+int virtio_start(struct machine *m);			/* their threads */
+void virtio_stop(struct machine *m);			/* what is under way ends; vCPUs have ended */
+void virtio_remove(struct machine *m);
+void virtio_describe(struct machine *m, struct json_object *doc);	/* virtio_stat.c */
 
 /* extint.c: interrupts of the 8259A pair, which vCPU 0 takes when its local APIC lets them. */
 void extint_recheck(struct machine *m);		/* after the PIC changed; lock held */

@@ -26,6 +26,10 @@ static void help(void)
 	       "                       for it to find by --device fw-cfg\n"
 	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
 	       "                       real mode (default: 0x7c00)\n"
+	       "      --disk FILE[,ro][,format=raw|qcow2][,serial=S][,overlay=FILE]  a disk,\n"
+	       "                       /dev/vda and so on: a file or a block device; qcow2 is only\n"
+	       "                       read; overlay= has what is written, FILE stays as it is\n"
+	       "      --rng            random numbers of the host's\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
@@ -104,10 +108,13 @@ int cmd_run(int argc, char **argv)
 		if (console_interactive())
 			complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
 				 args.name, args.memory >> 20, args.cpus, args.cpus == 1 ? "" : "s");
-		ret = vcpus_start(&m);
+		ret = virtio_start(&m) ?: vcpus_start(&m);
 	}
 	if (!ret)
 		vcpus_wait(&m);
+	else
+		machine_end(&m, M_FAILED);
+	virtio_stop(&m);
 	console_stop(&m);
 	if (!ret && atomic_load(&m.outcome) == M_CRASH)
 		tell_crash(&m);
