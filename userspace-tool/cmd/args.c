@@ -221,6 +221,8 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
 		return -ENOENT;
 	}
+	if (a->virtio.balloon_bytes >= a->memory)
+		return fail(err, errlen, "--balloon: all of --memory; give less than that");
 	if (!a->name[0])
 		default_name(a);
 	return 0;
@@ -243,6 +245,10 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'r':
 		a->virtio.rng = true;
 		return 0;
+	case 'C':
+		return args_console(arg, &a->virtio, err, errlen);
+	case 'b':
+		return args_balloon(arg, &a->virtio, err, errlen);
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -279,6 +285,8 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 		{ "device", required_argument, NULL, 'd' },
 		{ "disk", required_argument, NULL, 'D' },
 		{ "rng", no_argument, NULL, 'r' },
+		{ "console", required_argument, NULL, 'C' },
+		{ "balloon", optional_argument, NULL, 'b' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};

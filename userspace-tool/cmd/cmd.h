@@ -67,8 +67,22 @@ struct disk_args {
 	bool readonly;
 };
 
+#define ARGS_PORTS		8
+#define ARGS_PORT_NAME		63
+#define ARGS_SOCKET		107	/* sockaddr_un.sun_path */
+
+/* --console */
+struct port_args {
+	char socket[ARGS_SOCKET + 1];	/* empty: the terminal */
+	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
+};
+
 /* The devices of virtio. */
 struct virtio_args {
+	unsigned int ports;
+	struct port_args port[ARGS_PORTS];
+	bool balloon;
+	uint64_t balloon_bytes;
 	unsigned int disks;
 	struct disk_args disk[ARGS_DISKS];
 	bool rng;
@@ -95,6 +109,9 @@ struct run_args {
 const char *args_device_list(void);
 /* --device NAME[,KEY=VALUE...]: adds it. 0, or -EINVAL with one line in err. */
 int args_device(const char *text, struct device_args *d, char *err, size_t errlen);
+/* --console terminal or socket=PATH[,name=NAME]; --balloon [SIZE]: likewise. */
+int args_console(const char *text, struct virtio_args *v, char *err, size_t errlen);
+int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */

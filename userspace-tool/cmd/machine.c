@@ -410,7 +410,7 @@ int machine_create(struct machine *m, const struct run_args *args)
 {
 	memset(m, 0, sizeof(*m));
 	m->args = args;
-	m->dev = m->vm = m->wake = -1;
+	m->dev = m->vm = m->wake = m->keys = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->tx_lock, NULL);
 	pthread_mutex_init(&m->kick_lock, NULL);

@@ -97,6 +97,7 @@ struct machine {
 	struct pm pm;
 	struct devices *devices;	/* those of --device, or NULL */
 	struct virtio_devices *virtio;	/* the PCI bus and what is on it, or NULL */
+	int keys;		/* socket: keys go there and not to the UART; or -1 */
 	atomic_bool pic_int;	/* pic_output(), to be seen without the lock */
 	bool pic_asked;		/* the vCPU knows, and waits for its window */
 	int wake;		/* eventfd: the I/O thread looks again */
@@ -135,6 +136,7 @@ int virtio_connect(struct machine *m);			/* BARs and kicks; the VM is there */
 int virtio_start(struct machine *m);			/* their threads */
 void virtio_stop(struct machine *m);			/* what is under way ends; vCPUs have ended */
 void virtio_remove(struct machine *m);
+void virtio_resized(struct machine *m);			/* the terminal has another size */
 void virtio_describe(struct machine *m, struct json_object *doc);	/* virtio_stat.c */
 
 /* extint.c: interrupts of the 8259A pair, which vCPU 0 takes when its local APIC lets them. */
@@ -161,6 +163,9 @@ void console_stop(struct machine *m);	/* the terminal is as it was */
 void console_tx(void *machine, uint8_t byte);
 void console_flush(struct machine *m);	/* may wait for stdout; lock not held */
 bool console_interactive(void);
+/* All of it, unless the machine ends; by any thread that holds no lock. */
+void console_write(struct machine *m, const void *data, size_t len);
+bool console_size(uint16_t *cols, uint16_t *rows);	/* of the terminal, if there is one */
 void console_newline(struct machine *m);	/* before a message, if the terminal needs one */
 
 /* counters.c */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "../block/block.h"
 #include "virtio.h"
@@ -138,19 +139,50 @@ static int add_disk(struct machine *m, unsigned int number)
 	return add_device(m, virtio_blk(&m->mem, image, a->serial, queues), "--disk", number);
 }
 
+static int add_console(struct machine *m)
+{
+	struct console_port port[CONSOLE_PORTS];
+	unsigned int n = m->args->virtio.ports;
+	struct vdev *d;
+	int ret = ports_open(m, port);
+
+	if (ret)
+		return ret;
+	d = virtio_console(&m->mem, port, n);
+	if (!d)
+		ports_close(port, n);
+	ret = add_device(m, d, "--console", 0);
+	if (!ret)
+		m->virtio->console = d;
+	virtio_resized(m);
+	return ret;
+}
+
+void virtio_resized(struct machine *m)
+{
+	uint16_t cols, rows;
+
+	if (m->virtio && m->virtio->console && m->keys >= 0 && console_size(&cols, &rows))
+		virtio_console_resize(m->virtio->console, cols, rows);
+}
+
 int virtio_add(struct machine *m)
 {
 	const struct virtio_args *a = &m->args->virtio;
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
 		ret = add_disk(m, i);
 	if (!ret && a->rng)
 		ret = add_device(m, virtio_rng(&m->mem), "--rng", 0);
+	if (!ret && a->ports)
+		ret = add_console(m);
+	if (!ret && a->balloon)
+		ret = add_device(m, virtio_balloon(&m->mem, a->balloon_bytes), "--balloon", 0);
 	return ret;
 }
 
@@ -203,6 +235,11 @@ void virtio_remove(struct machine *m)
 
 	for (i = 0; v && i < v->count; i++)
 		v->device[i]->ops->destroy(v->device[i]);
+	for (i = 0; v && i < v->sockets; i++)
+		unlink(v->socket[i]);
+	if (m->keys >= 0)
+		close(m->keys);
+	m->keys = -1;
 	free(v);
 	m->virtio = NULL;
 }

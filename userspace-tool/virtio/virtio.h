@@ -164,4 +164,27 @@ struct block;
 struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const char *serial,
 			unsigned int queues);
 
+#define CONSOLE_PORTS	8
+#define CONSOLE_NAME	63
+
+/* One stream of bytes. The device closes the descriptors. */
+struct console_port {
+	bool console;			/* hvc0, hvc1 ...; else /dev/vportNpM */
+	char name[CONSOLE_NAME + 1];	/* of a port for programs, or empty */
+	int fd;				/* non-blocking, a socket; -1: none now, or never */
+	int listen;			/* accepts the next fd; or -1 */
+	/* Or NULL: takes what the guest sends, instead of fd; may wait. Bytes, or -1 */
+	ssize_t (*write)(void *ctx, const void *data, size_t len);
+	void *ctx;
+};
+
+/* 1 to CONSOLE_PORTS of them. If it fails the descriptors stay the caller's. */
+struct vdev *virtio_console(const struct cleave_mem *mem, const struct console_port *ports, unsigned int n);
+/* The terminal of the ports with write() has that size now. By any thread. */
+void virtio_console_resize(struct vdev *d, uint16_t cols, uint16_t rows);
+
+/* bytes: what the guest is to give up. */
+struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
+void virtio_balloon_target(struct vdev *d, uint64_t bytes);	/* by any thread */
+
 #endif /* CLEAVE_VIRTIO_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* --disk and its keys. */
+/* --disk, --console, --balloon and their keys. */
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -89,4 +89,74 @@ int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen)
 	if (!ret)
 		v->disks++;
 	return ret;
+}
+
+/* ---- --console, --balloon ------------------------------------------------------------ */
+
+static int parse_port(char *word, struct port_args *p, char *err, size_t errlen)
+{
+	char *value = strchr(word, '=');
+	size_t i, n = value ? strlen(++value) : 0;
+
+	if (!strncmp(word, "socket=", 7)) {
+		if (!n || n > ARGS_SOCKET)
+			return fail(err, errlen, "--console socket=: the path has %zu characters; give 1 to %u", n,
+				    ARGS_SOCKET);
+		strcpy(p->socket, value);
+		return 0;
+	}
+	if (strncmp(word, "name=", 5))
+		return fail(err, errlen, "--console: %s is none of terminal, socket=PATH, name=NAME; give one of these",
+			    *word ? word : "an empty word");
+	if (!n || n > ARGS_PORT_NAME)
+		return fail(err, errlen, "--console name=: has %zu characters; give 1 to %u", n, ARGS_PORT_NAME);
+	for (i = 0; i < n; i++)
+		if (value[i] <= ' ' || value[i] > '~')
+			return fail(err, errlen, "--console name=: has a character that is not printable ASCII; give letters and digits");
+	strcpy(p->name, value);
+	return 0;
+}
+
+int args_console(const char *text, struct virtio_args *v, char *err, size_t errlen)
+{
+	struct port_args *p = &v->port[v->ports];
+	char *copy, *next, *word;
+	bool terminal = false;
+	unsigned int i;
+	int ret = 0;
+
+	if (v->ports == ARGS_PORTS)
+		return fail(err, errlen, "--console: more than %u ports; give fewer", ARGS_PORTS);
+	copy = strdup(text);
+	if (!copy)
+		return fail(err, errlen, "--console: the host is out of memory; free some");
+	memset(p, 0, sizeof(*p));
+	next = copy;
+	while (!ret && (word = strsep(&next, ","))) {
+		if (!strcmp(word, "terminal"))
+			terminal = true;
+		else
+			ret = parse_port(word, p, err, errlen);
+	}
+	free(copy);
+	if (ret)
+		return ret;
+	if (terminal == !!p->socket[0])
+		return fail(err, errlen, "--console %s: both of terminal and socket=PATH, or neither; give one of the two", text);
+	if (terminal && p->name[0])
+		return fail(err, errlen, "--console terminal: is a console, which has no name; leave out name=");
+	for (i = 0; i < v->ports; i++)
+		if (!strcmp(v->port[i].socket, p->socket))
+			return fail(err, errlen, "--console %s: is another port's already; give it once", text);
+	v->ports++;
+	return 0;
+}
+
+int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen)
+{
+	v->balloon = true;
+	v->balloon_bytes = 0;
+	if (text && args_size(text, &v->balloon_bytes))
+		return fail(err, errlen, "--balloon %s: not a size; give for example --balloon=128M", text);
+	return 0;
 }
