@@ -308,15 +308,15 @@ TEST_F_TIMEOUT(virtio, without_messages, 600)
 /* kill -9 in the middle of writes: what the guest was told is flushed is there. */
 TEST_F_TIMEOUT(virtio, killed_while_it_writes, 600)
 {
-	char *words[] = { "--disk", NULL, NULL };
+	char *words[] = { "--disk", NULL, NULL }, word[100];
 	int last = -1, status;
 	char text[64], *p;
 
 	make_file(disk, DISK, 4);
 	for (int round = 0; round < 3; round++) {
 		snprintf(text, sizeof(text), "flushed %d\n", 20 + 7 * round);
-		snprintf(base, sizeof(base), "%s,format=raw", disk);
-		words[1] = base;
+		snprintf(word, sizeof(word), "%s,format=raw", disk);
+		words[1] = word;
 		start(&self->t, "console=ttyS0 quiet panic=-1 cleave.virtio=flush", words);
 		ASSERT_TRUE(hear(&self->t, text));
 		kill(self->t.pid, SIGKILL);
