@@ -438,3 +438,46 @@ UNIT_TEST(blk_reset_under_way)
 	}
 	d_unplug();
 }
+
+/* A read that takes long, of a pipe: the reset is not over before it is. */
+UNIT_TEST(blk_reset_waits_for_the_disk)
+{
+	struct block *b = image(false);
+	static uint8_t some[4096];
+	int fd[2], file = b->raw_fd;
+	unsigned int i;
+
+	REQUIRE(!pipe(fd));
+	memset(some, 0x77, sizeof(some));
+	b->raw_fd = fd[0];
+	d_plug(virtio_blk(d_memory(), b, "", 1));
+	d_start(FLUSH, 1);
+	offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 4096, 0);
+	d_kick(0);
+	for (i = 0; i < 5000 && !atomic_load(&dr.d->queue[0].chains); i++)
+		d_pause();
+	for (i = 0; i < 20; i++)
+		d_pause();
+	d_set(0x14, 1, 0);
+	for (i = 0; i < 50; i++)
+		d_pause();
+	CHECK_EQ(d_get(0x14, 1), 0x0f);
+	d_set(0x14, 1, 0x0f);			/* nothing counts meanwhile */
+	CHECK_EQ(write(fd[1], some, sizeof(some)), 4096);
+	for (i = 0; i < 5000 && d_get(0x14, 1); i++)
+		d_pause();
+	CHECK_EQ(d_get(0x14, 1), 0);
+	CHECK_EQ(dr.ram[BUFFER + 4095], 0x77);
+	/* The machine ends with one under way. */
+	d_start(FLUSH, 1);
+	offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 4096, 0);
+	d_kick(0);
+	for (i = 0; i < 20; i++)
+		d_pause();
+	CHECK_EQ(write(fd[1], some, sizeof(some)), 4096);
+	vdev_stop(dr.d);
+	b->raw_fd = file;
+	dr.d->ops->destroy(dr.d);
+	close(fd[0]);
+	close(fd[1]);
+}

@@ -355,6 +355,7 @@ UNIT_TEST(kicks)
 /* ---- a ring that changes under the reader ---------------------------------------------- */
 
 static atomic_bool racing;
+static atomic_uint writes;	/* by the racer */
 
 static void *racer(void *arg)
 {
@@ -375,19 +376,35 @@ static void *racer(void *arg)
 		d->next = some[n % 7].next;
 		((volatile struct vring_avail *)vr.avail)->ring[n % 8] = n % 11;
 		n++;
+		atomic_fetch_add(&writes, 1);
 	}
 	return NULL;
 }
 
-UNIT_TEST(changes_under_the_reader)
+/* One length alone, so that a second look at it would find the other one. */
+static void *flipper(void *arg)
+{
+	volatile struct vring_desc *d = &vr.desc[0];
+
+	while (atomic_load(&racing)) {
+		d->len = 16;
+		d->len = 0x7fffffff;
+		atomic_fetch_add(&writes, 1);
+	}
+	return NULL;
+}
+
+static void race(void *(*writer)(void *arg))
 {
 	unsigned int i, j, taken = 0;
 	pthread_t thread;
 
 	setup(8, true, true);
+	desc(0, DATA, 16, 0, 0);
 	atomic_store(&racing, true);
-	REQUIRE(!pthread_create(&thread, NULL, racer, NULL));
-	for (i = 0; i < 300000; i++) {
+	atomic_store(&writes, 0);
+	REQUIRE(!pthread_create(&thread, NULL, writer, NULL));
+	for (i = 0; i < 300000 || atomic_load(&writes) < 1000000; i++) {
 		vr.avail->idx = q.next_avail + 1;
 		q.broken = NULL;
 		if (vq_pop(&q, &c) != 1)
@@ -406,4 +423,14 @@ UNIT_TEST(changes_under_the_reader)
 	atomic_store(&racing, false);
 	pthread_join(thread, NULL);
 	CHECK(taken > 100);
+}
+
+UNIT_TEST(changes_under_the_reader)
+{
+	race(racer);
+}
+
+UNIT_TEST(a_length_that_flips)
+{
+	race(flipper);
 }
