@@ -468,8 +468,9 @@ UNIT_TEST(blk_reset_waits_for_the_disk)
 		d_pause();
 	CHECK_EQ(d_get(0x14, 1), 0);
 	CHECK_EQ(dr.ram[BUFFER + 4095], 0x77);
-	/* The machine ends with one under way. */
+	/* A flush reaches the file: no pipe can be flushed. The machine ends with one under way. */
 	d_start(FLUSH, 1);
+	CHECK_EQ(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_IOERR);
 	offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 4096, 0);
 	d_kick(0);
 	for (i = 0; i < 20; i++)
