@@ -81,7 +81,8 @@ static bool says(const char *path, const char *line, uint64_t offset, size_t len
 
 /* ---- the tool --------------------------------------------------------------------------- */
 
-static void find_kernel(void)
+/* The which-th of those that have drivers to go with them. */
+static bool find_kernel(int which)
 {
 	const char *guests = getenv("CLEAVE_GUESTS") ?: "/guest";
 	struct dirent **list;
@@ -90,10 +91,10 @@ static void find_kernel(void)
 	for (int i = 0; i < n; i++) {
 		snprintf(kernel, sizeof(kernel), "%s/%s/vmlinuz", guests, list[i]->d_name);
 		snprintf(initrd, sizeof(initrd), "%s/%s/virtio", guests, list[i]->d_name);
-		if (list[i]->d_name[0] != '.' && !access(kernel, R_OK) && !access(initrd, R_OK))
-			return;
+		if (list[i]->d_name[0] != '.' && !access(kernel, R_OK) && !access(initrd, R_OK) && !which--)
+			return true;
 	}
-	DIE("no kernel for a guest, with its drivers");
+	return false;
 }
 
 /* cleave run with these words behind the usual ones. */
@@ -213,7 +214,8 @@ FIXTURE(virtio) {
 
 FIXTURE_SETUP(virtio)
 {
-	find_kernel();
+	if (!find_kernel(0))
+		DIE("no kernel for a guest, with its drivers");
 	snprintf(dir, sizeof(dir), "/tmp/virtio.%d", getpid());
 	if (mkdir(dir, 0700))
 		DIE("%s", dir);
@@ -299,43 +301,87 @@ static void io(struct __test_metadata *_metadata, struct tool *t, const char *mo
 	EXPECT_STREQ(sums[1], after);
 }
 
-TEST_F_TIMEOUT(virtio, disks_and_more, 600)
+/* By each kernel that there is. */
+TEST_F_TIMEOUT(virtio, disks_and_more, 900)
 {
-	io(_metadata, &self->t, "", "2");
+	for (int i = 0; find_kernel(i); i++) {
+		TH_LOG("%s", kernel);
+		io(_metadata, &self->t, "", "2");
+		unlink(overlay);
+	}
 }
 
-/* Interrupts by INTx, through the I/O APIC and the 8259A pair. */
+/* Interrupts by INTx, through the I/O APIC. */
 TEST_F_TIMEOUT(virtio, without_messages, 600)
 {
 	io(_metadata, &self->t, "pci=nomsi", "1");
 }
 
-/* kill -9 in the middle of writes: what the guest was told is flushed is there. */
+/* And through the 8259A pair. */
+TEST_F_TIMEOUT(virtio, without_io_apic, 600)
+{
+	io(_metadata, &self->t, "pci=nomsi noapic", "1");
+}
+
+/* kill -9 in the middle of writes, behind the block of that number: which was flushed last. */
+static int killed(struct __test_metadata *_metadata, struct tool *t, char *word, int behind)
+{
+	char *words[] = { "--disk", word, NULL }, text[64], *p;
+	int last = -1, status;
+
+	snprintf(text, sizeof(text), "flushed %d\r", behind);
+	start(t, "console=ttyS0 quiet panic=-1 cleave.virtio=flush", words);
+	EXPECT_TRUE(hear(t, text));
+	kill(t->pid, SIGKILL);
+	while (more(t))
+		;
+	close(t->fd);
+	EXPECT_EQ(t->pid, waitpid(t->pid, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	for (p = t->out; (p = strstr(p, "flushed ")); p++)
+		last = atoi(p + 8);
+	EXPECT_LE(behind, last);
+	return last;
+}
+
+/* What the guest was told is flushed is there. */
 TEST_F_TIMEOUT(virtio, killed_while_it_writes, 600)
 {
-	char *words[] = { "--disk", NULL, NULL }, word[100];
-	int last = -1, status;
-	char text[64], *p;
+	char text[64], word[100];
+	int last;
 
 	make_file(disk, DISK, 4);
+	snprintf(word, sizeof(word), "%s,format=raw", disk);
 	for (int round = 0; round < 3; round++) {
-		snprintf(text, sizeof(text), "flushed %d\r", 20 + 7 * round);
-		snprintf(word, sizeof(word), "%s,format=raw", disk);
-		words[1] = word;
-		start(&self->t, "console=ttyS0 quiet panic=-1 cleave.virtio=flush", words);
-		ASSERT_TRUE(hear(&self->t, text));
-		kill(self->t.pid, SIGKILL);
-		while (more(&self->t))
-			;
-		close(self->t.fd);
-		ASSERT_EQ(self->t.pid, waitpid(self->t.pid, &status, 0));
-		EXPECT_TRUE(WIFSIGNALED(status));
-		for (p = self->t.out; (p = strstr(p, "flushed ")); p++)
-			last = atoi(p + 8);
-		ASSERT_LT(19, last);
+		last = killed(_metadata, &self->t, word, 20 + 7 * round);
 		for (int i = 0; i <= last; i++) {
 			snprintf(text, sizeof(text), "block %d", i);
 			ASSERT_TRUE(says(disk, text, 4096 * i, 4096)) TH_LOG("block %d of %d is not there", i, last);
+		}
+	}
+}
+
+/* In an overlay, too: the block, and the bit that says so; by its format (block/overlay.c). */
+TEST_F_TIMEOUT(virtio, killed_over_an_overlay, 600)
+{
+	uint64_t bits_at, data_at;
+	char text[64], word[200];
+	uint8_t bits[4096];
+	int fd, last;
+
+	make_file(base, DISK, 5);
+	snprintf(word, sizeof(word), "%s,overlay=%s", base, overlay);
+	for (int round = 0; round < 3; round++) {
+		last = killed(_metadata, &self->t, word, 20 + 7 * round);
+		fd = open(overlay, O_RDONLY | O_CLOEXEC);
+		ASSERT_EQ(8, pread(fd, &bits_at, 8, 24));
+		ASSERT_EQ(8, pread(fd, &data_at, 8, 32));
+		ASSERT_EQ(sizeof(bits), pread(fd, bits, sizeof(bits), bits_at));
+		close(fd);
+		for (int i = 0; i <= last; i++) {
+			snprintf(text, sizeof(text), "block %d", i);
+			ASSERT_TRUE(bits[i / 8] >> i % 8 & 1) TH_LOG("block %d of %d is the base's", i, last);
+			ASSERT_TRUE(says(overlay, text, data_at + 4096 * i, 4096));
 		}
 	}
 }

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_blk.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -437,6 +439,32 @@ UNIT_TEST(blk_reset_under_way)
 		CHECK_EQ(i, 16 * 8192);
 	}
 	d_unplug();
+}
+
+/* A file that may not grow stands for a disk that is full: an error, and no end of the device. */
+UNIT_TEST(blk_full_disk)
+{
+	struct rlimit old, small = { .rlim_cur = 8192, .rlim_max = RLIM_INFINITY };
+	unsigned int way;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &old);
+	small.rlim_max = old.rlim_max;
+	for (way = 0; way < 2; way++) {
+		without_uring = way;
+		plug_blk(false, 1);
+		d_start(FLUSH, 1);
+		setrlimit(RLIMIT_FSIZE, &small);
+		CHECK_EQ(request(VIRTIO_BLK_T_OUT, 0, BUFFER, 8192), VIRTIO_BLK_S_OK);
+		CHECK_EQ(request(VIRTIO_BLK_T_OUT, 16, BUFFER, 4096), VIRTIO_BLK_S_IOERR);
+		/* Half of it goes: that is an error, too. */
+		CHECK_EQ(request(VIRTIO_BLK_T_OUT, 8, BUFFER, 8192), VIRTIO_BLK_S_IOERR);
+		setrlimit(RLIMIT_FSIZE, &old);
+		CHECK_EQ(request(VIRTIO_BLK_T_OUT, 16, BUFFER, 4096), VIRTIO_BLK_S_OK);
+		CHECK_EQ(atomic_load(&dr.d->counter[6]), 2);
+		d_unplug();
+	}
+	without_uring = false;
 }
 
 /* A read that takes long, of a pipe: the reset is not over before it is. */
