@@ -10,6 +10,7 @@
 
 #include "unit.h"
 #include "../../userspace-tool/cmd/machine.c"
+#include "../../userspace-tool/cmd/sandbox.h"
 
 #define RUN_SIZE	4096U
 
@@ -46,6 +47,30 @@ void console_tx(void *ctx, uint8_t byte)
 
 void control_wake(struct machine *machine)
 {
+}
+
+bool sandbox_keep(const char *path)
+{
+	return true;
+}
+
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
+void console_write(struct machine *m, const void *data, size_t len)
+{
+}
+
+bool console_size(uint16_t *cols, uint16_t *rows)
+{
+	return false;
+}
+
+struct boot_range boot_pci_high(uint64_t memory)
+{
+	return (struct boot_range){ 1ULL << 34, 1ULL << 34 };
 }
 
 void survey_drop(struct survey *s)

@@ -230,6 +230,8 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
 		return -ENOENT;
 	}
+	if (a->virtio.balloon_bytes >= a->memory)
+		return fail(err, errlen, "--balloon: all of --memory; give less than that");
 	if (!a->name[0])
 		default_name(a);
 	return 0;
@@ -247,6 +249,15 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'd':
 		a->list_devices |= !strcmp(arg, "help");
 		return a->list_devices ? 0 : args_device(arg, &a->devices, err, errlen);
+	case 'D':
+		return args_disk(arg, &a->virtio, err, errlen);
+	case 'r':
+		a->virtio.rng = true;
+		return 0;
+	case 'C':
+		return args_console(arg, &a->virtio, err, errlen);
+	case 'b':
+		return args_balloon(arg, &a->virtio, err, errlen);
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -288,6 +299,10 @@ static const struct option run_options[] = {
 	{ "firmware", required_argument, NULL, 'f' },
 	{ "flat", required_argument, NULL, 'F' },
 	{ "device", required_argument, NULL, 'd' },
+	{ "disk", required_argument, NULL, 'D' },
+	{ "rng", no_argument, NULL, 'r' },
+	{ "console", required_argument, NULL, 'C' },
+	{ "balloon", optional_argument, NULL, 'b' },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "detach", no_argument, NULL, OPT_DETACH },
 	{ "user", required_argument, NULL, OPT_USER },
@@ -305,6 +320,8 @@ static int config_option(const char *name, char *value, struct run_args *a, char
 		;
 	if (!run_options[i].name || run_options[i].val == 'h' || run_options[i].val == OPT_CONFIG)
 		return fail(err, errlen, "%s: no such option; `cleave run --help` lists them", name);
+	if (run_options[i].has_arg == optional_argument && (!value || !*value))
+		return parse_option(run_options[i].val, NULL, a, err, errlen);
 	if (run_options[i].has_arg) {
 		if (!value || !*value)
 			return fail(err, errlen, "%s: a value is missing; give %s = VALUE", name, name);

@@ -57,11 +57,44 @@ struct device_args {
 	} file[ARGS_DEVICE_FILES];
 };
 
+#define ARGS_DISKS		16
+#define ARGS_SERIAL		20	/* of a disk; BLK_SERIAL */
+
+/* --disk */
+struct disk_args {
+	char path[PATH_MAX], overlay[PATH_MAX];	/* overlay: or empty */
+	char serial[ARGS_SERIAL + 1];
+	unsigned int format;			/* enum block_format */
+	bool readonly;
+};
+
+#define ARGS_PORTS		8
+#define ARGS_PORT_NAME		63
+#define ARGS_SOCKET		107	/* sockaddr_un.sun_path */
+
+/* --console */
+struct port_args {
+	char socket[ARGS_SOCKET + 1];	/* empty: the terminal */
+	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
+};
+
+/* The devices of virtio. */
+struct virtio_args {
+	unsigned int ports;
+	struct port_args port[ARGS_PORTS];
+	bool balloon;
+	uint64_t balloon_bytes;
+	unsigned int disks;
+	struct disk_args disk[ARGS_DISKS];
+	bool rng;
+};
+
 struct run_args {
 	char kernel[PATH_MAX];		/* or empty, with the next two */
 	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
 	uint64_t flat_gpa;
 	struct device_args devices;
+	struct virtio_args virtio;
 	bool list_devices;
 	const char *initrd;		/* or NULL */
 	const char *append;
@@ -80,6 +113,11 @@ struct run_args {
 const char *args_device_list(void);
 /* --device NAME[,KEY=VALUE...]: adds it. 0, or -EINVAL with one line in err. */
 int args_device(const char *text, struct device_args *d, char *err, size_t errlen);
+/* --console terminal or socket=PATH[,name=NAME]; --balloon [SIZE]: likewise. */
+int args_console(const char *text, struct virtio_args *v, char *err, size_t errlen);
+int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --disk FILE[,KEY[=VALUE]...], as args_device(). */
+int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */

@@ -9,7 +9,9 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -20,7 +22,7 @@
 
 #define CTRL_A		1
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH };
 static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
 static struct machine *machine;		/* the one there is */
@@ -143,6 +145,30 @@ static void write_all(struct machine *m, const uint8_t *bytes, unsigned int coun
 		atomic_store(&m->midline, bytes[count - 1] != '\n');
 }
 
+/* A device's thread is signalled by nobody: it does not wait in write(), but looks whether it may. */
+void console_write(struct machine *m, const void *data, size_t len)
+{
+	struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	while (!poll(&fd, 1, 100))
+		if (atomic_load(&m->outcome) != M_RUNS)
+			return;
+	pthread_mutex_lock(&m->tx_lock);
+	write_all(m, data, len);
+	pthread_mutex_unlock(&m->tx_lock);
+}
+
+bool console_size(uint16_t *cols, uint16_t *rows)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+		return false;
+	*cols = size.ws_col;
+	*rows = size.ws_row;
+	return true;
+}
+
 void console_flush(struct machine *m)
 {
 	uint8_t bytes[CLEAVE_MAX_VCPUS];
@@ -240,9 +266,28 @@ static void input_signal(struct machine *m, struct input *in)
 		console_restore();
 		console_raw();
 		break;
+	case SIGWINCH:
+		virtio_resized(m);
+		break;
 	default:
 		m->signal = info.ssi_signo;
 		machine_end(m, M_SIGNAL);
+	}
+}
+
+/* To the console device, as far as it takes them. */
+static void input_keys(struct machine *m, struct input *in)
+{
+	size_t part = sizeof(in->buf) - in->head;
+	ssize_t n;
+
+	while (in->count) {
+		n = send(m->keys, in->buf + in->head, in->count < part ? in->count : part, MSG_NOSIGNAL);
+		if (n <= 0)
+			return;
+		in->head = (in->head + n) % sizeof(in->buf);
+		in->count -= n;
+		part = sizeof(in->buf) - in->head;
 	}
 }
 
@@ -252,13 +297,15 @@ static void input_signal(struct machine *m, struct input *in)
  */
 static uint64_t input_settle(struct machine *m, struct input *in)
 {
-	while (in->count && uart_room(&m->uart) && !m->clock_stopped) {
+	if (m->keys >= 0 && !m->clock_stopped)
+		input_keys(m, in);
+	while (in->count && m->keys < 0 && uart_room(&m->uart) && !m->clock_stopped) {
 		uart_receive(&m->uart, in->buf[in->head]);
 		in->head = (in->head + 1) % sizeof(in->buf);
 		in->count--;
 	}
 	machine_tick(m);
-	m->starved = in->count;
+	m->starved = in->count && m->keys < 0;
 	m->sleeps_until = machine_deadline(m);
 	return m->sleeps_until == DEV_NEVER ? DEV_NEVER : m->sleeps_until + m->clock_lost;
 }
@@ -269,6 +316,7 @@ static void input_wait(struct machine *m, struct input *in, uint64_t until)
 		{ .fd = m->wake, .events = POLLIN },
 		{ .fd = in->signals, .events = POLLIN },
 		{ .fd = -1, .events = POLLIN },
+		{ .fd = in->count ? m->keys : -1, .events = POLLOUT },
 	};
 	uint64_t now = dev_now(&m->host_clock), left = until > now ? until - now : 0, count;
 	struct timespec ts = { .tv_sec = left / NS_PER_SEC, .tv_nsec = left % NS_PER_SEC };
@@ -276,7 +324,7 @@ static void input_wait(struct machine *m, struct input *in, uint64_t until)
 	/* A terminal is always listened to: Ctrl-A x must work. A file can wait. */
 	if (in->open && (in->tty || !in->count))
 		fd[2].fd = STDIN_FILENO;
-	if (ppoll(fd, 3, until == DEV_NEVER ? NULL : &ts, NULL) < 0)
+	if (ppoll(fd, 4, until == DEV_NEVER ? NULL : &ts, NULL) < 0)
 		return;
 	if (fd[0].revents && read(m->wake, &count, sizeof(count)) < 0)
 		return;

@@ -444,7 +444,7 @@ int machine_create(struct machine *m, const struct run_args *args)
 {
 	memset(m, 0, sizeof(*m));
 	m->args = args;
-	m->dev = m->vm = m->wake = -1;
+	m->dev = m->vm = m->wake = m->keys = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->tx_lock, NULL);
 	pthread_mutex_init(&m->kick_lock, NULL);
@@ -495,6 +495,10 @@ static int machine_files(struct machine *m, struct boot_result *start)
 		return -EINVAL;
 	}
 	command_line(m);
+	ret = virtio_add(m);
+	if (ret)
+		return ret;
+	in.pci_lines = virtio_lines(m);
 	ret = boot_load(&in, &m->mem, start, err, sizeof(err));
 	if (ret < 0) {
 		complain("%s", err);
@@ -536,9 +540,7 @@ int machine_load(struct machine *m)
 	m->vm = cleave_create_vm(m->dev, 0);
 	if (m->vm < 0)
 		return module_failed(m->vm, "create a VM");
-	ret = machine_slots(m);
-	if (!ret)
-		ret = machine_vcpus(m);
+	ret = machine_slots(m) ?: machine_vcpus(m) ?: virtio_connect(m);
 	if (ret)
 		return ret;
 	ret = cleave_get_state(m->vcpu[0].fd, &state);
@@ -582,6 +584,7 @@ void machine_destroy(struct machine *m)
 		close(m->dev);
 	if (m->wake >= 0)
 		close(m->wake);
+	virtio_remove(m);
 	devices_remove(m);
 	if (m->rom)
 		munmap(m->rom, m->rom_size);

@@ -3,8 +3,9 @@
  * The machine that `cleave run` builds: one VM, its memory, its devices, its
  * vCPUs. Each vCPU has a thread, "cpu N"; one more reads the terminal, signals
  * and deadlines, one serves `cleave stat`; the main thread waits for the end.
- * All touch devices under machine.lock alone. Locks, outermost first: tx_lock,
- * lock, kick_lock.
+ * All touch devices under machine.lock alone, but for virtio's, which have locks and
+ * threads of their own (virtio/virtio.h). Locks, outermost first: tx_lock, lock, a
+ * virtio device's, kick_lock.
  */
 #ifndef CLEAVE_MACHINE_H
 #define CLEAVE_MACHINE_H
@@ -21,6 +22,7 @@
 struct control;
 struct devices;
 struct hub;
+struct virtio_devices;
 struct json_object;
 
 /* Why the machine stops; the first reason counts. */
@@ -115,6 +117,8 @@ struct machine {
 	struct pic pic;
 	struct pm pm;
 	struct devices *devices;	/* those of --device, or NULL */
+	struct virtio_devices *virtio;	/* the PCI bus and what is on it, or NULL */
+	int keys;		/* socket: keys go there and not to the UART; or -1 */
 	atomic_bool pic_int;	/* pic_output(), to be seen without the lock */
 	bool pic_asked;		/* the vCPU knows, and waits for its window */
 	int wake;		/* eventfd: the I/O thread looks again */
@@ -149,6 +153,16 @@ void machine_irq(void *machine, unsigned int nr, bool level);
 /* devices.c: those of --device. 0 or -errno after one line on stderr. */
 int devices_add(struct machine *m);
 void devices_remove(struct machine *m);
+
+/* virtio.c: the PCI bus, if there are devices for it. Those that return int: as devices_add(). */
+int virtio_add(struct machine *m);			/* opens their files */
+const uint8_t *virtio_lines(const struct machine *m);	/* boot_params_in.pci_lines */
+int virtio_connect(struct machine *m);			/* BARs and kicks; the VM is there */
+int virtio_start(struct machine *m);			/* their threads */
+void virtio_stop(struct machine *m);			/* what is under way ends; vCPUs have ended */
+void virtio_remove(struct machine *m);
+void virtio_resized(struct machine *m);			/* the terminal has another size */
+void virtio_describe(struct machine *m, struct json_object *doc);	/* virtio_stat.c */
 
 /* extint.c: interrupts of the 8259A pair, which vCPU 0 takes when its local APIC lets them. */
 void extint_recheck(struct machine *m);		/* after the PIC changed; lock held */
@@ -196,6 +210,9 @@ void console_stop(struct machine *m);	/* the terminal is as it was */
 void console_tx(void *machine, uint8_t byte);
 void console_flush(struct machine *m);	/* may wait for stdout; lock not held */
 bool console_interactive(void);
+/* All of it, unless the machine ends; by any thread that holds no lock. */
+void console_write(struct machine *m, const void *data, size_t len);
+bool console_size(uint16_t *cols, uint16_t *rows);	/* of the terminal, if there is one */
 void console_newline(struct machine *m);	/* before a message, if the terminal needs one */
 
 /* detach.c: `cleave run --detach`, in the order of their calls. */

@@ -28,6 +28,14 @@ static void help(void)
 	       "                       for it to find by --device fw-cfg\n"
 	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
 	       "                       real mode (default: 0x7c00)\n"
+	       "      --disk FILE[,ro][,format=raw|qcow2][,serial=S][,overlay=FILE]  a disk,\n"
+	       "                       /dev/vda and so on: a file or a block device; qcow2 is only\n"
+	       "                       read; overlay= has what is written, FILE stays as it is\n"
+	       "      --rng            random numbers of the host's\n"
+	       "      --console terminal|socket=PATH[,name=NAME]  a port: this terminal as hvc0, or\n"
+	       "                       a unix socket, as a console or with a name for programs\n"
+	       "      --balloon[=SIZE] memory that the guest frees goes back to the host; SIZE it\n"
+	       "                       gives up from the start (default: none)\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"
@@ -110,7 +118,7 @@ static int start(struct machine *m, struct run_args *args)
 	if (console_interactive())
 		complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
 			 args->name, args->memory >> 20, args->cpus, args->cpus == 1 ? "" : "s");
-	ret = vcpus_start(m);
+	ret = virtio_start(m) ?: vcpus_start(m);
 	if (!ret && args->detach)
 		detach_done(m);
 	if (!ret)
@@ -143,6 +151,9 @@ int cmd_run(int argc, char **argv)
 	ret = start(&m, &args);
 	if (!ret)
 		vcpus_wait(&m);
+	else
+		machine_end(&m, M_FAILED);
+	virtio_stop(&m);
 	console_stop(&m);
 	if (!ret && atomic_load(&m.outcome) == M_CRASH)
 		tell_crash(&m);

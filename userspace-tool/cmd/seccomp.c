@@ -52,6 +52,7 @@ static const struct call vcpu[] = {
 
 static const struct call io[] = {
 	{ SYS_ioctl, MODULE }, { SYS_signalfd4, ANY }, { SYS_getpgrp, ANY }, { SYS_getpgid, ANY },
+	{ SYS_sendto, ANY },
 };
 
 static const struct call control[] = {
@@ -128,8 +129,8 @@ static void give(struct program *p, uint32_t verdict)
  */
 static void check_ioctl(struct program *p, enum check check)
 {
-	/* TCGETS, which isatty() is, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP */
-	static const uint32_t terminal[] = { 0x5401, 0x5402, 0x5403, 0x5404, 0x540f };
+	/* TCGETS, which isatty() is, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCGWINSZ */
+	static const uint32_t terminal[] = { 0x5401, 0x5402, 0x5403, 0x5404, 0x540f, 0x5413 };
 	static const uint32_t block[] = { 0x1277, 0x127f };	/* BLKDISCARD, BLKZEROOUT */
 	size_t i;
 
