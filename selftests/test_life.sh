@@ -189,9 +189,11 @@ in_status()
 # Whatever it runs: no new privileges, no capabilities, and of each thread the calls it needs.
 sandboxed()
 {
-	start box spin -c 2 && in_status $pid 'NoNewPrivs:.1' && in_status $pid 'Seccomp:.2' &&
+	dd if=/dev/zero of=$dir/disk bs=1M count=1 2>/dev/null
+	start box spin -c 2 --rng --disk $dir/disk && in_status $pid 'NoNewPrivs:.1' && in_status $pid 'Seccomp:.2' &&
 		in_status $pid 'CapEff:.0*' && in_status $pid 'CapBnd:.0*' &&
-		[ "$(cat /proc/$pid/task/*/comm | sort | tr '\n' ' ')" = 'cleave control cpu 0 cpu 1 input ' ] ||
+		[ "$(cat /proc/$pid/task/*/comm | sort | tr '\n' ' ')" \
+			= 'blk 0/0 blk 0/1 cleave control cpu 0 cpu 1 input rng 0/0 ' ] ||
 		return
 	# And does its work: each of these is one thread's.
 	cleave explain box >$out && cleave stat box >$out && cleave pause box && cleave resume box &&
