@@ -13,6 +13,8 @@ PREFIX	 ?= /usr/local
 KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
+UNITDIR	 ?= /usr/lib/systemd/system
+SHARE	  = $(DESTDIR)$(PREFIX)/share
 # make run takes one test host; the others both, by default.
 HOST	 ?= both
 
@@ -34,8 +36,15 @@ install:
 	@[ -n "$(KREL)" ] && [ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
 	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
 	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
-	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
-	install -D -m 0644 Documentation/explain.rst $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
+	install -D -m 0644 Documentation/cleave.1 $(SHARE)/man/man1/cleave.1
+	install -D -m 0644 Documentation/explain.rst $(SHARE)/doc/cleave/explain.rst
+	install -D -m 0644 Documentation/api.rst $(SHARE)/doc/cleave/api.rst
+	install -D -m 0644 userspace-tool/systemd/example.conf $(SHARE)/doc/cleave/example.conf
+	install -D -m 0644 userspace-tool/completion/cleave.bash $(SHARE)/bash-completion/completions/cleave
+	install -D -m 0644 userspace-tool/completion/_cleave $(SHARE)/zsh/site-functions/_cleave
+	install -D -m 0644 userspace-tool/completion/cleave.fish $(SHARE)/fish/vendor_completions.d/cleave.fish
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)/etc/cleave
+	sed 's|@bindir@|$(PREFIX)/bin|' userspace-tool/systemd/cleave@.service.in >$(DESTDIR)$(UNITDIR)/cleave@.service
 	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 ifeq ($(DESTDIR),)
 	getent group cleave >/dev/null || groupadd --system cleave
@@ -43,12 +52,14 @@ ifeq ($(DESTDIR),)
 	if udevadm control --reload 2>/dev/null; then udevadm trigger --sysname-match=cleave; fi
 endif
 
-# The group stays: files may belong to it.
+# The group stays: files may belong to it; and /etc/cleave, if there is a guest's configuration in it.
 uninstall:
 	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
-	rm -f $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
-	rmdir $(DESTDIR)$(PREFIX)/share/doc/cleave 2>/dev/null || :
+	rm -f $(SHARE)/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
+	rm -f $(SHARE)/doc/cleave/explain.rst $(SHARE)/doc/cleave/api.rst $(SHARE)/doc/cleave/example.conf
+	rm -f $(SHARE)/bash-completion/completions/cleave $(SHARE)/zsh/site-functions/_cleave
+	rm -f $(SHARE)/fish/vendor_completions.d/cleave.fish $(DESTDIR)$(UNITDIR)/cleave@.service
+	rmdir $(SHARE)/doc/cleave $(DESTDIR)/etc/cleave 2>/dev/null || :
 ifeq ($(DESTDIR),)
 	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif
@@ -109,6 +120,6 @@ help:
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make setup        install what make run and make check need, and no more'
-	@echo 'make install      module, tool, man page, explain.rst, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
+	@echo 'make install      module, tool, man page, systemd unit, completion, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
 	@echo 'make uninstall    what make install put there, but for the group'
 	@echo 'make clean        what was built; make distclean: what was downloaded as well'

@@ -219,7 +219,8 @@ make_overlay()
 		"$hosts/guest-initramfs.sh" "$overlay/guest/stress" stress-ng || return
 	fi
 	for guest in $guests; do
-		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" || return
+		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" &&
+			MODULES=$kernels/$guest/virtio "$hosts/guest-initramfs.sh" "$overlay/guest/$guest/virtio" || return
 	done
 	if [[ $kver == *-kcsan ]]; then
 		test_module_build race "$kver" && cp "$build/race-module/$kver/race.ko" "$overlay/modules/" || return

@@ -126,3 +126,51 @@ for code in '\x8b\x03' '\x89\x03' '\xc6\x03\x55' '\xf3\xa4' '\xf3\xab' '\xf3\x6c
 		printf "\\x0$mode\\x00\\x08\\x00$zeros\\x0$((n % 2))\\x01$zeros$code$zeros$zeros" >"$dir/assist/insn_$n"
 	done
 done
+
+# Rings of four entries, one chain: a buffer to read, one to write; the same by a table.
+ring()
+{
+	new virtqueue "$1" $((1 + 128 + 32 + 128 + 40))
+	put 0 "$2"
+	put 1+128+2 01			# avail->idx
+	put 1+288 00
+	put 1+296 03 04 00 04 05
+}
+
+ring direct 32
+put 1 00 20 00 00 00 00 00 00 10 00 00 00 01 00 01
+put 1+16 00 21 00 00 00 00 00 00 10 00 00 00 02
+ring indirect 32
+put 1 00 30 00 00 00 00 00 00 20 00 00 00 04
+put 1+160 00 20 00 00 00 00 00 00 10 00 00 00 01 00 01
+put 1+176 00 21 00 00 00 00 00 00 10 00 00 00 02
+
+# qcow2: version 3, clusters of 512 bytes, four of them: L1 at 1, L2 at 2, data at 3.
+new qcow2 image $((1 + 2560))
+put 1 51 46 49 fb 00 00 00 03
+put 1+20 00 00 00 09 00 00 00 00 00 00 08 00
+put 1+36 00 00 00 01 00 00 00 00 00 00 02 00
+put 1+100 00 00 00 68
+put 1+512 80 00 00 00 00 00 04 00
+put 1+1024 80 00 00 00 00 00 06 00 40 00 00 00 00 00 06 00 00 00 00 00 00 00 00 01
+# An overlay over 2560 bytes, which was written to at the time that no file has.
+new qcow2 overlay $((1 + 8192 + 2560))
+put 0 01
+put 1 63 6c 65 61 76 65 6f 76 01 00 00 00 00 10 00 00 00 0a 00 00 00 00 00 00 00 10 00 00 00 00 00 00 00 20
+
+# Devices: each set up, a chain in queue 0, a kick.
+device()
+{
+	new virtio "$1" $((1 + 4 + 21 + 8 + 8 + 32))
+	put 0 "$2"
+	put 1 06 00 00 00
+	put 5 08 00 00 00 10 00 40 00 00 00 00 00 00 10 00 00 00 02
+	put 26 08 02 01 00 03 01 00 00
+	put 34 07 00 00 00 0b 00 00 00
+}
+
+device rng 00
+device blk 01
+device console 02
+device ports 06
+device balloon 03

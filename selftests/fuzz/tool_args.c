@@ -19,10 +19,11 @@ static void run(int argc, char **argv, char *err, size_t room)
 	struct run_args a;
 	int ret = args_run(argc, argv, &a, err, room);
 
+	free(a.config);
 	PROMISE(ret <= 0 && (!ret || *err));
 	if (ret || a.help || a.list_devices)
 		return;
-	PROMISE(args_name(a.name) && (a.kernel[0] || a.firmware[0] || a.flat[0]) && a.append);
+	PROMISE(args_name(a.name) && (a.kernel[0] || a.firmware[0] || a.flat[0]));
 	PROMISE(a.devices.files <= ARGS_DEVICE_FILES && a.flat_gpa < 1 << 20);
 	PROMISE(a.cpus && a.cpus <= ARGS_CPUS_MAX && !(a.memory % 4096));
 }
@@ -47,9 +48,22 @@ static void stat(int argc, char **argv, char *err, size_t room)
 		PROMISE(args_name(a.name) && a.interval_ms >= 100 && a.interval_ms <= 86400000);
 }
 
+static void life(int argc, char **argv, char *err, size_t room)
+{
+	struct life_args a;
+	int ret = args_life(argc, argv, &a, err, room);
+
+	PROMISE(ret <= 0 && (!ret || *err));
+	if (ret || a.help)
+		return;
+	PROMISE(a.timeout <= 86400 && (a.count || a.all || !strcmp(argv[0], "ps")));
+	for (unsigned int i = 0; i < a.count; i++)
+		PROMISE(args_name(a.names[i]));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static char *const name[] = { "run", "explain", "stat" };
+	static char *const name[] = { "run", "explain", "stat", "stop", "ps" };
 	char *argv[WORDS + 1], *copy, *p, err[512] = "";
 	int argc = 1;
 
@@ -58,17 +72,24 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	copy = malloc(size);
 	memcpy(copy, data + 1, size - 1);
 	copy[size - 1] = 0;
-	argv[0] = name[data[0] % 3];
+	argv[0] = name[data[0] % 5];
 	for (p = copy; p < copy + size && argc < WORDS; p += strlen(p) + 1)
 		argv[argc++] = p;
 	argv[argc] = NULL;
 	check_size(copy);
-	if (data[0] % 3 == 0)
+	switch (data[0] % 5) {
+	case 0:
 		run(argc, argv, err, sizeof(err));
-	else if (data[0] % 3 == 1)
+		break;
+	case 1:
 		explain(argc, argv, err, sizeof(err));
-	else
+		break;
+	case 2:
 		stat(argc, argv, err, sizeof(err));
+		break;
+	default:
+		life(argc, argv, err, sizeof(err));
+	}
 	free(copy);
 	return 0;
 }

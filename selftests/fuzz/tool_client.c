@@ -32,7 +32,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	close(fd[1]);
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_sec += 5;
-	ret = receive_line(fd[0], &text, &len, &end);
+	ret = receive_line(fd[0], false, &text, &len, &end);
 	close(fd[0]);
 	PROMISE(ret == 0 || ret == -EPIPE);
 	PROMISE(ret || (len + 1 == size && data[len] == '\n' && !memcmp(text, data, len)));

@@ -37,6 +37,41 @@ struct json_object *counters_build(struct machine *m)
 	return json_object_new_object();
 }
 
+static enum pause_state paused;
+
+void pause_ask(struct machine *m)
+{
+	paused = PAUSE_PENDING;
+	asked = true;
+}
+
+enum pause_state pause_state(struct machine *m)
+{
+	return paused;
+}
+
+int pause_end(struct machine *m)
+{
+	paused = PAUSE_NONE;
+	return 0;
+}
+
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
+void pm_power_button(struct pm *pm)
+{
+	PROMISE(paused == PAUSE_NONE);
+}
+
+bool machine_end(struct machine *m, enum outcome why)
+{
+	atomic_store(&m->outcome, why);
+	return true;
+}
+
 static size_t answers;
 
 /* Whole lines, each a JSON object. */
@@ -70,7 +105,10 @@ static void serve(struct control *c, struct machine *m, int fd, bool vcpu)
 			asked = false;
 			for (uint32_t j = 0; j < m->cpus; j++)
 				control_serve(&m->vcpu[j]);
+			if (paused == PAUSE_PENDING)
+				paused = PAUSE_STOPPED;
 			take_answer(c);
+			take_pause(c);
 		}
 		if (cl->state == CLIENT_READS)
 			client_events(c, cl, POLLIN);
@@ -87,6 +125,7 @@ static void serve(struct control *c, struct machine *m, int fd, bool vcpu)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static struct run_args args;
 	static struct machine m;
 	static struct vcpu cpus[2] = { { .m = &m }, { .m = &m, .id = 1 } };
 	struct control *c = calloc(1, sizeof(*c));
@@ -98,6 +137,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	c->m = &m;
 	m.vcpu = cpus;
 	m.cpus = 2;
+	m.args = &args;
+	paused = PAUSE_NONE;
+	atomic_store(&m.started, 1);
+	atomic_store(&m.outcome, M_RUNS);
 	m.control = c;
 	c->listen = c->runtime.dir = -1;
 	c->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

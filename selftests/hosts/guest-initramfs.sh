@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # guest-initramfs.sh FILE [PROGRAM...]: what Debian's kernel boots to as a guest: busybox,
-# guest-init, and programs with their libraries.
+# guest-init, and programs with their libraries. $MODULES: a folder of kernel modules to go
+# along.
 set -u
 . "$(dirname "$0")/common.sh"
 [ $# -ge 1 ] || die "usage: guest-initramfs.sh FILE [PROGRAM...]"
@@ -12,6 +13,9 @@ trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,proc,sys,tmp} &&
 	cp "$(command -v busybox)" "$tree/bin/busybox" &&
 	cp "$top/selftests/hosts/guest-init" "$tree/init" || exit 1
+if [ -n "${MODULES-}" ]; then
+	mkdir "$tree/modules" && cp "$MODULES"/*.ko "$tree/modules/" || exit 1
+fi
 for program; do
 	path=$(command -v "$program") || die "$program: not installed; selftests/hosts/setup.sh check"
 	cp "$path" "$tree/bin/" && copy_libs "$tree" "$path" || exit 1

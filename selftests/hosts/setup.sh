@@ -15,7 +15,7 @@ set -u
 . "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev
+packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev zlib1g-dev
 	  linux-headers-cloud-amd64 kmod cpio busybox-static)
 series=(6.1)
 matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
@@ -26,7 +26,7 @@ for word; do
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
-			   stress-ng)
+			   stress-ng fish zsh systemd)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
@@ -97,13 +97,14 @@ fetch()
 }
 
 # The kernel whose headers are installed, unpacked as far as it is booted:
-# image, KVM's modules, beside which cleave must live, what shows its MSRs, and vhost-vsock.
+# image, KVM's modules, beside which cleave must live, what shows its MSRs, and vhost-vsock;
+# and the drivers of virtio that it has as a guest.
 get_kernel()
 {
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/modules/vhost_vsock.ko" ] && return
+	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
@@ -111,7 +112,9 @@ get_kernel()
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
 		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' \
 		'*/vhost/vhost.ko*' '*/vhost/vhost_iotlb.ko*' '*/vhost/vhost_vsock.ko*' \
-		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
+		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' \
+		'*/drivers/virtio/virtio*.ko*' '*/block/virtio_blk.ko*' '*/char/virtio_console.ko*' \
+		'*/hw_random/virtio-rng.ko*' ||
 		die "linux-image-$kver has not the files looked for"
 	# What kvm-amd.ko needs where it knows SEV, as the cloud flavour's does not.
 	[[ $kver == *-cloud-* ]] || dpkg-deb --fsys-tarfile "$tmp"/*.deb |
@@ -119,9 +122,10 @@ get_kernel()
 		die "linux-image-$kver has no ccp.ko"
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
-	mkdir -p "$tmp/modules"
+	mkdir -p "$tmp/modules" "$tmp/virtio"
+	find "$tmp" -name 'virtio*.ko*' -exec mv -t "$tmp/virtio" {} +
 	find "$tmp" -name '*.ko*' -exec mv -t "$tmp/modules" {} +
-	find "$tmp/modules" -name '*.ko.xz' -exec xz -d {} +
+	find "$tmp/modules" "$tmp/virtio" -name '*.ko.xz' -exec xz -d {} +
 	rm -rf "$tmp/boot" "$tmp/lib" "$tmp/usr"
 	mkdir -p "$kernels" && rm -rf "$dir" && mv "$tmp" "$dir" || exit 1
 }

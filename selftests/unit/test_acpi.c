@@ -26,12 +26,16 @@ static bool sums_to_zero(const uint8_t *p, uint32_t n)
 	return !sum;
 }
 
+static const uint8_t *lines;		/* of PCI slots */
+
 static int build(uint32_t cpus)
 {
+	const struct boot_params_in in = { .memory = 5ULL << 30, .cpus = cpus, .pci_lines = lines };
+
 	memset(ram, 0, sizeof(ram));
 	memset(&mem, 0, sizeof(mem));
 	cleave_mem_add(&mem, 0, sizeof(ram), ram, 0);
-	return acpi_build(&mem, cpus, &rsdp);
+	return acpi_build(&mem, &in, &rsdp);
 }
 
 /* A table by its address, checked: signature, length, sum, inside the ACPI range. */
@@ -199,7 +203,7 @@ static unsigned int data_object(const uint8_t *p, const uint8_t *end, uint64_t *
 
 struct device {
 	uint64_t hid, sta;
-	const uint8_t *crs;
+	const uint8_t *crs, *prt;
 };
 
 static struct device devices[4];
@@ -226,8 +230,10 @@ static void terms(const uint8_t *p, const uint8_t *end, struct device *dev)
 				dev->sta = v;
 			else if (dev && !memcmp(p, "_CRS", 4))
 				dev->crs = p + 4;
+			else if (dev && !memcmp(p, "_PRT", 4))
+				dev->prt = p + 4;
 			else
-				CHECK(dev && !memcmp(p, "_UID", 4));
+				CHECK(dev && (!memcmp(p, "_UID", 4) || !memcmp(p, "_BBN", 4)));
 			p += 4 + len;
 			break;
 		case 0x10:				/* Scope */
@@ -291,6 +297,65 @@ UNIT_TEST(dsdt)
 	CHECK_EQ(s5[1 + n], 4);
 	data_object(s5 + 2 + n, s5 + 32, &v);
 	CHECK_EQ(v, ACPI_S5_TYPE);
+}
+
+/* Of an address space descriptor: base and size; the range it says is the one it has. */
+static const uint8_t *space(const uint8_t *b, uint8_t tag, uint8_t type, uint64_t base, uint64_t size)
+{
+	unsigned int w = tag == 0x88 ? 2 : tag == 0x87 ? 4 : 8;
+
+	CHECK(b[0] == tag && get(b + 1, 2) == 3 + 5 * w && b[3] == type && b[4] == 0x0c);
+	CHECK_EQ(get(b + 6 + w, w), base);
+	CHECK_EQ(get(b + 6 + 2 * w, w), base + size - 1);
+	CHECK_EQ(get(b + 6 + 4 * w, w), size);
+	return b + 6 + 5 * w;
+}
+
+UNIT_TEST(pci)
+{
+	static const uint8_t some[BOOT_PCI_SLOTS] = { [1] = 10, [2] = 11, [31] = 5 };
+	const uint8_t *d, *b, *p;
+	unsigned int n, len, i;
+
+	lines = some;
+	build(2);
+	d = find("MCFG");
+	CHECK(get(d + 4, 4) == 60 && get(d + 44, 8) == BOOT_ECAM && get(d + 52, 4) == 0);
+	d = table(get(find("FACP") + 40, 4), "DSDT");
+	device_count = 0;
+	memset(devices, 0, sizeof(devices));
+	terms(d + 36, d + get(d + 4, 4), NULL);
+	REQUIRE(device_count == 4);
+	CHECK_EQ(devices[2].hid, 0x030ad041);
+	b = devices[2].crs;
+	REQUIRE(b && b[0] == 0x11);
+	len = pkg_length(b + 1, &n);
+	REQUIRE(b[1 + n] == 0x0b);
+	CHECK_EQ(get(b + 2 + n, 2), len - n - 3);
+	p = space(b + 4 + n, 0x88, 2, 0, 1);
+	CHECK(!memcmp(p, "\x47\x01\xf8\x0c\xf8\x0c\x01\x08", 8));
+	p = space(p + 8, 0x88, 1, 0, 0xcf8);
+	p = space(p, 0x88, 1, 0xd00, 0xf300);
+	p = space(p, 0x87, 0, 0xc0000000, 0x20000000);
+	p = space(p, 0x8a, 0, 16ULL << 30, 16ULL << 30);
+	CHECK(p[0] == 0x79 && p + 2 == b + 1 + len);
+	b = devices[2].prt;
+	REQUIRE(b && b[0] == 0x12);
+	pkg_length(b + 1, &n);
+	CHECK_EQ(b[1 + n], 3);
+	for (p = b + 2 + n, i = 0; i < BOOT_PCI_SLOTS; i++) {
+		if (!some[i])
+			continue;
+		REQUIRE(p[0] == 0x12);
+		len = pkg_length(p + 1, &n);
+		CHECK(p[1 + n] == 4 && p[2 + n] == 0x0c && get(p + 3 + n, 4) == (i << 16 | 0xffff));
+		CHECK(p[7 + n] == 0 && p[8 + n] == 0 && p[9 + n] == 0x0a && p[10 + n] == some[i]);
+		p += 1 + len;
+	}
+	CHECK_EQ(devices[3].hid, 0x020cd041);
+	lines = NULL;
+	build(2);
+	CHECK(memmem(ram + ACPI_BASE, ACPI_END - ACPI_BASE, "PCI0", 4) == NULL);
 }
 
 UNIT_TEST(bad_counts)

@@ -9,6 +9,15 @@
 #define fail fail_device
 #include "../../userspace-tool/cmd/device_args.c"
 #undef fail
+#define fail fail_virtio
+#define parse_path virtio_parse_path
+#define parse_key virtio_parse_key
+#define parse_port virtio_parse_port
+#include "../../userspace-tool/cmd/virtio_args.c"
+#undef fail
+#undef parse_path
+#undef parse_key
+#undef parse_port
 
 static struct run_args a;
 static char err[256];
@@ -18,6 +27,7 @@ static char err[256];
 		char *argv[] = { "run", ##__VA_ARGS__, NULL };		\
 									\
 		err[0] = 0;						\
+		free(a.config);						\
 		args_run(sizeof(argv) / sizeof(argv[0]) - 1, argv, &a,	\
 			 err, sizeof(err));				\
 	})
@@ -75,6 +85,52 @@ UNIT_TEST(options)
 	CHECK(!strcmp(a.name, "web-1") && a.named);
 	CHECK_EQ(a.memory, 1 << 30);
 	CHECK_EQ(a.cpus, 254);
+}
+
+UNIT_TEST(disks)
+{
+	const struct disk_args *d = a.virtio.disk;
+
+	CHECK_EQ(RUN("-k", "k", "--disk", "a.raw", "--disk=b,ro,format=qcow2,serial=S-1",
+		     "--disk", "c,overlay=o,format=raw"), 0);
+	CHECK_EQ(a.virtio.disks, 3);
+	CHECK(!strcmp(d[0].path, "a.raw") && !d[0].readonly && d[0].format == BLOCK_ANY && !d[0].serial[0]);
+	CHECK(!strcmp(d[1].path, "b") && d[1].readonly && d[1].format == BLOCK_QCOW2);
+	CHECK(!strcmp(d[1].serial, "S-1") && !d[1].overlay[0]);
+	CHECK(!strcmp(d[2].overlay, "o") && d[2].format == BLOCK_RAW);
+	REFUSED("empty path", "-k", "k", "--disk", "");
+	REFUSED("empty path", "-k", "k", "--disk", "a,overlay=");
+	REFUSED("raw or qcow2", "-k", "k", "--disk", "a,format=vmdk");
+	REFUSED("rw is none of", "-k", "k", "--disk", "a,rw");
+	REFUSED("empty word", "-k", "k", "--disk", "a,,ro");
+	REFUSED("size= is none", "-k", "k", "--disk", "a,size=3");
+	REFUSED("21 characters", "-k", "k", "--disk", "a,serial=123456789012345678901");
+	REFUSED("0 characters", "-k", "k", "--disk", "a,serial=");
+	REFUSED("printable", "-k", "k", "--disk", "a,serial=a b");
+	REFUSED("leave one", "-k", "k", "--disk", "a,ro,overlay=o");
+	REFUSED("more than 16", "-k", "k", "--disk=1", "--disk=2", "--disk=3", "--disk=4", "--disk=5", "--disk=6",
+		"--disk=7", "--disk=8", "--disk=9", "--disk=10", "--disk=11", "--disk=12", "--disk=13",
+		"--disk=14", "--disk=15", "--disk=16", "--disk=17");
+}
+
+UNIT_TEST(ports_and_balloon)
+{
+	CHECK_EQ(RUN("-k", "k", "--console", "terminal", "--console", "socket=/s,name=org.x.0", "--rng", "--balloon"), 0);
+	CHECK(a.virtio.ports == 2 && a.virtio.rng && a.virtio.balloon && !a.virtio.balloon_bytes);
+	CHECK(!a.virtio.port[0].socket[0] && !strcmp(a.virtio.port[1].socket, "/s"));
+	CHECK(!strcmp(a.virtio.port[1].name, "org.x.0"));
+	CHECK_EQ(RUN("-k", "k", "--balloon=64M"), 0);
+	CHECK_EQ(a.virtio.balloon_bytes, 64 << 20);
+	REFUSED("one of the two", "-k", "k", "--console", "name=x");
+	REFUSED("one of the two", "-k", "k", "--console", "terminal,socket=/s");
+	REFUSED("has no name", "-k", "k", "--console", "terminal,name=x");
+	REFUSED("is none of", "-k", "k", "--console", "pty");
+	REFUSED("empty word", "-k", "k", "--console", "");
+	REFUSED("give it once", "-k", "k", "--console", "terminal", "--console", "terminal");
+	REFUSED("0 characters", "-k", "k", "--console", "socket=");
+	REFUSED("printable", "-k", "k", "--console", "socket=/s,name=a b");
+	REFUSED("not a size", "-k", "k", "--balloon=x");
+	REFUSED("all of --memory", "-k", "k", "--balloon=512M");
 }
 
 UNIT_TEST(options_defaults)
@@ -325,4 +381,59 @@ UNIT_TEST(newest_kernel)
 		unlink(path);
 	}
 	rmdir(dir);
+}
+
+/* ---- --config ------------------------------------------------------------------- */
+
+/* That file as --config, before and behind other options. */
+#define CONFIG(text, ...)						\
+	({								\
+		int fd_ = open("/tmp/cleave-config", O_WRONLY | O_CREAT | O_TRUNC, 0600); \
+									\
+		if (write(fd_, text, strlen(text)) != (ssize_t)strlen(text))	\
+			abort();					\
+		close(fd_);						\
+		RUN("--cpus", "3", "--config", "/tmp/cleave-config", ##__VA_ARGS__); \
+	})
+
+UNIT_TEST(config)
+{
+	CHECK_EQ(CONFIG("# a guest\n\n  kernel=/k \n append = console=ttyS0 a=b  # no comment \n"
+			"memory\t=\t1G\r\ninitrd = /i\n device = debugcon\ndevice = fw-cfg\n"
+			"detach = yes\nname = web-1", "--memory", "2G"), 0);
+	CHECK(!strcmp(a.kernel, "/k") && !strcmp(a.initrd, "/i") && !strcmp(a.name, "web-1"));
+	CHECK(!strcmp(a.append, "console=ttyS0 a=b  # no comment"));
+	CHECK(a.memory == 2ULL << 30 && a.cpus == 3 && a.detach && a.named);
+	CHECK(a.devices.there[DEV_DEBUGCON] && a.devices.there[DEV_FW_CFG]);
+	CHECK_EQ(CONFIG("kernel = /k\ndetach = no\ncpus = 2"), 0);
+	CHECK(!a.detach && a.cpus == 2);
+	CHECK_EQ(CONFIG("", "-k", "/k"), 0);
+}
+
+UNIT_TEST(config_refused)
+{
+	static const struct {
+		const char *text, *why;
+	} bad[] = {
+		{ "kernel = /k\nfrobnicate = 1", "/tmp/cleave-config:2: frobnicate: no such option; " },
+		{ "kernel", ":1: kernel: a value is missing" }, { "kernel =", "a value is missing" },
+		{ "help = yes", "no such option" }, { "config = /x", "no such option" },
+		{ "= 5", ":1: no option before" }, { "\n\ncpus = many", ":3: --cpus many: not a number" },
+		{ "detach = maybe", "neither yes nor no" }, { "k = /k", "no such option" },
+	};
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(bad); i++) {
+		CHECK_EQ(CONFIG(bad[i].text), -EINVAL);
+		CHECK(strstr(err, bad[i].why) && strchr(err, ';') && !strchr(err, '\n'));
+	}
+	CHECK_EQ(CONFIG("cpus = 1", "--config", "/tmp/cleave-config"), -EINVAL);
+	CHECK(strstr(err, "second"));
+	CHECK_EQ(RUN("--config", "/tmp/cleave-config.none"), -ENOENT);
+	CHECK(strstr(err, "check the path"));
+	CHECK_EQ(RUN("--config", "/tmp"), -EINVAL);
+	unlink("/tmp/cleave-config");
+	RUN("-k", "k");
+	free(a.config);
+	a.config = NULL;
 }

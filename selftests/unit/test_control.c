@@ -69,10 +69,48 @@ struct json_object *counters_build(struct machine *machine)
 static pthread_t vcpu;
 static atomic_bool vcpu_ends;
 static atomic_uint kicks;
+static atomic_int paused;	/* enum pause_state */
+static atomic_bool stuck_out;	/* a vCPU does not come out for a pause */
+static atomic_uint presses;
+static int resume_fails;
 
 void machine_kick(struct machine *machine)
 {
 	atomic_fetch_add(&kicks, 1);
+}
+
+void pause_ask(struct machine *machine)
+{
+	atomic_store(&paused, PAUSE_PENDING);
+	machine_kick(machine);
+}
+
+enum pause_state pause_state(struct machine *machine)
+{
+	return atomic_load(&paused);
+}
+
+int pause_end(struct machine *machine)
+{
+	atomic_store(&paused, PAUSE_NONE);
+	return resume_fails;
+}
+
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
+void pm_power_button(struct pm *pm)
+{
+	atomic_fetch_add(&presses, 1);
+}
+
+bool machine_end(struct machine *machine, enum outcome why)
+{
+	int running = M_RUNS;
+
+	return atomic_compare_exchange_strong(&machine->outcome, &running, why);
 }
 
 /* Of all vCPUs, the last one first. */
@@ -82,6 +120,10 @@ static void *vcpu_thread(void *arg)
 		if (atomic_exchange(&kicks, 0))
 			for (uint32_t i = m.cpus; i-- > atomic_load(&stuck); )
 				control_serve(&cpus[i]);
+		if (atomic_load(&paused) == PAUSE_PENDING && !atomic_load(&stuck_out)) {
+			atomic_store(&paused, PAUSE_STOPPED);
+			control_wake(&m);
+		}
 		poll(NULL, 0, 1);
 	}
 	return NULL;
@@ -99,6 +141,11 @@ static void begin(void)
 		abort();
 	setenv("XDG_RUNTIME_DIR", home, 1);
 	atomic_store(&stuck, 0);
+	atomic_store(&stuck_out, false);
+	atomic_store(&paused, PAUSE_NONE);
+	atomic_store(&presses, 0);
+	atomic_store(&m.outcome, M_RUNS);
+	atomic_store(&m.started, status_now());
 	line[0] = 0;
 	m.vcpu = cpus;
 	m.cpus = ARRAY_SIZE(cpus);
@@ -333,6 +380,335 @@ UNIT_TEST(ends_meanwhile)
 	stop();
 	CHECK_EQ(recv(fd, &c, 1, 0), 0);
 	close(fd);
+	end();
+}
+
+/* ---- the life of a guest ---------------------------------------------------------------- */
+
+UNIT_TEST(tells_what_there_is)
+{
+	struct json_object *doc;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK_EQ(ask("{\"command\":\"version\"}", &doc), 0);
+	CHECK_EQ(doc_get_count(doc, "api"), CONTROL_API);
+	CHECK_EQ(doc_length(doc, "commands"), ARRAY_SIZE(commands));
+	json_object_put(doc);
+	strcpy(args.kernel, "/boot/vmlinuz");
+	CHECK_EQ(ask("{\"command\":\"status\"}", &doc), 0);
+	CHECK(!strcmp(doc_get_text(doc, "name"), "web-1"));
+	CHECK(!strcmp(doc_get_text(doc, "state"), "running"));
+	CHECK(!strcmp(doc_get_text(doc, "what"), "/boot/vmlinuz"));
+	CHECK_EQ(doc_get_count(doc, "pid"), getpid());
+	CHECK_EQ(doc_get_count(doc, "cpus"), 3);
+	CHECK_EQ(doc_get_count(doc, "memory"), 1 << 20);
+	CHECK(doc_get_count(doc, "uptime_ms") < 60000);
+	json_object_put(doc);
+	atomic_store(&m.started, 0);
+	CHECK(answers("{\"command\":\"status\"}", "state", "starting"));
+	CHECK(answers("{\"command\":\"pause\"}", "error", "try again"));
+	stop();
+	end();
+}
+
+UNIT_TEST(pauses)
+{
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"status\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"explain\"}", "status", "running"));	/* is served */
+	CHECK(answers("{\"command\":\"powerbutton\"}", "error", "resume it first"));
+	CHECK_EQ(atomic_load(&presses), 0);
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"status\"}", "state", "running"));
+	CHECK(answers("{\"command\":\"powerbutton\"}", "button", "pressed"));
+	CHECK_EQ(atomic_load(&presses), 1);
+	resume_fails = -EIO;
+	CHECK(answers("{\"command\":\"pause\"}", "state", "paused"));
+	CHECK(answers("{\"command\":\"resume\"}", "error", "time has passed"));
+	resume_fails = 0;
+	stop();
+	end();
+}
+
+/* A CPU that does not come out: it is said, and the guest is not left to stop at some later time. */
+UNIT_TEST(cannot_pause)
+{
+	static const char request[] = "{\"command\":\"pause\"}\n";
+	char buf[256] = "";
+	int fd;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	atomic_store(&stuck_out, true);
+	CHECK(answers("{\"command\":\"pause\"}", "error", "did not stop in time"));
+	CHECK_EQ(atomic_load(&paused), PAUSE_NONE);
+	/* Somebody else lets it go on meanwhile. */
+	fd = open_client();
+	CHECK_EQ(send(fd, request, strlen(request), 0), strlen(request));
+	while (atomic_load(&paused) != PAUSE_PENDING)
+		poll(NULL, 0, 1);
+	CHECK(answers("{\"command\":\"status\"}", "state", "pausing"));
+	CHECK(answers("{\"command\":\"resume\"}", "state", "running"));
+	CHECK(recv(fd, buf, sizeof(buf) - 1, 0) > 0 && strstr(buf, "meanwhile"));
+	close(fd);
+	stop();
+	end();
+}
+
+/* Those who wait for its end are told how it ended; half of the room is theirs at most. */
+UNIT_TEST(waits_for_the_end)
+{
+	static const char request[] = "{\"command\":\"wait\"}\n";
+	int fd[CONTROL_WAITERS];
+	char buf[256] = "";
+	size_t i;
+
+	begin();
+	REQUIRE(start("web-1", true));
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		fd[i] = open_client();
+		CHECK_EQ(send(fd[i], request, strlen(request), 0), strlen(request));
+	}
+	poll(NULL, 0, 2 * CONTROL_TIMEOUT_MS);	/* they have all the time they want */
+	CHECK(answers("{\"command\":\"wait\"}", "error", "too many"));
+	CHECK(serves());
+	CHECK(answers("{\"command\":\"kill\"}", "state", "ending"));
+	CHECK_EQ(atomic_load(&m.outcome), M_KILLED);
+	CHECK(answers("{\"command\":\"status\"}", "state", "ending"));
+	stop();
+	for (i = 0; i < ARRAY_SIZE(fd); i++) {
+		memset(buf, 0, sizeof(buf));
+		drain(fd[i], buf, sizeof(buf) - 1);
+		CHECK(!strcmp(buf, "{\"name\":\"web-1\",\"outcome\":\"killed\"}\n"));
+		close(fd[i]);
+	}
+	end();
+}
+
+/* ---- the console -------------------------------------------------------------------------- */
+
+static bool start_detached(void)
+{
+	strcpy(args.name, "web-1");
+	if (control_claim(&m, args.name, sizeof(args.name), true) || !m.control ||
+	    control_keep_console(&m))
+		return false;
+	control_start(&m);
+	atomic_store(&vcpu_ends, false);
+	return !pthread_create(&vcpu, NULL, vcpu_thread, NULL) &&
+	       !runtime_open(&rt, false, line, sizeof(line));
+}
+
+/* Attached, as that; -1 if not. */
+static int attach(const char *request, const char *as)
+{
+	struct timespec until = client_until(5000);
+	struct json_object *answer = NULL;
+	int fd = client_begin(&rt, args.name, request, &until);
+
+	if (fd < 0 || client_head(fd, &until, &answer) || strcmp(doc_get_text(answer, "console"), as)) {
+		json_object_put(answer);
+		return -1;
+	}
+	json_object_put(answer);
+	fcntl(fd, F_SETFL, 0);
+	return fd;
+}
+
+#define WRITE_ALL	"{\"command\":\"console\",\"write\":true,\"lines\":1000}"
+#define READ_NONE	"{\"command\":\"console\",\"lines\":0}"
+
+static void puts_guest(const char *text)
+{
+	hub_put(m.hub, text, strlen(text));
+}
+
+static bool shows(int fd, const char *text)
+{
+	char buf[512] = "";
+
+	drain(fd, buf, strlen(text));
+	if (strcmp(buf, text))
+		printf("# '%s', not '%s'\n", buf, text);
+	return !strcmp(buf, text);
+}
+
+UNIT_TEST(console)
+{
+	int writer, reader, other;
+	char buf[64] = "";
+
+	begin();
+	REQUIRE(start("web-1", true));
+	CHECK(answers(WRITE_ALL, "error", "is the terminal"));
+	stop();
+	REQUIRE(start_detached());
+	puts_guest("first\nlast");
+	writer = attach(WRITE_ALL, "writer");
+	reader = attach(READ_NONE, "reader");
+	other = attach("{\"command\":\"console\",\"write\":true,\"lines\":1}", "reader");
+	REQUIRE(writer >= 0 && reader >= 0 && other >= 0);
+	CHECK(shows(writer, "first\nlast"));
+	CHECK(shows(other, "last"));
+	puts_guest(" and more\n");
+	CHECK(shows(writer, " and more\n") && shows(reader, " and more\n") && shows(other, " and more\n"));
+	/* What the writer sends comes to the guest, what readers send does not. */
+	CHECK_EQ(send(reader, "no", 2, 0), 2);
+	CHECK_EQ(send(writer, "yes\1\n{}", 7, 0), 7);
+	for (int i = 0; i < 1000 && read(m.hub->input[0], buf, sizeof(buf)) < 0; i++)
+		poll(NULL, 0, 1);
+	CHECK(!strcmp(buf, "yes\1\n{}"));
+	CHECK(read(m.hub->input[0], buf, sizeof(buf)) < 0);
+	/* Another may write when the writer is gone. */
+	close(writer);
+	for (int i = 0; i < 1000 && (writer = attach(WRITE_ALL, "writer")) < 0; i++)
+		poll(NULL, 0, 1);
+	CHECK(writer >= 0 && shows(writer, "first\nlast and more\n"));
+	CHECK(serves());
+	/* At the end each has what came last. */
+	puts_guest("bye");
+	stop();
+	CHECK(shows(writer, "bye") && shows(reader, "bye"));
+	CHECK_EQ(recv(reader, buf, 1, 0), 0);
+	close(writer);
+	close(reader);
+	close(other);
+	end();
+}
+
+/* The guest waits for none of these; who comes back is told what he has lost. */
+UNIT_TEST(readers_that_do_not_read)
+{
+	static char text[4096 + 1], got[RING_DATA + 1000];
+	int dead, gone, lives;
+	uint64_t before;
+	size_t n;
+
+	begin();
+	REQUIRE(start_detached());
+	memset(text, 'x', sizeof(text) - 1);
+	dead = attach(READ_NONE, "reader");
+	gone = attach(WRITE_ALL, "writer");
+	close(gone);
+	before = now_ms();
+	for (int i = 0; i < 1000; i++)
+		puts_guest(text);	/* 4 MB, of which 256 KiB are kept */
+	CHECK(now_ms() - before < 2000);
+	lives = attach(READ_NONE, "reader");
+	puts_guest("now");
+	CHECK(shows(lives, "now"));
+	CHECK(serves());
+	poll(NULL, 0, 2 * CONTROL_TIMEOUT_MS);	/* it is not hung up on for that */
+	puts_guest("!");
+	CHECK(shows(lives, "!"));
+	/* What the socket holds, a gap, and the end. */
+	for (n = 0; ; ) {
+		ssize_t k = recv(dead, got, sizeof(got) - 1, 0);
+
+		if (k <= 0)
+			break;
+		got[k] = 0;
+		n += k;
+		if (strchr(got, '!'))
+			break;
+	}
+	CHECK(n > RING_DATA && n < 4096000);
+	close(dead);
+	close(lives);
+	stop();
+	end();
+}
+
+/* A guest that takes no input: the writer is made to wait, nobody else is. */
+UNIT_TEST(input_that_nobody_takes)
+{
+	static char big[300000], back[300000];
+	size_t sent = 0, got = 0;
+	int fd;
+
+	begin();
+	REQUIRE(start_detached());
+	fd = attach(WRITE_ALL, "writer");
+	REQUIRE(fd >= 0);
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = i * 7 + i / 256;
+	fcntl(fd, F_SETFL, O_NONBLOCK);
+	for (int i = 0; i < 200; i++) {
+		ssize_t n = send(fd, big + sent, sizeof(big) - sent, MSG_NOSIGNAL);
+
+		sent += n > 0 ? n : 0;
+		poll(NULL, 0, 1);
+	}
+	CHECK(sent > 0 && serves());
+	/* And all of it comes, in order, when it does. */
+	for (int i = 0; i < 20000 && got < sizeof(big); i++) {
+		ssize_t n = send(fd, big + sent, sizeof(big) - sent, MSG_NOSIGNAL);
+
+		sent += n > 0 ? n : 0;
+		n = read(m.hub->input[0], back + got, sizeof(back) - got);
+		if (n > 0)
+			got += n;
+		else
+			poll(NULL, 0, 1);
+	}
+	CHECK_EQ(got, sizeof(big));
+	CHECK(!memcmp(big, back, sizeof(big)));
+	close(fd);
+	stop();
+	end();
+}
+
+UNIT_TEST(many_consoles)
+{
+	int fd[CONTROL_CONSOLES];
+	size_t i;
+
+	begin();
+	REQUIRE(start_detached());
+	for (i = 0; i < CONTROL_CONSOLES; i++)
+		CHECK((fd[i] = attach(WRITE_ALL, i ? "reader" : "writer")) >= 0);
+	CHECK(answers(WRITE_ALL, "error", "too many"));
+	CHECK(serves());
+	puts_guest("all");
+	for (i = 0; i < CONTROL_CONSOLES; i++) {
+		CHECK(shows(fd[i], "all"));
+		close(fd[i]);
+	}
+	CHECK(serves());
+	stop();
+	/* The log stays, whoever asks for it. */
+	{
+		char path[128];
+		struct ring *r;
+
+		snprintf(path, sizeof(path), "%s/cleave/web-1.log", home);
+		CHECK(!ring_load(AT_FDCWD, path, &r) && r->total == 3);
+		free(r);
+	}
+	end();
+}
+
+/* What the tool itself says. */
+UNIT_TEST(stream)
+{
+	FILE *f;
+	int fd;
+
+	begin();
+	REQUIRE(start_detached());
+	fd = attach(READ_NONE, "reader");
+	f = hub_stream(m.hub);
+	REQUIRE(f && fd >= 0);
+	fprintf(f, "cleave: %s\n", "a line");
+	CHECK(shows(fd, "cleave: a line\n"));
+	fclose(f);
+	close(fd);
+	stop();
 	end();
 }
 

@@ -10,6 +10,7 @@
 
 #include "unit.h"
 #include "../../userspace-tool/cmd/machine.c"
+#include "../../userspace-tool/cmd/sandbox.h"
 
 #define RUN_SIZE	4096U
 
@@ -42,6 +43,34 @@ void complain(const char *fmt, ...)
 
 void console_tx(void *ctx, uint8_t byte)
 {
+}
+
+void control_wake(struct machine *machine)
+{
+}
+
+bool sandbox_keep(const char *path)
+{
+	return true;
+}
+
+int sandbox_thread(enum sandbox_thread kind)
+{
+	return 0;
+}
+
+void console_write(struct machine *m, const void *data, size_t len)
+{
+}
+
+bool console_size(uint16_t *cols, uint16_t *rows)
+{
+	return false;
+}
+
+struct boot_range boot_pci_high(uint64_t memory)
+{
+	return (struct boot_range){ 1ULL << 34, 1ULL << 34 };
 }
 
 void survey_drop(struct survey *s)
@@ -384,5 +413,64 @@ UNIT_TEST(interrupts_of_the_pic)
 	machine_irq(&m, 5, true);
 	CHECK_EQ(offered(v, CLEAVE_EXIT_NONE), CLEAVE_RUN_WINDOW);
 	v->runs = false;
+	machine_destroy(&m);
+}
+
+/* ---- time of a guest that is paused ------------------------------------------------ */
+
+/* No time passes for its devices, but on the real-time clock; nothing is due meanwhile. */
+UNIT_TEST(time_stands_still)
+{
+	uint64_t stopped, host, due;
+
+	good_module();
+	REQUIRE(!machine_create(&m, &args));
+	m.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	/* Channel 0, mode 2, 10 Hz or so. */
+	pit_write(&m.pit, 3, 1, 0x34);
+	pit_write(&m.pit, 0, 1, 0xff);
+	pit_write(&m.pit, 0, 1, 0xff);
+	due = machine_deadline(&m) - dev_now(&m.clock);
+	CHECK(due > 0 && due < 60000000);
+	machine_clock_stop(&m);
+	stopped = dev_now(&m.clock);
+	host = dev_now(&m.host_clock);
+	due = pit_deadline(&m.pit) - stopped;
+	CHECK_EQ(machine_deadline(&m), DEV_NEVER);
+	usleep(80000);
+	machine_tick(&m);
+	CHECK_EQ(dev_now(&m.clock), stopped);
+	CHECK(dev_now(&m.host_clock) - host >= 80000000);
+	CHECK_EQ(pit_deadline(&m.pit) - stopped, due);
+	machine_clock_go_on(&m);
+	CHECK(dev_now(&m.clock) - stopped < 40000000);
+	CHECK(m.clock_lost >= 80000000);
+	CHECK(machine_deadline(&m) <= stopped + due);
+	/* A second time: what is lost adds up. */
+	stopped = m.clock_lost;
+	machine_clock_stop(&m);
+	usleep(20000);
+	machine_clock_go_on(&m);
+	CHECK(m.clock_lost - stopped >= 20000000);
+	machine_destroy(&m);
+}
+
+/* The real-time clock has the host's time: what it waits for comes when it would have come. */
+UNIT_TEST(real_time_goes_on)
+{
+	uint64_t at, now;
+
+	good_module();
+	REQUIRE(!machine_create(&m, &args));
+	m.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	machine_clock_stop(&m);
+	usleep(30000);
+	machine_clock_go_on(&m);
+	rtc_write(&m.rtc, 0, 1, 0xb);	/* an interrupt at each update: once a second */
+	rtc_write(&m.rtc, 1, 1, 0x12);
+	now = dev_now(&m.clock);
+	at = machine_deadline(&m);
+	CHECK(at != DEV_NEVER && at <= now + NS_PER_SEC);
+	CHECK(at + m.clock_lost == rtc_deadline(&m.rtc) || at == pit_deadline(&m.pit));
 	machine_destroy(&m);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * cleave: ACPI tables of the machine (ACPI 6.3): an ordinary PC with fixed
- * power-management ports, a power button, COM1 and a clock.
+ * power-management ports, a power button, COM1 and a clock, and with a PCI bus if need be.
  */
 #include <errno.h>
 #include <string.h>
@@ -88,6 +88,14 @@ static void aml_name(struct tables *t, const char *seg)
 	append(t, seg, 4);
 }
 
+/* Name (_HID, EisaId ("PNPxxxx")) */
+static void aml_hid(struct tables *t, uint16_t pnp)
+{
+	aml_name(t, "_HID");
+	append(t, "\x0c\x41\xd0", 3);		/* DWordPrefix, EISA id "PNP" */
+	append_int(t, pnp >> 8 | pnp << 8, 2);
+}
+
 /* Device (seg) { _HID PNPxxxx, _UID 0, _STA 0xf, _CRS: ports, one ISA interrupt } */
 static void aml_device(struct tables *t, const char *seg, uint16_t pnp, uint16_t port,
 		       uint8_t ports, uint8_t irq)
@@ -97,9 +105,7 @@ static void aml_device(struct tables *t, const char *seg, uint16_t pnp, uint16_t
 	append(t, "\x5b\x82", 2);		/* DeviceOp */
 	dev = aml_begin(t);
 	append(t, seg, 4);
-	aml_name(t, "_HID");
-	append(t, "\x0c\x41\xd0", 3);		/* DWordPrefix, EISA id "PNP" */
-	append_int(t, pnp >> 8 | pnp << 8, 2);
+	aml_hid(t, pnp);
 	aml_name(t, "_UID");
 	append_int(t, 0x00, 1);			/* ZeroOp */
 	aml_name(t, "_STA");
@@ -120,7 +126,115 @@ static void aml_device(struct tables *t, const char *seg, uint16_t pnp, uint16_t
 	aml_end(t, dev);
 }
 
-static uint32_t dsdt(struct tables *t)
+/* An address space of 16, 32 or 64 bits that the bridge produces, 6.4.3.5. */
+static void aml_space(struct tables *t, uint8_t tag, uint8_t type, uint8_t specific, uint64_t base,
+		      uint64_t size)
+{
+	unsigned int width = tag == 0x88 ? 2 : tag == 0x87 ? 4 : 8;
+
+	append_int(t, tag, 1);
+	append_int(t, 3 + 5 * width, 2);
+	append_int(t, type, 1);
+	append_int(t, 0x0c, 1);			/* both ends are fixed */
+	append_int(t, specific, 1);
+	append_int(t, 0, width);		/* granularity */
+	append_int(t, base, width);
+	append_int(t, base + size - 1, width);
+	append_int(t, 0, width);		/* translation */
+	append_int(t, size, width);
+}
+
+/* Name (_CRS, Buffer () { ... end tag }); *buf and *size for aml_resources_end(). */
+static void aml_resources(struct tables *t, uint32_t *buf, uint32_t *size)
+{
+	aml_name(t, "_CRS");
+	append_int(t, 0x11, 1);			/* BufferOp */
+	*buf = aml_begin(t);
+	append_int(t, 0x0b, 1);			/* WordPrefix */
+	*size = t->len;
+	append_int(t, 0, 2);
+}
+
+static void aml_resources_end(struct tables *t, uint32_t buf, uint32_t size)
+{
+	append(t, "\x79\x00", 2);		/* end, checksum not used */
+	put(t, size, t->len - size - 2, 2);
+	aml_end(t, buf);
+}
+
+/* What PCI0 passes on: bus 0, all ports but those of mechanism 1, the windows of BARs. */
+static void aml_windows(struct tables *t, uint64_t memory)
+{
+	struct boot_range high = boot_pci_high(memory);
+	uint32_t buf, size;
+
+	aml_resources(t, &buf, &size);
+	aml_space(t, 0x88, 2, 0, 0, 1);
+	append(t, "\x47\x01\xf8\x0c\xf8\x0c\x01\x08", 8);	/* it takes 0xcf8 to 0xcff itself */
+	aml_space(t, 0x88, 1, 3, 0, 0xcf8);
+	aml_space(t, 0x88, 1, 3, 0xd00, 0xf300);
+	aml_space(t, 0x87, 0, 1, BOOT_PCI_LOW, BOOT_PCI_LOW_SIZE);
+	aml_space(t, 0x8a, 0, 1, high.gpa, high.size);
+	aml_resources_end(t, buf, size);
+}
+
+/* 6.2.13: of each slot INTA, by the number of the interrupt. */
+static void aml_prt(struct tables *t, const uint8_t *lines)
+{
+	uint32_t all, one, i;
+
+	aml_name(t, "_PRT");
+	append_int(t, 0x12, 1);			/* PackageOp */
+	all = aml_begin(t);
+	t->len++;
+	t->data[all + 2] = 0;
+	for (i = 0; i < BOOT_PCI_SLOTS; i++) {
+		if (!lines[i])
+			continue;
+		t->data[all + 2]++;
+		append_int(t, 0x12, 1);
+		one = aml_begin(t);
+		append(t, "\x04\x0c", 2);	/* of 4: all functions of the slot, */
+		append_int(t, i << 16 | 0xffff, 4);
+		append(t, "\x00\x00\x0a", 3);	/* INTA, no link device, */
+		append_int(t, lines[i], 1);
+		aml_end(t, one);
+	}
+	aml_end(t, all);
+}
+
+/* PCI0, and what tells an operating system that ECAM is not to be given away. */
+static void aml_pci(struct tables *t, const struct boot_params_in *in)
+{
+	uint32_t dev, buf, size;
+
+	append(t, "\x5b\x82", 2);		/* DeviceOp */
+	dev = aml_begin(t);
+	append(t, "PCI0", 4);
+	aml_hid(t, 0x0a03);
+	aml_name(t, "_UID");
+	append_int(t, 0x00, 1);
+	aml_name(t, "_BBN");
+	append_int(t, 0x00, 1);
+	aml_windows(t, in->memory);
+	aml_prt(t, in->pci_lines);
+	aml_end(t, dev);
+
+	append(t, "\x5b\x82", 2);
+	dev = aml_begin(t);
+	append(t, "ECAM", 4);
+	aml_hid(t, 0x0c02);
+	aml_name(t, "_UID");
+	append_int(t, 0x00, 1);
+	aml_resources(t, &buf, &size);
+	append(t, "\x86\x09\x00\x01", 4);	/* memory, fixed, read and write */
+	append_int(t, BOOT_ECAM, 4);
+	append_int(t, BOOT_ECAM_SIZE, 4);
+	aml_resources_end(t, buf, size);
+	aml_end(t, dev);
+}
+
+static uint32_t dsdt(struct tables *t, const struct boot_params_in *in)
 {
 	uint32_t at = begin(t, "DSDT", 2), scope;
 
@@ -137,6 +251,8 @@ static uint32_t dsdt(struct tables *t)
 	append(t, "\\_SB_", 5);
 	aml_device(t, "COM1", 0x0501, COM1_PORT, 8, COM1_IRQ);
 	aml_device(t, "RTC_", 0x0b00, RTC_PORT, 2, RTC_IRQ);
+	if (in->pci_lines)
+		aml_pci(t, in);
 	aml_end(t, scope);
 	end(t, at);
 	return at;
@@ -227,20 +343,37 @@ static uint32_t madt(struct tables *t, uint32_t cpus)
 	return at;
 }
 
-int acpi_build(const struct cleave_mem *mem, uint32_t cpus, uint64_t *rsdp)
+/* PCI Firmware Specification 3.2, 4.1.2: ECAM of bus 0. */
+static uint32_t mcfg(struct tables *t)
+{
+	uint32_t at = begin(t, "MCFG", 1);
+
+	append_int(t, 0, 8);
+	append_int(t, BOOT_ECAM, 8);
+	append_int(t, 0, 4);			/* segment 0, buses 0 to 0 */
+	append_int(t, 0, 4);
+	end(t, at);
+	return at;
+}
+
+int acpi_build(const struct cleave_mem *mem, const struct boot_params_in *in, uint64_t *rsdp)
 {
 	struct tables t = { .len = 36 };
-	uint32_t facs_at, dsdt_at, fadt_at, madt_at, xsdt_at;
+	uint32_t facs_at, dsdt_at, fadt_at, madt_at, mcfg_at = 0, xsdt_at;
 
-	if (!cpus || cpus > CLEAVE_MAX_VCPUS)
+	if (!in->cpus || in->cpus > CLEAVE_MAX_VCPUS)
 		return -EINVAL;
 	facs_at = facs(&t);
-	dsdt_at = dsdt(&t);
+	dsdt_at = dsdt(&t, in);
 	fadt_at = fadt(&t, facs_at, dsdt_at);
-	madt_at = madt(&t, cpus);
+	madt_at = madt(&t, in->cpus);
+	if (in->pci_lines)
+		mcfg_at = mcfg(&t);
 	xsdt_at = begin(&t, "XSDT", 1);
 	append_int(&t, ACPI_BASE + fadt_at, 8);
 	append_int(&t, ACPI_BASE + madt_at, 8);
+	if (mcfg_at)
+		append_int(&t, ACPI_BASE + mcfg_at, 8);
 	end(&t, xsdt_at);
 
 	memcpy(t.data, "RSD PTR ", 8);		/* 5.2.5.3 */

@@ -14,6 +14,7 @@
 #define CODE_SEL	0x10
 #define DATA_SEL	0x18
 #define TSS_SEL		0x20
+#define PCI_HIGH_SIZE	(16ULL << 30)
 
 int boot_fail(struct boot_ctx *ctx, int error, const char *fmt, ...)
 {
@@ -34,16 +35,26 @@ unsigned int boot_ram(uint64_t memory, struct boot_range range[2])
 	return 2;
 }
 
-unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX])
+struct boot_range boot_pci_high(uint64_t memory)
+{
+	struct boot_range ram[2], *last = &ram[boot_ram(memory, ram) - 1];
+	uint64_t end = last->gpa + last->size;
+
+	return (struct boot_range){ (end + PCI_HIGH_SIZE - 1) & ~(PCI_HIGH_SIZE - 1), PCI_HIGH_SIZE };
+}
+
+unsigned int boot_memory_map(const struct boot_params_in *in, struct boot_e820 map[BOOT_E820_MAX])
 {
 	struct boot_range ram[2];
-	unsigned int n = 0, ranges = boot_ram(memory, ram);
+	unsigned int n = 0, ranges = boot_ram(in->memory, ram);
 
 	map[n++] = (struct boot_e820){ 0, BOOT_EBDA, E820_RAM };
 	map[n++] = (struct boot_e820){ BOOT_EBDA, ACPI_BASE - BOOT_EBDA, E820_RESERVED };
 	map[n++] = (struct boot_e820){ ACPI_BASE, ACPI_END - ACPI_BASE, E820_ACPI };
 	map[n++] = (struct boot_e820){ ACPI_END, BOOT_HOLE_END - ACPI_END, E820_RESERVED };
 	map[n++] = (struct boot_e820){ BOOT_HOLE_END, ram[0].size - BOOT_HOLE_END, E820_RAM };
+	if (in->pci_lines)
+		map[n++] = (struct boot_e820){ BOOT_ECAM, BOOT_ECAM_SIZE, E820_RESERVED };
 	if (ranges > 1)
 		map[n++] = (struct boot_e820){ ram[1].gpa, ram[1].size, E820_RAM };
 	return n;
@@ -165,7 +176,7 @@ void boot_zero_page(struct boot_ctx *ctx, const struct setup_header *hdr)
 {
 	struct boot_e820 map[BOOT_E820_MAX];
 	struct boot_params zp;
-	unsigned int n = boot_memory_map(ctx->in->memory, map);
+	unsigned int n = boot_memory_map(ctx->in, map);
 
 	memset(&zp, 0, sizeof(zp));
 	zp.hdr = *hdr;
@@ -328,7 +339,7 @@ static int load(struct boot_ctx *ctx)
 		return rc;
 	if (ctx->in->firmware)
 		return firmware_load(ctx);
-	rc = acpi_build(ctx->mem, ctx->in->cpus, &ctx->out->rsdp);
+	rc = acpi_build(ctx->mem, ctx->in, &ctx->out->rsdp);
 	if (rc)
 		return boot_fail(ctx, rc, "%u CPUs: the ACPI tables have room for %u; change --cpus",
 				 ctx->in->cpus, CLEAVE_MAX_VCPUS);

@@ -44,6 +44,12 @@
 #define BOOT_FLAT_ADDRESS	0x7c00		/* where a BIOS has a boot sector */
 #define RTC_PORT		0x70
 #define RTC_IRQ			8
+/* Of a machine with PCI: */
+#define BOOT_PCI_LOW		0xc0000000U	/* BARs below 4 GiB */
+#define BOOT_PCI_LOW_SIZE	0x20000000U
+#define BOOT_ECAM		0xe0000000U	/* configuration space of bus 0 */
+#define BOOT_ECAM_SIZE		0x100000U
+#define BOOT_PCI_SLOTS		32
 
 struct boot_range {
 	uint64_t gpa;
@@ -52,6 +58,8 @@ struct boot_range {
 
 /* RAM ranges of a machine with this much memory: 1 or 2. */
 unsigned int boot_ram(uint64_t memory, struct boot_range range[2]);
+/* BARs above 4 GiB: behind RAM. */
+struct boot_range boot_pci_high(uint64_t memory);
 
 /* ---- loading ---------------------------------------------------------------- */
 
@@ -66,6 +74,8 @@ struct boot_params_in {
 	const char *cmdline;		/* or NULL */
 	uint64_t memory;		/* bytes, page aligned */
 	uint32_t cpus;
+	/* The interrupt that each slot's INTA has, 0: nothing is there; NULL: there is no PCI. */
+	const uint8_t *pci_lines;
 	const char *plain;		/* command line of what is no Linux, or NULL */
 	const char *firmware;		/* path, or NULL */
 	const char *flat;		/* path of an image that starts in real mode, or NULL */
@@ -104,8 +114,8 @@ void boot_fw_kernel_free(struct boot_fw_kernel *k);
 
 /* ---- acpi.c ------------------------------------------------------------------ */
 
-/* Writes the tables from ACPI_BASE on; *rsdp is where they start. */
-int acpi_build(const struct cleave_mem *mem, uint32_t cpus, uint64_t *rsdp);
+/* For in->memory, in->cpus and in->pci_lines, from ACPI_BASE on; *rsdp is where they start. */
+int acpi_build(const struct cleave_mem *mem, const struct boot_params_in *in, uint64_t *rsdp);
 
 /* ---- between the files here --------------------------------------------------- */
 
@@ -143,7 +153,7 @@ struct boot_e820 {
 /* Fills ctx->err by the format and returns error. */
 int boot_fail(struct boot_ctx *ctx, int error, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-unsigned int boot_memory_map(uint64_t memory, struct boot_e820 map[BOOT_E820_MAX]);
+unsigned int boot_memory_map(const struct boot_params_in *in, struct boot_e820 map[BOOT_E820_MAX]);
 /* f->fd is closed by the caller, if it is not -1, whatever this returns. */
 int boot_open(struct boot_ctx *ctx, struct boot_file *f, const char *what, const char *path);
 /* Bytes of the file into buf, or into guest memory. */

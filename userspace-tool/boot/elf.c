@@ -167,7 +167,7 @@ static void start_pvh(struct boot_ctx *ctx, uint64_t entry)
 	struct boot_e820 map[BOOT_E820_MAX];
 	struct hvm_memmap mm[BOOT_E820_MAX] = { 0 };
 
-	si.memmap_entries = boot_memory_map(ctx->in->memory, map);
+	si.memmap_entries = boot_memory_map(ctx->in, map);
 	for (unsigned int i = 0; i < si.memmap_entries; i++)
 		mm[i] = (struct hvm_memmap){ map[i].addr, map[i].size, map[i].type, 0 };
 	si.memmap = BOOT_MODULES + sizeof(mod);

@@ -168,7 +168,7 @@ static void put_map(struct boot_ctx *ctx, struct mb_info *info)
 {
 	struct boot_e820 map[BOOT_E820_MAX];
 	struct mb_mmap mm[BOOT_E820_MAX];
-	unsigned int n = boot_memory_map(ctx->in->memory, map);
+	unsigned int n = boot_memory_map(ctx->in, map);
 
 	for (unsigned int i = 0; i < n; i++)
 		mm[i] = (struct mb_mmap){ sizeof(mm[i]) - 4, map[i].addr, map[i].size, map[i].type };

@@ -9,8 +9,17 @@
 #include <string.h>
 
 #include "cmd.h"
+#include "config.h"
 
 #define PAGE	4096
+
+/* Options without a letter. */
+enum {
+	OPT_CONFIG = 256,
+	OPT_DETACH,
+	OPT_USER,
+	OPT_NO_SANDBOX,
+};
 
 int args_size(const char *text, uint64_t *size)
 {
@@ -221,6 +230,8 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
 		return -ENOENT;
 	}
+	if (a->virtio.balloon_bytes >= a->memory)
+		return fail(err, errlen, "--balloon: all of --memory; give less than that");
 	if (!a->name[0])
 		default_name(a);
 	return 0;
@@ -238,6 +249,15 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'd':
 		a->list_devices |= !strcmp(arg, "help");
 		return a->list_devices ? 0 : args_device(arg, &a->devices, err, errlen);
+	case 'D':
+		return args_disk(arg, &a->virtio, err, errlen);
+	case 'r':
+		a->virtio.rng = true;
+		return 0;
+	case 'C':
+		return args_console(arg, &a->virtio, err, errlen);
+	case 'b':
+		return args_balloon(arg, &a->virtio, err, errlen);
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -253,28 +273,90 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case 'n':
 		a->named = true;
 		return parse_name("--name", arg, a->name, err, errlen);
+	case OPT_DETACH:
+		a->detach = true;
+		return 0;
+	case OPT_USER:
+		a->user = arg;
+		return 0;
+	case OPT_NO_SANDBOX:
+		a->no_sandbox = true;
+		return 0;
 	case 'h':
 		a->help = true;
 	}
 	return 0;
 }
 
+static const struct option run_options[] = {
+	{ "kernel", required_argument, NULL, 'k' },
+	{ "initrd", required_argument, NULL, 'i' },
+	{ "append", required_argument, NULL, 'a' },
+	{ "memory", required_argument, NULL, 'm' },
+	{ "cpus", required_argument, NULL, 'c' },
+	{ "pv", required_argument, NULL, 'p' },
+	{ "name", required_argument, NULL, 'n' },
+	{ "firmware", required_argument, NULL, 'f' },
+	{ "flat", required_argument, NULL, 'F' },
+	{ "device", required_argument, NULL, 'd' },
+	{ "disk", required_argument, NULL, 'D' },
+	{ "rng", no_argument, NULL, 'r' },
+	{ "console", required_argument, NULL, 'C' },
+	{ "balloon", optional_argument, NULL, 'b' },
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "detach", no_argument, NULL, OPT_DETACH },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
+	{ "help", no_argument, NULL, 'h' },
+	{ NULL, 0, NULL, 0 },
+};
+
+/* A line of --config, as an option. */
+static int config_option(const char *name, char *value, struct run_args *a, char *err, size_t errlen)
+{
+	size_t i;
+
+	for (i = 0; run_options[i].name && strcmp(run_options[i].name, name); i++)
+		;
+	if (!run_options[i].name || run_options[i].val == 'h' || run_options[i].val == OPT_CONFIG)
+		return fail(err, errlen, "%s: no such option; `cleave run --help` lists them", name);
+	if (run_options[i].has_arg == optional_argument && (!value || !*value))
+		return parse_option(run_options[i].val, NULL, a, err, errlen);
+	if (run_options[i].has_arg) {
+		if (!value || !*value)
+			return fail(err, errlen, "%s: a value is missing; give %s = VALUE", name, name);
+		return parse_option(run_options[i].val, value, a, err, errlen);
+	}
+	if (value && !strcmp(value, "no"))
+		return 0;
+	if (value && strcmp(value, "yes"))
+		return fail(err, errlen, "%s: %s is neither yes nor no; give one of them", name, value);
+	return parse_option(run_options[i].val, NULL, a, err, errlen);
+}
+
+/* What comes behind it on the command line counts more. The text stays, as options point to it. */
+static int parse_config(const char *path, struct run_args *a, char *err, size_t errlen)
+{
+	char *text, *name, *value, why[512];
+	unsigned int nr = 0;
+	int ret;
+
+	if (a->config)
+		return fail(err, errlen, "--config %s: is the second one; give one file", path);
+	ret = config_read(path, &text, err, errlen);
+	if (ret)
+		return ret;
+	a->config = text;
+	while ((ret = config_line(&text, &nr, &name, &value)) > 0) {
+		ret = config_option(name, value, a, why, sizeof(why));
+		if (ret)
+			return fail(err, errlen, "%s:%u: %s", path, nr, why);
+	}
+	return ret ? fail(err, errlen, "%s:%u: no option before the '='; give NAME = VALUE", path, nr) : 0;
+}
+
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen)
 {
-	static const struct option options[] = {
-		{ "kernel", required_argument, NULL, 'k' },
-		{ "initrd", required_argument, NULL, 'i' },
-		{ "append", required_argument, NULL, 'a' },
-		{ "memory", required_argument, NULL, 'm' },
-		{ "cpus", required_argument, NULL, 'c' },
-		{ "pv", required_argument, NULL, 'p' },
-		{ "name", required_argument, NULL, 'n' },
-		{ "firmware", required_argument, NULL, 'f' },
-		{ "flat", required_argument, NULL, 'F' },
-		{ "device", required_argument, NULL, 'd' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
-	};
 	int opt, ret;
 
 	memset(a, 0, sizeof(*a));
@@ -284,14 +366,15 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 	a->pv = ~0U;
 	opterr = 0;
 	optind = 0;	/* GNU: start anew */
-	while ((opt = getopt_long(argc, argv, ":k:i:a:m:c:n:f:d:h", options, NULL)) != -1) {
+	while ((opt = getopt_long(argc, argv, ":k:i:a:m:c:n:f:d:h", run_options, NULL)) != -1) {
 		if (opt == ':')
 			return fail(err, errlen, "%s: a value is missing; `cleave run --help` tells which",
 				    argv[optind - 1]);
 		if (opt == '?')
 			return fail(err, errlen, "%s: no such option; `cleave run --help` lists them",
 				    argv[optind - 1]);
-		ret = parse_option(opt, optarg, a, err, errlen);
+		ret = opt == OPT_CONFIG ? parse_config(optarg, a, err, errlen) :
+		      parse_option(opt, optarg, a, err, errlen);
 		if (ret)
 			return ret;
 	}

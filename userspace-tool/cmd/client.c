@@ -2,8 +2,10 @@
 /* Asks the process of a guest by its socket. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,8 +53,8 @@ static int send_all(int fd, const char *text, const struct timespec *end)
 	return ret;
 }
 
-/* A line, without its newline. */
-static int receive_line(int fd, char **line, size_t *len, const struct timespec *end)
+/* A line, without its newline; exact: nothing behind it is taken, byte by byte. */
+static int receive_line(int fd, bool exact, char **line, size_t *len, const struct timespec *end)
 {
 	size_t room = 0;
 	int ret = 0;
@@ -70,7 +72,7 @@ static int receive_line(int fd, char **line, size_t *len, const struct timespec 
 			room = room ? room * 2 : 65536;
 			*line = p;
 		}
-		n = recv(fd, *line + *len, room - *len, 0);
+		n = recv(fd, *line + *len, exact ? 1 : room - *len, 0);
 		if (n > 0) {
 			*len += n;
 			if ((*line)[*len - 1] != '\n')
@@ -99,26 +101,43 @@ int client_open(struct runtime *r)
 	return STATUS_ERROR;
 }
 
-int client_ask(const struct runtime *r, const char *name, const char *request,
-	       struct json_object **answer)
+struct timespec client_until(uint64_t ms)
+{
+	struct timespec end;
+
+	clock_gettime(CLOCK_MONOTONIC, &end);
+	end.tv_sec += ms / 1000;
+	end.tv_nsec += ms % 1000 * 1000000;
+	if (end.tv_nsec >= 1000000000) {
+		end.tv_nsec -= 1000000000;
+		end.tv_sec++;
+	}
+	return end;
+}
+
+int client_begin(const struct runtime *r, const char *name, const char *request,
+		 const struct timespec *end)
 {
 	int fd = runtime_connect(r, name, CONTROL_TIMEOUT_MS), ret;
-	struct timespec end;
-	char *line = NULL;
-	size_t len = 0;
 
-	*answer = NULL;
 	if (fd < 0)
 		return fd == -EAGAIN ? -ETIMEDOUT : fd;
-	clock_gettime(CLOCK_MONOTONIC, &end);
-	/* Longer than the other side waits, so that it is heard why. */
-	end.tv_sec += CONTROL_TIMEOUT_MS / 1000 + 2;
-	ret = send_all(fd, request, &end);
+	ret = send_all(fd, request, end);
 	if (!ret)
-		ret = send_all(fd, "\n", &end);
+		ret = send_all(fd, "\n", end);
 	if (!ret)
-		ret = receive_line(fd, &line, &len, &end);
+		return fd;
 	close(fd);
+	return ret;
+}
+
+static int receive(int fd, bool exact, const struct timespec *end, struct json_object **answer)
+{
+	char *line = NULL;
+	size_t len = 0;
+	int ret = receive_line(fd, exact, &line, &len, end);
+
+	*answer = NULL;
 	if (!ret) {
 		*answer = doc_parse(line, len);
 		ret = !*answer ? -EPROTO : doc_get_text(*answer, "error") ? -EREMOTEIO : 0;
@@ -127,45 +146,101 @@ int client_ask(const struct runtime *r, const char *name, const char *request,
 	return ret;
 }
 
-static void no_guest(const struct runtime *r, const char *name, int error)
+int client_end(int fd, const struct timespec *end, struct json_object **answer)
+{
+	return receive(fd, false, end, answer);
+}
+
+int client_head(int fd, const struct timespec *end, struct json_object **answer)
+{
+	return receive(fd, true, end, answer);
+}
+
+int client_ask(const struct runtime *r, const char *name, const char *request,
+	       struct json_object **answer)
+{
+	/* Longer than the other side waits, so that it is heard why. */
+	struct timespec end = client_until(CONTROL_TIMEOUT_MS + 2000);
+	int fd = client_begin(r, name, request, &end), ret;
+
+	*answer = NULL;
+	if (fd < 0)
+		return fd;
+	ret = client_end(fd, &end, answer);
+	close(fd);
+	return ret;
+}
+
+int client_process(int fd, pid_t *pid)
+{
+	struct pollfd hung_up = { .fd = fd };
+	struct ucred peer = { 0 };
+	socklen_t len = sizeof(peer);
+	int pidfd;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return -errno;
+	*pid = peer.pid;
+	pidfd = peer.pid > 0 ? pidfd_open(peer.pid, 0) : -1;
+	if (pidfd < 0)
+		return -ESRCH;
+	/* Who listens there still is who the number is of: it cannot be another's yet. */
+	if (poll(&hung_up, 1, 0) == 0)
+		return pidfd;
+	close(pidfd);
+	return -ESRCH;
+}
+
+static void no_guest(const struct runtime *r, const char *name, int error, char *text, size_t size)
 {
 	char known[256], *report;
 	size_t len;
 
 	if (!runtime_load(r, name, &report, &len)) {
 		free(report);
-		complain("%s: the guest died; `cleave explain %s` tells why", name, name);
+		snprintf(text, size, "the guest died; `cleave explain %s` tells why", name);
 		return;
 	}
 	runtime_list(r, known, sizeof(known));
 	if (error == -ECONNREFUSED)
-		complain("%s: its process was killed and left nothing to tell; start it again", name);
+		snprintf(text, size, "its process was killed and left nothing to tell; start it again");
 	else if (*known)
-		complain("%s: no such guest; %s knows %s", name, r->path, known);
+		snprintf(text, size, "no such guest; %s knows %s", r->path, known);
 	else
-		complain("%s: no such guest, nor any other in %s; `cleave run --name %s` starts one",
-			 name, r->path, name);
+		snprintf(text, size,
+			 "no such guest, nor any other in %s; `cleave run --name %s` starts one",
+			 r->path, name);
 }
 
-int client_failed(const struct runtime *r, const char *name, int error, struct json_object *answer)
+int client_why(const struct runtime *r, const char *name, int error, struct json_object *answer,
+	       char *text, size_t size)
 {
 	switch (-error) {
 	case ENOENT:
 	case ECONNREFUSED:
 	case EPIPE:
-		no_guest(r, name, error);
+		no_guest(r, name, error, text, size);
 		return STATUS_NO_GUEST;
 	case ETIMEDOUT:
-		complain("%s: its process does not answer; is it stopped (Ctrl-Z), or the host busy? Try again", name);
-		return STATUS_ERROR;
+		snprintf(text, size, "its process does not answer; is it stopped (Ctrl-Z), or the host busy? Try again");
+		break;
 	case EREMOTEIO:
-		complain("%s: %s", name, doc_get_text(answer, "error"));
-		return STATUS_ERROR;
+		snprintf(text, size, "%s", doc_get_text(answer, "error"));
+		break;
 	case EPROTO:
-		complain("%s: its process answers what this command does not understand; use the `cleave` that runs it",
-			 name);
-		return STATUS_ERROR;
+		snprintf(text, size, "its process answers what this command does not understand; use the `cleave` that runs it");
+		break;
+	default:
+		snprintf(text, size, "%s", strerror(-error));
 	}
-	complain("%s: %s", name, strerror(-error));
 	return STATUS_ERROR;
+}
+
+int client_failed(const struct runtime *r, const char *name, int error, struct json_object *answer)
+{
+	char text[PATH_MAX + 512];
+	int status = client_why(r, name, error, answer, text, sizeof(text));
+
+	complain("%s: %s", name, text);
+	return status;
 }

@@ -17,6 +17,7 @@
 #define STATUS_CRASH	3	/* the guest died */
 #define STATUS_RESET	4	/* the guest asked for a reset */
 #define STATUS_NO_GUEST	5	/* there is none of that name */
+#define STATUS_KILLED	6	/* `cleave stop`: it did not power off in time, and was killed */
 #define STATUS_SIGNAL	128
 				/* and what a guest wrote to --device debug-exit */
 
@@ -56,11 +57,44 @@ struct device_args {
 	} file[ARGS_DEVICE_FILES];
 };
 
+#define ARGS_DISKS		16
+#define ARGS_SERIAL		20	/* of a disk; BLK_SERIAL */
+
+/* --disk */
+struct disk_args {
+	char path[PATH_MAX], overlay[PATH_MAX];	/* overlay: or empty */
+	char serial[ARGS_SERIAL + 1];
+	unsigned int format;			/* enum block_format */
+	bool readonly;
+};
+
+#define ARGS_PORTS		8
+#define ARGS_PORT_NAME		63
+#define ARGS_SOCKET		107	/* sockaddr_un.sun_path */
+
+/* --console */
+struct port_args {
+	char socket[ARGS_SOCKET + 1];	/* empty: the terminal */
+	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
+};
+
+/* The devices of virtio. */
+struct virtio_args {
+	unsigned int ports;
+	struct port_args port[ARGS_PORTS];
+	bool balloon;
+	uint64_t balloon_bytes;
+	unsigned int disks;
+	struct disk_args disk[ARGS_DISKS];
+	bool rng;
+};
+
 struct run_args {
 	char kernel[PATH_MAX];		/* or empty, with the next two */
 	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
 	uint64_t flat_gpa;
 	struct device_args devices;
+	struct virtio_args virtio;
 	bool list_devices;
 	const char *initrd;		/* or NULL */
 	const char *append;
@@ -68,6 +102,9 @@ struct run_args {
 	bool named;			/* by --name */
 	uint64_t memory;
 	uint32_t cpus;
+	bool detach, no_sandbox;
+	const char *user;		/* that root becomes, or NULL */
+	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
 	bool help;
 };
@@ -76,6 +113,11 @@ struct run_args {
 const char *args_device_list(void);
 /* --device NAME[,KEY=VALUE...]: adds it. 0, or -EINVAL with one line in err. */
 int args_device(const char *text, struct device_args *d, char *err, size_t errlen);
+/* --console terminal or socket=PATH[,name=NAME]; --balloon [SIZE]: likewise. */
+int args_console(const char *text, struct virtio_args *v, char *err, size_t errlen);
+int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --disk FILE[,KEY[=VALUE]...], as args_device(). */
+int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */
@@ -99,6 +141,26 @@ bool args_name(const char *text);
 /* 0, or -EINVAL, -ENOENT with one line in err. argv[0] is the command. */
 int args_explain(int argc, char **argv, struct explain_args *a, char *err, size_t errlen);
 int args_stat(int argc, char **argv, struct stat_args *a, char *err, size_t errlen);
+/* ps, kill, stop, pause, resume: life_args.c */
+#define ARGS_LINES		20
+#define ARGS_LINES_MAX		100000
+#define ARGS_STOP_TIMEOUT	60	/* s */
+
+struct life_args {
+	char **names;			/* in argv */
+	unsigned int count;
+	unsigned int timeout;		/* s */
+	bool all, json, help;
+};
+
+struct attach_args {
+	const char *name;
+	unsigned int lines;		/* that are shown first */
+	bool read_only, log, help;
+};
+
+int args_attach(int argc, char **argv, struct attach_args *a, char *err, size_t errlen);
+int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 
 /* ---- the commands ----------------------------------------------------------- */
@@ -107,6 +169,9 @@ int cmd_run(int argc, char **argv);
 int cmd_doctor(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
+int cmd_ps(int argc, char **argv);
+int cmd_life(int argc, char **argv);	/* kill, stop, pause, resume */
+int cmd_console(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

@@ -9,18 +9,23 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "hub.h"
 #include "report.h"
+#include "sandbox.h"
 
 #define CTRL_A		1
 
-static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH };
 static const int crashes[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGSYS };
 
+static struct machine *machine;		/* the one there is */
 static struct termios saved;
 static volatile sig_atomic_t raw;
 
@@ -38,9 +43,24 @@ static void console_restore(void)
 	tcsetattr(STDIN_FILENO, TCSANOW, &saved);
 }
 
-static void on_crash(int sig)
+/* Which call the sandbox has forbidden: on stderr, or in the log. Only what may be done here. */
+static void tell_forbidden(const siginfo_t *info)
+{
+	char text[512];
+	size_t n = machine ? seccomp_tell(info, machine->args->name, text, sizeof(text)) : 0;
+
+	if (!n)
+		return;
+	if (!machine->hub)
+		n = write(STDERR_FILENO, text, n);
+	else
+		hub_last_words(machine->hub, text, n);
+}
+
+static void on_crash(int sig, siginfo_t *info, void *context)
 {
 	console_restore();
+	tell_forbidden(info);
 	signal(sig, SIG_DFL);
 	raise(sig);
 }
@@ -103,6 +123,11 @@ static void write_all(struct machine *m, const uint8_t *bytes, unsigned int coun
 {
 	unsigned int done = 0;
 
+	if (m->hub) {
+		if (count)
+			hub_put(m->hub, bytes, count);
+		return;
+	}
 	while (done < count && atomic_load(&m->outcome) == M_RUNS) {
 		ssize_t n = write(STDOUT_FILENO, bytes + done, count - done);
 		struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
@@ -118,6 +143,30 @@ static void write_all(struct machine *m, const uint8_t *bytes, unsigned int coun
 	}
 	if (count)
 		atomic_store(&m->midline, bytes[count - 1] != '\n');
+}
+
+/* A device's thread is signalled by nobody: it does not wait in write(), but looks whether it may. */
+void console_write(struct machine *m, const void *data, size_t len)
+{
+	struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
+
+	while (!poll(&fd, 1, 100))
+		if (atomic_load(&m->outcome) != M_RUNS)
+			return;
+	pthread_mutex_lock(&m->tx_lock);
+	write_all(m, data, len);
+	pthread_mutex_unlock(&m->tx_lock);
+}
+
+bool console_size(uint16_t *cols, uint16_t *rows)
+{
+	struct winsize size;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || !size.ws_col || !size.ws_row)
+		return false;
+	*cols = size.ws_col;
+	*rows = size.ws_row;
+	return true;
 }
 
 void console_flush(struct machine *m)
@@ -217,24 +266,48 @@ static void input_signal(struct machine *m, struct input *in)
 		console_restore();
 		console_raw();
 		break;
+	case SIGWINCH:
+		virtio_resized(m);
+		break;
 	default:
 		m->signal = info.ssi_signo;
 		machine_end(m, M_SIGNAL);
 	}
 }
 
-/* Feeds the UART, lets due devices act, and says until when to sleep. lock held */
+/* To the console device, as far as it takes them. */
+static void input_keys(struct machine *m, struct input *in)
+{
+	size_t part = sizeof(in->buf) - in->head;
+	ssize_t n;
+
+	while (in->count) {
+		n = send(m->keys, in->buf + in->head, in->count < part ? in->count : part, MSG_NOSIGNAL);
+		if (n <= 0)
+			return;
+		in->head = (in->head + n) % sizeof(in->buf);
+		in->count -= n;
+		part = sizeof(in->buf) - in->head;
+	}
+}
+
+/*
+ * Feeds the UART, lets due devices act, and says until when, by the host's
+ * clock, to sleep. A guest that is paused gets nothing. lock held
+ */
 static uint64_t input_settle(struct machine *m, struct input *in)
 {
-	while (in->count && uart_room(&m->uart)) {
+	if (m->keys >= 0 && !m->clock_stopped)
+		input_keys(m, in);
+	while (in->count && m->keys < 0 && uart_room(&m->uart) && !m->clock_stopped) {
 		uart_receive(&m->uart, in->buf[in->head]);
 		in->head = (in->head + 1) % sizeof(in->buf);
 		in->count--;
 	}
 	machine_tick(m);
-	m->starved = in->count;
+	m->starved = in->count && m->keys < 0;
 	m->sleeps_until = machine_deadline(m);
-	return m->sleeps_until;
+	return m->sleeps_until == DEV_NEVER ? DEV_NEVER : m->sleeps_until + m->clock_lost;
 }
 
 static void input_wait(struct machine *m, struct input *in, uint64_t until)
@@ -243,14 +316,15 @@ static void input_wait(struct machine *m, struct input *in, uint64_t until)
 		{ .fd = m->wake, .events = POLLIN },
 		{ .fd = in->signals, .events = POLLIN },
 		{ .fd = -1, .events = POLLIN },
+		{ .fd = in->count ? m->keys : -1, .events = POLLOUT },
 	};
-	uint64_t now = dev_now(&m->clock), left = until > now ? until - now : 0, count;
+	uint64_t now = dev_now(&m->host_clock), left = until > now ? until - now : 0, count;
 	struct timespec ts = { .tv_sec = left / NS_PER_SEC, .tv_nsec = left % NS_PER_SEC };
 
 	/* A terminal is always listened to: Ctrl-A x must work. A file can wait. */
 	if (in->open && (in->tty || !in->count))
 		fd[2].fd = STDIN_FILENO;
-	if (ppoll(fd, 3, until == DEV_NEVER ? NULL : &ts, NULL) < 0)
+	if (ppoll(fd, 4, until == DEV_NEVER ? NULL : &ts, NULL) < 0)
 		return;
 	if (fd[0].revents && read(m->wake, &count, sizeof(count)) < 0)
 		return;
@@ -267,6 +341,8 @@ static void *input_thread(void *arg)
 	struct input in = { .open = true, .tty = console_interactive() };
 	sigset_t set;
 
+	pthread_setname_np(pthread_self(), "input");
+	sandbox_thread(SANDBOX_IO);
 	watched(&set);
 	in.signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	while (atomic_load(&m->outcome) == M_RUNS) {
@@ -291,7 +367,8 @@ static void *input_thread(void *arg)
 
 static void console_signals(void)
 {
-	struct sigaction kick = { .sa_handler = on_kick }, die = { .sa_handler = on_crash };
+	struct sigaction kick = { .sa_handler = on_kick };
+	struct sigaction die = { .sa_sigaction = on_crash, .sa_flags = SA_SIGINFO };
 	sigset_t set;
 	size_t i;
 
@@ -308,6 +385,7 @@ int console_start(struct machine *m)
 {
 	int ret;
 
+	machine = m;
 	console_signals();
 	atexit(console_restore);
 	console_raw();

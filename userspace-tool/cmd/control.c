@@ -13,16 +13,21 @@
 #include <unistd.h>
 
 #include "control.h"
+#include "hub.h"
 #include "report.h"
 #include "runtime.h"
+#include "sandbox.h"
 
 #define NAMES	100	/* that are tried for a guest whose user chose none */
 
 enum client_state {
 	CLIENT_FREE,
 	CLIENT_READS,		/* its request comes in */
-	CLIENT_WAITS,		/* for the vCPUs */
+	CLIENT_WAITS,		/* for the vCPUs to tell their state */
+	CLIENT_PAUSES,		/* for the vCPUs to be out */
+	CLIENT_STAYS,		/* for the guest's end */
 	CLIENT_WRITES,		/* its answer goes out */
+	CLIENT_CONSOLE,		/* it has the console, in place of lines */
 };
 
 struct client {
@@ -30,7 +35,9 @@ struct client {
 	int fd;
 	bool last;		/* hang up after the answer */
 	bool asked;		/* waits: for the survey that is under way, not the next one */
+	bool console, writer;	/* it will have the console, or has */
 	unsigned int exits;	/* that it wants */
+	uint64_t pos;		/* of the console's next byte for it */
 	size_t in_len, out_len, sent;
 	uint64_t deadline;	/* ms */
 	char *out;
@@ -46,6 +53,7 @@ struct control {
 	bool started;
 	atomic_bool stop;
 	struct survey survey;
+	struct hub hub;		/* if m->hub is set */
 	pthread_mutex_t lock;	/* answer */
 	char *answer;		/* of the vCPU that told last */
 	struct client client[CONTROL_CLIENTS];
@@ -67,6 +75,11 @@ static void wake(struct control *c)
 		;
 }
 
+void control_wake(struct machine *m)
+{
+	wake(m->control);
+}
+
 /* ---- clients ---------------------------------------------------------------------- */
 
 static void client_drop(struct client *cl)
@@ -79,7 +92,16 @@ static void client_drop(struct client *cl)
 static void client_wait(struct client *cl, enum client_state state)
 {
 	cl->state = state;
-	cl->deadline = now_ms() + CONTROL_TIMEOUT_MS;
+	cl->deadline = state == CLIENT_STAYS || state == CLIENT_CONSOLE ? UINT64_MAX : now_ms() + CONTROL_TIMEOUT_MS;
+}
+
+static size_t clients_in(const struct control *c, enum client_state state)
+{
+	size_t i, n = 0;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		n += c->client[i].state == state;
+	return n;
 }
 
 /* text, to be freed, is the answer; NULL: there was no memory for it. */
@@ -135,28 +157,273 @@ static void ask_vcpus(struct control *c)
 		c->client[i].asked |= c->client[i].state == CLIENT_WAITS;
 }
 
+/* ---- requests ------------------------------------------------------------------- */
+
+static void client_say(struct client *cl, const char *key, const char *value)
+{
+	struct json_object *doc = json_object_new_object();
+
+	doc_text(doc, key, value);
+	client_answer_doc(cl, doc);
+}
+
+static void on_stat(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_answer_doc(cl, counters_build(c->m));
+}
+
+static void on_status(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_answer_doc(cl, status_build(c->m));
+}
+
+static void on_explain(struct control *c, struct client *cl, struct json_object *request)
+{
+	uint64_t exits = CLEAVE_RECORDS;
+
+	if (json_object_object_get_ex(request, "exits", NULL))
+		exits = doc_get_count(request, "exits");
+	client_wait(cl, CLIENT_WAITS);
+	cl->exits = exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS;
+	cl->asked = false;
+	ask_vcpus(c);
+}
+
+/* All who wait for the guest to stand still, once it does. */
+static void take_pause(struct control *c)
+{
+	size_t i;
+
+	if (pause_state(c->m) != PAUSE_STOPPED)
+		return;
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state == CLIENT_PAUSES)
+			client_say(&c->client[i], "state", "paused");
+}
+
+static void on_pause(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (!atomic_load(&c->m->started)) {
+		client_refuse(cl, "its CPUs do not run yet; try again");
+		return;
+	}
+	client_wait(cl, CLIENT_PAUSES);
+	if (pause_state(c->m) == PAUSE_NONE)
+		pause_ask(c->m);
+	take_pause(c);
+}
+
+static void pauses_over(struct control *c, const char *why)
+{
+	size_t i;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++)
+		if (c->client[i].state == CLIENT_PAUSES)
+			client_refuse(&c->client[i], why);
+}
+
+static void on_resume(struct control *c, struct client *cl, struct json_object *request)
+{
+	int ret = pause_end(c->m);
+
+	pauses_over(c, "it was told to go on meanwhile");
+	if (ret)
+		client_refuse(cl, "it goes on, but its clocks could not be set back: it sees that time has passed");
+	else
+		client_say(cl, "state", "running");
+}
+
+static void on_powerbutton(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (pause_state(c->m) != PAUSE_NONE) {
+		client_refuse(cl, "it is paused and cannot heed its power button; resume it first");
+		return;
+	}
+	pthread_mutex_lock(&c->m->lock);
+	pm_power_button(&c->m->pm);
+	pthread_mutex_unlock(&c->m->lock);
+	client_say(cl, "button", "pressed");
+}
+
+static void on_kill(struct control *c, struct client *cl, struct json_object *request)
+{
+	client_say(cl, "state", "ending");
+	machine_end(c->m, M_KILLED);
+}
+
+/* They are served for as long as they like, so some room is left for the others. */
+static void on_wait(struct control *c, struct client *cl, struct json_object *request)
+{
+	if (clients_in(c, CLIENT_STAYS) < CONTROL_WAITERS)
+		client_wait(cl, CLIENT_STAYS);
+	else
+		client_refuse(cl, "too many wait for its end already; ask for its status now and then");
+}
+
+/* ---- the console ------------------------------------------------------------------ */
+
+#define CONSOLE_CHUNK	8192
+
+static void on_console(struct control *c, struct client *cl, struct json_object *request)
+{
+	size_t i, writers = 0, all = 0;
+	uint64_t lines = CONTROL_LINES;
+
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		all += c->client[i].console;
+		writers += c->client[i].writer;
+	}
+	if (!c->m->hub) {
+		client_refuse(cl, "its console is the terminal that it was started from; `cleave run --detach` starts guests without one");
+		return;
+	}
+	if (all >= CONTROL_CONSOLES) {
+		client_refuse(cl, "too many have its console already; detach one of them by Ctrl-A d");
+		return;
+	}
+	if (json_object_object_get_ex(request, "lines", NULL))
+		lines = doc_get_count(request, "lines");
+	cl->console = true;
+	cl->writer = doc_get_bool(request, "write") && !writers;
+	cl->pos = hub_tail(&c->hub, lines < UINT32_MAX ? lines : UINT32_MAX);
+	client_say(cl, "console", cl->writer ? "writer" : "reader");
+}
+
+/* The next piece of it, to cl->out. */
+static void console_fill(struct control *c, struct client *cl)
+{
+	uint64_t lost;
+	size_t n = 0, got;
+
+	cl->sent = cl->out_len = 0;
+	if (!cl->out)
+		cl->out = malloc(CONSOLE_CHUNK);
+	if (!cl->out) {
+		client_drop(cl);
+		return;
+	}
+	got = hub_get(&c->hub, &cl->pos, (uint8_t *)cl->out, CONSOLE_CHUNK - 64, &lost);
+	if (lost) {
+		char text[64];
+
+		n = snprintf(text, sizeof(text), "\r\n[cleave: %llu bytes were lost]\r\n",
+			     (unsigned long long)lost);
+		memmove(cl->out + n, cl->out, got);
+		memcpy(cl->out, text, n);
+	}
+	cl->out_len = n + got;
+}
+
+/* Until it takes no more, or there is no more. */
+static void console_serve(struct control *c, struct client *cl)
+{
+	while (cl->state == CLIENT_CONSOLE) {
+		ssize_t n;
+
+		if (cl->sent == cl->out_len)
+			console_fill(c, cl);
+		if (cl->state != CLIENT_CONSOLE || cl->sent == cl->out_len)
+			return;
+		n = send(cl->fd, cl->out + cl->sent, cl->out_len - cl->sent, MSG_NOSIGNAL);
+		if (n > 0)
+			cl->sent += n;
+		else if (errno == EAGAIN)
+			return;
+		else if (errno != EINTR)
+			client_drop(cl);
+	}
+}
+
+/* What waits for room in the guest's pipe. */
+static void console_input(struct control *c, struct client *cl)
+{
+	size_t done = cl->writer ? hub_input(&c->hub, cl->in, cl->in_len) : cl->in_len;
+
+	cl->in_len -= done;
+	memmove(cl->in, cl->in + done, cl->in_len);
+}
+
+static void console_read(struct control *c, struct client *cl)
+{
+	ssize_t n = recv(cl->fd, cl->in + cl->in_len, sizeof(cl->in) - cl->in_len, 0);
+
+	if (n > 0) {
+		cl->in_len += n;
+		console_input(c, cl);
+	} else if (!n || (errno != EAGAIN && errno != EINTR)) {
+		client_drop(cl);
+	}
+}
+
+/* Of one that has the console: while its bytes wait for room no more are taken. */
+static short console_events(const struct client *cl)
+{
+	return (cl->in_len < sizeof(cl->in) ? POLLIN : 0) | (cl->sent < cl->out_len ? POLLOUT : 0);
+}
+
+static void console_served(struct control *c, struct client *cl, short revents)
+{
+	if (revents & (POLLERR | POLLNVAL)) {
+		client_drop(cl);
+		return;
+	}
+	if (revents & (POLLIN | POLLHUP))
+		console_read(c, cl);
+	else if (cl->in_len)
+		console_input(c, cl);
+	console_serve(c, cl);
+}
+
+/* ---- which there are ---------------------------------------------------------------- */
+
+static void on_version(struct control *c, struct client *cl, struct json_object *request);
+
+static const struct {
+	const char *name;
+	void (*fn)(struct control *c, struct client *cl, struct json_object *request);
+} commands[] = {
+	{ "version", on_version },
+	{ "status", on_status },
+	{ "stat", on_stat },
+	{ "explain", on_explain },
+	{ "pause", on_pause },
+	{ "resume", on_resume },
+	{ "powerbutton", on_powerbutton },
+	{ "kill", on_kill },
+	{ "wait", on_wait },
+	{ "console", on_console },
+};
+
+static void on_version(struct control *c, struct client *cl, struct json_object *request)
+{
+	struct json_object *doc = json_object_new_object(), *list;
+	size_t i;
+
+	doc_count(doc, "api", CONTROL_API);
+	list = doc_array(doc, "commands");
+	for (i = 0; i < ARRAY_SIZE(commands); i++)
+		json_object_array_add(list, json_object_new_string(commands[i].name));
+	client_answer_doc(cl, doc);
+}
+
 static void client_request(struct control *c, struct client *cl, const char *line, size_t len)
 {
 	struct json_object *request = doc_parse(line, len);
 	const char *command = doc_get_text(request, "command");
-	uint64_t exits = CLEAVE_RECORDS;
+	size_t i;
 
-	if (request && json_object_object_get_ex(request, "exits", NULL))
-		exits = doc_get_count(request, "exits");
 	if (!request) {
 		cl->last = true;
 		client_refuse(cl, "not a JSON object on a line of its own");
 	} else if (!command) {
-		client_refuse(cl, "no \"command\"; there are explain and stat");
-	} else if (!strcmp(command, "stat")) {
-		client_answer_doc(cl, counters_build(c->m));
-	} else if (!strcmp(command, "explain")) {
-		client_wait(cl, CLIENT_WAITS);
-		cl->exits = exits < CLEAVE_RECORDS ? exits : CLEAVE_RECORDS;
-		cl->asked = false;
-		ask_vcpus(c);
+		client_refuse(cl, "no \"command\"; the answer to \"version\" lists what there is");
 	} else {
-		client_refuse(cl, "no such command; there are explain and stat");
+		for (i = 0; i < ARRAY_SIZE(commands) && strcmp(command, commands[i].name); i++)
+			;
+		if (i < ARRAY_SIZE(commands))
+			commands[i].fn(c, cl, request);
+		else
+			client_refuse(cl, "no such command; the answer to \"version\" lists what there is");
 	}
 	json_object_put(request);
 }
@@ -206,8 +473,14 @@ static void client_write(struct control *c, struct client *cl)
 		return;
 	free(cl->out);
 	cl->out = NULL;
+	cl->out_len = cl->sent = 0;
 	if (cl->last) {
 		client_drop(cl);
+		return;
+	}
+	if (cl->console) {
+		client_wait(cl, CLIENT_CONSOLE);
+		console_served(c, cl, 0);
 		return;
 	}
 	client_wait(cl, CLIENT_READS);
@@ -216,20 +489,28 @@ static void client_write(struct control *c, struct client *cl)
 
 static void client_events(struct control *c, struct client *cl, short revents)
 {
-	if (cl->state == CLIENT_READS && (revents & (POLLIN | POLLHUP | POLLERR)))
+	if (cl->state == CLIENT_CONSOLE)
+		console_served(c, cl, revents);
+	else if (cl->state == CLIENT_READS && (revents & (POLLIN | POLLHUP | POLLERR)))
 		client_read(c, cl);
 	else if (cl->state == CLIENT_WRITES && (revents & (POLLOUT | POLLHUP | POLLERR)))
 		client_write(c, cl);
-	else if (cl->state == CLIENT_WAITS && (revents & (POLLHUP | POLLERR)))
+	else if (cl->state != CLIENT_FREE && (revents & (POLLHUP | POLLERR)))
 		client_drop(cl);
 }
 
+#define NOT_IN_TIME "a CPU did not stop in time: does anyone read the guest's console?"
+
 /* A vCPU that does not come out of a write: its console's reader does not read. */
-static void client_late(struct client *cl)
+static void client_late(struct control *c, struct client *cl)
 {
-	if (cl->state == CLIENT_WAITS) {
+	if (cl->state == CLIENT_PAUSES) {
+		/* For all of them: nobody wants a guest that stops at some later time. */
+		pause_end(c->m);
+		pauses_over(c, NOT_IN_TIME);
+	} else if (cl->state == CLIENT_WAITS) {
 		cl->last = true;
-		client_refuse(cl, "a CPU did not stop in time: does anyone read the guest's console?");
+		client_refuse(cl, NOT_IN_TIME);
 	} else if (cl->state != CLIENT_FREE) {
 		client_drop(cl);
 	}
@@ -272,8 +553,11 @@ static void accept_one(struct control *c, struct client *cl)
 /* Waits, and does what there is to do. */
 static void serve_once(struct control *c)
 {
-	static const short events[] = { 0, POLLIN, 0, POLLOUT };
-	struct pollfd fd[CONTROL_CLIENTS + 2];
+	static const short events[] = {
+		[CLIENT_READS] = POLLIN, [CLIENT_WRITES] = POLLOUT, [CLIENT_CONSOLE] = 0,
+	};
+	struct pollfd fd[CONTROL_CLIENTS + 3];
+	bool blocked = false;
 	uint64_t now = now_ms(), until = UINT64_MAX, count;
 	struct client *room = NULL;
 	size_t i;
@@ -287,19 +571,25 @@ static void serve_once(struct control *c)
 			continue;
 		}
 		fd[i] = (struct pollfd){ .fd = cl->fd, .events = events[cl->state] };
+		if (cl->state == CLIENT_CONSOLE)
+			fd[i].events = console_events(cl);
+		blocked |= cl->state == CLIENT_CONSOLE && cl->in_len;
 		until = cl->deadline < until ? cl->deadline : until;
 	}
 	fd[i] = (struct pollfd){ .fd = c->wake, .events = POLLIN };
 	fd[i + 1] = (struct pollfd){ .fd = room ? c->listen : -1, .events = POLLIN };
-	if (poll(fd, CONTROL_CLIENTS + 2, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
+	fd[i + 2] = (struct pollfd){ .fd = blocked ? c->hub.input[1] : -1, .events = POLLOUT };
+	if (poll(fd, CONTROL_CLIENTS + 3, until == UINT64_MAX ? -1 : until > now ? (int)(until - now) : 0) < 0)
 		return;
-	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0)
+	if (fd[CONTROL_CLIENTS].revents && read(c->wake, &count, sizeof(count)) > 0) {
 		take_answer(c);
+		take_pause(c);
+	}
 	now = now_ms();
 	for (i = 0; i < CONTROL_CLIENTS; i++) {
 		client_events(c, &c->client[i], fd[i].revents);
 		if (c->client[i].state != CLIENT_FREE && c->client[i].deadline <= now)
-			client_late(&c->client[i]);
+			client_late(c, &c->client[i]);
 	}
 	if (fd[CONTROL_CLIENTS + 1].revents)
 		accept_one(c, room);
@@ -310,11 +600,23 @@ static void *control_thread(void *arg)
 	struct control *c = arg;
 	size_t i;
 
+	pthread_setname_np(pthread_self(), "control");
+	sandbox_thread(SANDBOX_CONTROL);
 	while (!atomic_load(&c->stop))
 		serve_once(c);
-	for (i = 0; i < CONTROL_CLIENTS; i++)
-		if (c->client[i].state != CLIENT_FREE)
-			client_drop(&c->client[i]);
+	for (i = 0; i < CONTROL_CLIENTS; i++) {
+		struct client *cl = &c->client[i];
+
+		if (cl->state == CLIENT_STAYS)
+			client_answer_doc(cl, status_end(c->m));
+		else if (cl->state == CLIENT_CONSOLE)
+			console_serve(c, cl);
+		cl->last = true;
+		if (cl->state == CLIENT_WRITES)
+			client_write(c, cl);	/* as far as it goes at once */
+		if (cl->state != CLIENT_FREE)
+			client_drop(cl);
+	}
 	return NULL;
 }
 
@@ -336,8 +638,43 @@ static int claim(struct control *c, char *name, size_t size, bool chosen)
 	return c->listen < 0 ? c->listen : 0;
 }
 
+static void console_wakes(void *control)
+{
+	wake(control);
+}
+
+int control_keep_console(struct machine *m)
+{
+	struct control *c = m->control;
+	char file[ARGS_NAME_MAX + 8];
+	int ret;
+
+	if (!c) {
+		complain("--detach: nobody could find this guest again; make room for its socket, or run it without --detach");
+		return -ENOENT;
+	}
+	snprintf(file, sizeof(file), "%s.log", c->name);
+	ret = hub_open(&c->hub, c->runtime.dir, file, console_wakes, c);
+	if (ret) {
+		complain("%s/%s: %s; free some space there, or run the guest without --detach",
+			 c->runtime.path, file, strerror(-ret));
+		return ret;
+	}
+	m->hub = &c->hub;
+	return 0;
+}
+
+int control_directory(struct machine *m)
+{
+	return m->control ? m->control->runtime.dir : -1;
+}
+
 static void control_free(struct control *c)
 {
+	if (c->m->hub == &c->hub) {
+		c->m->hub = NULL;
+		hub_close(&c->hub);
+	}
 	if (c->listen >= 0)
 		close(c->listen);
 	if (c->wake >= 0)
@@ -378,7 +715,7 @@ int control_claim(struct machine *m, char *name, size_t size, bool chosen)
 		complain("--name %s: a guest of that name runs; give another name, or end that one", name);
 		return ret;
 	}
-	complain("%s; the guest runs, but `cleave explain` and `cleave stat` will not find it", err);
+	complain("%s; the guest runs, but no `cleave` command will find it", err);
 	return 0;
 }
 
@@ -406,7 +743,7 @@ void control_start(struct machine *m)
 		c->started = !ret;
 	if (!ret)
 		return;
-	complain("a thread: %s; the guest runs, but `cleave explain` and `cleave stat` will not find it",
+	complain("a thread: %s; the guest runs, but no `cleave` command will find it",
 		 strerror(ret));
 	control_stop(m);
 }

@@ -106,5 +106,6 @@ struct json_object *counters_build(struct machine *m)
 		json_object_array_add(list, cpu);
 	}
 	describe(vm, &all);
+	virtio_describe(m, doc);
 	return doc;
 }

@@ -21,12 +21,37 @@
 #define FEATURES	(CLEAVE_FEATURE_LAPIC | CLEAVE_FEATURE_RECORDER)
 _Static_assert(ARGS_CPUS_MAX == CLEAVE_MAX_VCPUS, "--cpus");
 
-static uint64_t clock_now(struct dev_clock *clock)
+static uint64_t host_now(struct dev_clock *clock)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return (uint64_t)ts.tv_sec * NS_PER_SEC + ts.tv_nsec;
+}
+
+/* lock held */
+static uint64_t clock_now(struct dev_clock *clock)
+{
+	struct machine *m = (struct machine *)((char *)clock - offsetof(struct machine, clock));
+
+	return m->clock_stopped ?: host_now(clock) - m->clock_lost;
+}
+
+void machine_clock_stop(struct machine *m)
+{
+	pthread_mutex_lock(&m->lock);
+	machine_tick(m);	/* what was due is done */
+	m->clock_stopped = dev_now(&m->clock);
+	pthread_mutex_unlock(&m->lock);
+}
+
+void machine_clock_go_on(struct machine *m)
+{
+	pthread_mutex_lock(&m->lock);
+	m->clock_lost = dev_now(&m->host_clock) - m->clock_stopped;
+	m->clock_stopped = 0;
+	pthread_mutex_unlock(&m->lock);
+	machine_wake(m);
 }
 
 void machine_kick(struct machine *m)
@@ -44,6 +69,7 @@ void machine_kick(struct machine *m)
 			pthread_kill(v->thread, SIGUSR1);
 	}
 	pthread_mutex_unlock(&m->kick_lock);
+	pause_kicked(m);
 }
 
 void machine_wake(struct machine *m)
@@ -96,6 +122,11 @@ uint64_t machine_deadline(struct machine *m)
 	uint64_t first = DEV_NEVER;
 	size_t i;
 
+	if (m->clock_stopped)
+		return DEV_NEVER;
+	/* The real-time clock has the host's time. */
+	if (at[1] != DEV_NEVER)
+		at[1] = at[1] > m->clock_lost ? at[1] - m->clock_lost : 0;
 	for (i = 0; i < ARRAY_SIZE(at); i++)
 		first = at[i] < first ? at[i] : first;
 	return first;
@@ -103,6 +134,8 @@ uint64_t machine_deadline(struct machine *m)
 
 void machine_tick(struct machine *m)
 {
+	if (m->clock_stopped)
+		return;
 	pit_tick(&m->pit);
 	rtc_tick(&m->rtc);
 	pm_tick(&m->pm);
@@ -142,6 +175,7 @@ static void machine_wire(struct machine *m)
 	size_t i;
 
 	m->clock.now = clock_now;
+	m->host_clock.now = host_now;
 	m->uart.irq = m->rtc.irq = m->pit.irq = m->pm.sci = line;
 	m->uart.irq.nr = COM1_IRQ;
 	m->rtc.irq.nr = RTC_IRQ;
@@ -156,7 +190,7 @@ static void machine_wire(struct machine *m)
 	pic_init(&m->pic);
 	ioapic_init(&m->ioapic);
 	uart_init(&m->uart);
-	rtc_init(&m->rtc, &m->clock, time(NULL));
+	rtc_init(&m->rtc, &m->host_clock, time(NULL));
 	n = boot_ram(m->args->memory, ram);
 	rtc_set_memory(&m->rtc, ram[0].size, n > 1 ? ram[1].size : 0, m->args->cpus);
 	pit_init(&m->pit, &m->clock);
@@ -410,11 +444,12 @@ int machine_create(struct machine *m, const struct run_args *args)
 {
 	memset(m, 0, sizeof(*m));
 	m->args = args;
-	m->dev = m->vm = m->wake = -1;
+	m->dev = m->vm = m->wake = m->keys = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->tx_lock, NULL);
 	pthread_mutex_init(&m->kick_lock, NULL);
 	pthread_mutex_init(&m->shown.lock, NULL);
+	pause_init(m);
 	machine_wire(m);
 	return machine_cpus(m) ?: machine_ram(m) ?: machine_rom(m);
 }
@@ -460,6 +495,10 @@ static int machine_files(struct machine *m, struct boot_result *start)
 		return -EINVAL;
 	}
 	command_line(m);
+	ret = virtio_add(m);
+	if (ret)
+		return ret;
+	in.pci_lines = virtio_lines(m);
 	ret = boot_load(&in, &m->mem, start, err, sizeof(err));
 	if (ret < 0) {
 		complain("%s", err);
@@ -501,9 +540,7 @@ int machine_load(struct machine *m)
 	m->vm = cleave_create_vm(m->dev, 0);
 	if (m->vm < 0)
 		return module_failed(m->vm, "create a VM");
-	ret = machine_slots(m);
-	if (!ret)
-		ret = machine_vcpus(m);
+	ret = machine_slots(m) ?: machine_vcpus(m) ?: virtio_connect(m);
 	if (ret)
 		return ret;
 	ret = cleave_get_state(m->vcpu[0].fd, &state);
@@ -547,12 +584,14 @@ void machine_destroy(struct machine *m)
 		close(m->dev);
 	if (m->wake >= 0)
 		close(m->wake);
+	virtio_remove(m);
 	devices_remove(m);
 	if (m->rom)
 		munmap(m->rom, m->rom_size);
 	if (m->ram)
 		munmap(m->ram, m->ram_mapped);
 	survey_drop(&m->shown);
+	pause_destroy(m);
 	pthread_mutex_destroy(&m->kick_lock);
 	pthread_mutex_destroy(&m->tx_lock);
 	pthread_mutex_destroy(&m->lock);

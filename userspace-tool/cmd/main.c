@@ -11,6 +11,12 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run",	cmd_run,	"boot a kernel as a guest, its console on this terminal" },
+	{ "console",	cmd_console,	"attach this terminal to a guest that was started detached" },
+	{ "ps",		cmd_ps,		"list this user's guests" },
+	{ "stop",	cmd_life,	"press a guest's power button, and kill it if it does not heed that" },
+	{ "kill",	cmd_life,	"end a guest at once" },
+	{ "pause",	cmd_life,	"make a guest stand still, as if no time passed" },
+	{ "resume",	cmd_life,	"let it go on" },
 	{ "explain",	cmd_explain,	"what a guest does, or why it died" },
 	{ "stat",	cmd_stat,	"count what a guest leaves its CPU for" },
 	{ "bench",	cmd_bench,	"measure emulated, paravirtual and hardware devices on this host" },

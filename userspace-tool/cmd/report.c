@@ -226,13 +226,19 @@ struct json_object *report_alive(struct machine *m, struct json_object **part)
 {
 	const char *status = "halted", *mp;
 	struct json_object *doc;
+	bool pausing;
 	uint32_t i;
 
+	pthread_mutex_lock(&m->pausing.lock);
+	pausing = m->pausing.wanted;
+	pthread_mutex_unlock(&m->pausing.lock);
 	for (i = 0; i < m->cpus; i++) {
 		mp = doc_get_text(part[i], "mp");
 		if (mp && !strcmp(mp, cleave_mp_name(CLEAVE_MP_RUNNABLE)))
 			status = "running";
 	}
+	if (pausing)
+		status = "paused";
 	doc = describe_guest(m, status);
 	add_parts(doc, m, part);
 	return doc;

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "control.h"
 #include "render.h"
 #include "report.h"
+#include "sandbox.h"
 
 static void help(void)
 {
@@ -26,13 +28,27 @@ static void help(void)
 	       "                       for it to find by --device fw-cfg\n"
 	       "      --flat FILE[,addr=N]  an image that is loaded at N and starts there in\n"
 	       "                       real mode (default: 0x7c00)\n"
+	       "      --disk FILE[,ro][,format=raw|qcow2][,serial=S][,overlay=FILE]  a disk,\n"
+	       "                       /dev/vda and so on: a file or a block device; qcow2 is only\n"
+	       "                       read; overlay= has what is written, FILE stays as it is\n"
+	       "      --rng            random numbers of the host's\n"
+	       "      --console terminal|socket=PATH[,name=NAME]  a port: this terminal as hvc0, or\n"
+	       "                       a unix socket, as a console or with a name for programs\n"
+	       "      --balloon[=SIZE] memory that the guest frees goes back to the host; SIZE it\n"
+	       "                       gives up from the start (default: none)\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
+	       "      --config FILE    options, one a line: NAME = VALUE\n"
+	       "      --detach         return when the guest runs, and keep its console for\n"
+	       "                       `cleave console`\n"
+	       "      --user USER      root becomes this user once all files are open\n"
+	       "      --no-sandbox     the process may do all that its user may\n"
 	       "  -h, --help           this\n\n"
 	       "Keys: Ctrl-A x ends the guest, Ctrl-A c shows its state, Ctrl-A p presses its\n"
 	       "power button, Ctrl-A a sends Ctrl-A.\n"
 	       "Exit status: 0 the guest powered off or was ended by Ctrl-A x; 1 it could not\n"
 	       "start or the host failed it; 2 wrong usage; 3 it crashed; 4 it asked for a\n"
-	       "reset; 128 + N signal N ended it; of --device debug-exit what the guest wrote.\n",
+	       "reset; 128 + N signal N ended it, 137 also `cleave kill`; of --device debug-exit\n"
+	       "what the guest wrote.\n",
 	       ARGS_MEMORY >> 20, ARGS_CPUS_MAX);
 }
 
@@ -47,6 +63,9 @@ static int status(struct machine *m)
 	case M_ENDED:
 		complain("%s: ended by Ctrl-A x", name);
 		return STATUS_OFF;
+	case M_KILLED:
+		complain("%s: ended by `cleave kill`", name);
+		return STATUS_SIGNAL + SIGKILL;
 	case M_RESET:
 		complain("%s: asked for a reset, which ends it", name);
 		return STATUS_RESET;
@@ -72,6 +91,41 @@ static void tell_crash(struct machine *m)
 	json_object_put(doc);
 }
 
+/* 0, or -errno after one line on stderr. */
+static int start(struct machine *m, struct run_args *args)
+{
+	int ret = machine_create(m, args);
+
+	if (!ret)
+		ret = machine_load(m);
+	if (!ret && args->user)
+		ret = sandbox_user(args->user);
+	if (!ret)
+		ret = control_claim(m, args->name, sizeof(args->name), args->named);
+	if (!ret && args->detach)
+		ret = control_keep_console(m) ?: detach_input(m);
+	if (!ret && !args->no_sandbox)
+		ret = sandbox_enter(m, control_directory(m));
+	if (!ret)
+		ret = console_start(m);
+	if (ret)
+		return ret;
+	control_start(m);
+	if (args->detach && !m->control) {
+		machine_end(m, M_FAILED);
+		return -EIO;
+	}
+	if (console_interactive())
+		complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
+			 args->name, args->memory >> 20, args->cpus, args->cpus == 1 ? "" : "s");
+	ret = virtio_start(m) ?: vcpus_start(m);
+	if (!ret && args->detach)
+		detach_done(m);
+	if (!ret)
+		sandbox_thread(SANDBOX_MAIN);	/* or it ends the guest */
+	return ret;
+}
+
 int cmd_run(int argc, char **argv)
 {
 	static struct machine m;
@@ -92,27 +146,20 @@ int cmd_run(int argc, char **argv)
 		printf("%s", args_device_list());
 		return 0;
 	}
-	ret = machine_create(&m, &args);
-	if (!ret)
-		ret = machine_load(&m);
-	if (!ret)
-		ret = control_claim(&m, args.name, sizeof(args.name), args.named);
-	if (!ret)
-		ret = console_start(&m);
-	if (!ret) {
-		control_start(&m);
-		if (console_interactive())
-			complain("%s: %" PRIu64 " MiB, %u CPU%s; Ctrl-A x ends it, Ctrl-A h helps",
-				 args.name, args.memory >> 20, args.cpus, args.cpus == 1 ? "" : "s");
-		ret = vcpus_start(&m);
-	}
+	if (args.detach && detach_begin(&ret))
+		return ret;
+	ret = start(&m, &args);
 	if (!ret)
 		vcpus_wait(&m);
+	else
+		machine_end(&m, M_FAILED);
+	virtio_stop(&m);
 	console_stop(&m);
 	if (!ret && atomic_load(&m.outcome) == M_CRASH)
 		tell_crash(&m);
-	control_stop(&m);
 	ret = ret ? STATUS_ERROR : status(&m);
+	detach_end(&m);
+	control_stop(&m);
 	machine_destroy(&m);
 	return ret;
 }

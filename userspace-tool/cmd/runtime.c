@@ -68,33 +68,82 @@ void runtime_close(struct runtime *r)
 	r->dir = -1;
 }
 
-void runtime_list(const struct runtime *r, char *text, size_t size)
+static int by_name(const void *a, const void *b)
 {
-	int fd = openat(r->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return strverscmp(((const struct runtime_entry *)a)->name,
+			  ((const struct runtime_entry *)b)->name);
+}
+
+/* Adds what a file's name says to the entry of its guest. */
+static int note(struct runtime_entry **list, size_t *count, char *file)
+{
+	struct runtime_entry *e, *more;
+	char *dot = strrchr(file, '.');
+	size_t i;
+
+	if (!dot || (strcmp(dot, ".sock") && strcmp(dot, ".json")))
+		return 0;
+	*dot = 0;
+	if (!args_name(file))
+		return 0;
+	for (i = 0; i < *count && strcmp((*list)[i].name, file); i++)
+		;
+	if (i == *count) {
+		more = realloc(*list, (i + 1) * sizeof(**list));
+		if (!more)
+			return -ENOMEM;
+		*list = more;
+		memset(&more[i], 0, sizeof(more[i]));
+		strcpy(more[i].name, file);
+		++*count;
+	}
+	e = &(*list)[i];
+	e->socket |= dot[1] == 's';
+	e->report |= dot[1] == 'j';
+	return 0;
+}
+
+int runtime_entries(const struct runtime *r, struct runtime_entry **entries)
+{
+	int fd = r->dir < 0 ? -1 : openat(r->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = 0;
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *e;
+	size_t count = 0;
+
+	_Static_assert(sizeof((*entries)->name) == ARGS_NAME_MAX + 1, "a name");
+	*entries = NULL;
+	while (dir && !ret && (e = readdir(dir)))
+		ret = note(entries, &count, e->d_name);
+	if (dir)
+		closedir(dir);
+	else if (fd >= 0)
+		close(fd);
+	if (ret) {
+		free(*entries);
+		*entries = NULL;
+		return ret;
+	}
+	if (count)
+		qsort(*entries, count, sizeof(**entries), by_name);
+	return count;
+}
+
+void runtime_list(const struct runtime *r, char *text, size_t size)
+{
+	struct runtime_entry *list;
+	int count = runtime_entries(r, &list), i;
 	size_t used = 0;
 
-	*text = 0;
-	while (dir && (e = readdir(dir))) {
-		char *dot = strrchr(e->d_name, '.');
-		int n;
+	for (i = 0; i < count; i++) {
+		int n = snprintf(text + used, size - used, "%s%s", used ? ", " : "", list[i].name);
 
-		if (!dot || (strcmp(dot, ".sock") && strcmp(dot, ".json")))
-			continue;
-		*dot = 0;
-		if (!args_name(e->d_name))
-			continue;
-		n = snprintf(text + used, size - used, "%s%s", used ? ", " : "", e->d_name);
 		if (n < 0 || (size_t)n >= size - used)
 			break;
 		used += n;
 	}
 	text[used] = 0;
-	if (dir)
-		closedir(dir);
-	else if (fd >= 0)
-		close(fd);
+	if (count > 0)
+		free(list);
 }
 
 /* ---- sockets ----------------------------------------------------------------------- */

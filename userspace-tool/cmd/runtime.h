@@ -34,6 +34,14 @@ int runtime_connect(const struct runtime *r, const char *name, int timeout_ms);
 int runtime_save(const struct runtime *r, const char *name, const char *text);
 /* The text, to be freed, ends with a zero byte. 0 or -errno. */
 int runtime_load(const struct runtime *r, const char *name, char **text, size_t *len);
+/* What there is of a guest. */
+struct runtime_entry {
+	char name[65];
+	bool socket, report;
+};
+
+/* All of them by name, to be freed; how many, or -errno. */
+int runtime_entries(const struct runtime *r, struct runtime_entry **entries);
 /* "a, b, c" of those that live or died here, cut to fit; empty if there are none. */
 void runtime_list(const struct runtime *r, char *text, size_t size);
 

@@ -5,6 +5,7 @@
 #include "control.h"
 #include "render.h"
 #include "report.h"
+#include "sandbox.h"
 
 #define LAPIC_SIZE	0x1000U
 #define VCPU_STACK	(1UL << 20)	/* of a thread; strict overcommit counts it */
@@ -185,12 +186,18 @@ static void *vcpu_thread(void *arg)
 {
 	struct vcpu *v = arg;
 	struct machine *m = v->m;
+	char name[16];
 	int ret;
 
+	/* By the thread itself: that of another is a file, which the sandbox does not open. */
+	snprintf(name, sizeof(name), "cpu %u", v->id);
+	pthread_setname_np(pthread_self(), name);
+	sandbox_thread(SANDBOX_VCPU);
 	while (atomic_load(&m->outcome) == M_RUNS) {
 		ret = extint_offer(v) ?: cleave_run(v->fd);
 		if (ret == -EINTR || ret == -EAGAIN) {
 			vcpu_interrupted(v);
+			pause_park(v, vcpu_interrupted);
 			continue;
 		}
 		if (ret >= 0)
@@ -229,19 +236,14 @@ static int vcpu_prepare(struct vcpu *v)
 static int vcpu_start(struct vcpu *v, const pthread_attr_t *attr)
 {
 	struct machine *m = v->m;
-	char name[16];
 	int ret;
 
 	pthread_mutex_lock(&m->kick_lock);
 	atomic_fetch_add(&m->vcpus_left, 1);
 	ret = pthread_create(&v->thread, attr, vcpu_thread, v);
 	v->started = v->runs = !ret;
-	if (ret) {
+	if (ret)
 		atomic_fetch_sub(&m->vcpus_left, 1);
-	} else {
-		snprintf(name, sizeof(name), "cpu %u", v->id);
-		pthread_setname_np(v->thread, name);
-	}
 	pthread_mutex_unlock(&m->kick_lock);
 	if (ret)
 		complain("a thread for CPU %u of %u: %s; see ulimit -u, the cgroup's pids.max and ulimit -v, or ask for fewer --cpus",
@@ -275,6 +277,8 @@ int vcpus_start(struct machine *m)
 	if (ret) {
 		machine_end(m, M_FAILED);
 		vcpus_wait(m);
+	} else {
+		atomic_store(&m->started, status_now());
 	}
 	return ret;
 }

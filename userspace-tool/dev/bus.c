@@ -31,6 +31,18 @@ int bus_add(struct bus *bus, const struct bus_range *range)
 	return 0;
 }
 
+void bus_remove(struct bus *bus, uint64_t base)
+{
+	unsigned int i;
+
+	for (i = 0; i < bus->count; i++) {
+		if (bus->range[i].base != base)
+			continue;
+		bus->range[i] = bus->range[--bus->count];
+		return;
+	}
+}
+
 static uint64_t ones(unsigned int size)
 {
 	return size >= 8 ? UINT64_MAX : (1ULL << (8 * size)) - 1;

@@ -53,7 +53,7 @@ static inline void irq_set(struct irq_line *irq, bool level)
 
 /* ---- bus.c: who answers at an address ------------------------------------ */
 
-#define BUS_MAX_RANGES	24
+#define BUS_MAX_RANGES	64
 
 /*
  * @max: widest access in bytes that the device knows; wider ones are split
@@ -73,6 +73,7 @@ struct bus {
 };
 
 int bus_add(struct bus *bus, const struct bus_range *range);	/* -EEXIST, -ENOSPC, -EINVAL */
+void bus_remove(struct bus *bus, uint64_t base);	/* the range that starts there */
 uint64_t bus_read(struct bus *bus, uint64_t addr, unsigned int size);	/* nobody there: all ones */
 void bus_write(struct bus *bus, uint64_t addr, unsigned int size, uint64_t value);
 
