@@ -121,6 +121,7 @@ UNIT_TEST(ports_and_balloon)
 	CHECK(!strcmp(a.virtio.port[1].name, "org.x.0"));
 	CHECK_EQ(RUN("-k", "k", "--balloon=64M"), 0);
 	CHECK_EQ(a.virtio.balloon_bytes, 64 << 20);
+	CHECK_EQ(RUN("-k", "k", "-m", "0", "--balloon"), 0);	/* too little for other reasons */
 	REFUSED("one of the two", "-k", "k", "--console", "name=x");
 	REFUSED("one of the two", "-k", "k", "--console", "terminal,socket=/s");
 	REFUSED("has no name", "-k", "k", "--console", "terminal,name=x");

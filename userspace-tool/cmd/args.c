@@ -230,7 +230,7 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
 		return -ENOENT;
 	}
-	if (a->virtio.balloon_bytes >= a->memory)
+	if (a->virtio.balloon_bytes && a->virtio.balloon_bytes >= a->memory)
 		return fail(err, errlen, "--balloon: all of --memory; give less than that");
 	if (!a->name[0])
 		default_name(a);

@@ -140,15 +140,6 @@ static const struct vdev_ops ops = {
 	.work = balloon_work, .config_write = balloon_write, .destroy = balloon_destroy,
 };
 
-void virtio_balloon_target(struct vdev *d, uint64_t bytes)
-{
-	struct balloon *b = (struct balloon *)d;
-
-	vdev_config_begin(d);
-	b->config.num_pages = bytes / PAGE;
-	vdev_config_end(d);
-}
-
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes)
 {
 	struct balloon *b = calloc(1, sizeof(*b));

@@ -186,6 +186,5 @@ void virtio_console_resize(struct vdev *d, uint16_t cols, uint16_t rows);
 
 /* bytes: what the guest is to give up. */
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
-void virtio_balloon_target(struct vdev *d, uint64_t bytes);	/* by any thread */
 
 #endif /* CLEAVE_VIRTIO_H */
