@@ -13,11 +13,12 @@ PREFIX	 ?= /usr/local
 KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
+UNITDIR	 ?= $(PREFIX)/lib/systemd/system
 # make run takes one test host; the others both, by default.
 HOST	 ?= both
 
 .DEFAULT_GOAL := all
-.PHONY: all module tool install uninstall clean distclean help run setup
+.PHONY: all module tool install install-tool uninstall deb clean distclean help run setup
 .PHONY: check check-debug check-matrix coverage fuzz lint unit
 
 all: module tool
@@ -30,18 +31,22 @@ tool:
 	$(MAKE) -C userspace-tool
 
 # Builds nothing, so that root leaves nothing of its own in the tree.
-install:
-	@[ -n "$(KREL)" ] && [ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
+install: install-tool
+	@[ -n "$(KREL)" ] || { echo "make: no module is built: make first" >&2; exit 1; }
 	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
-	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
-	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
-	install -D -m 0644 Documentation/explain.rst $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
-	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 ifeq ($(DESTDIR),)
 	getent group cleave >/dev/null || groupadd --system cleave
 	depmod $(KREL)
 	if udevadm control --reload 2>/dev/null; then udevadm trigger --sysname-match=cleave; fi
 endif
+
+# What belongs to the tool, for the package as well: files, and nothing else.
+install-tool:
+	@[ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
+	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
+	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
+	install -D -m 0644 Documentation/explain.rst $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
+	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 
 # The group stays: files may belong to it.
 uninstall:
@@ -52,6 +57,10 @@ uninstall:
 ifeq ($(DESTDIR),)
 	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif
+
+deb:
+	@selftests/hosts/setup.sh deb
+	@packaging/deb.sh
 
 setup:
 	selftests/hosts/setup.sh check $(HOST)
@@ -104,6 +113,7 @@ help:
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
+	@echo 'make deb          cleave-dkms and cleave as Debian packages, in build/deb'
 	@echo 'make setup        install what make run and make check need, and no more'
 	@echo 'make install      module, tool, man page, explain.rst, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
 	@echo 'make uninstall    what make install put there, but for the group'
