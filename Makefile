@@ -18,7 +18,7 @@ UNITDIR	 ?= $(PREFIX)/lib/systemd/system
 HOST	 ?= both
 
 .DEFAULT_GOAL := all
-.PHONY: all module tool install install-tool uninstall deb clean distclean help run setup
+.PHONY: all module tool install install-tool uninstall deb guest-image clean distclean help run setup
 .PHONY: check check-debug check-matrix coverage fuzz lint unit
 
 all: module tool
@@ -61,6 +61,10 @@ endif
 deb:
 	@selftests/hosts/setup.sh deb
 	@packaging/deb.sh
+
+guest-image:
+	@selftests/hosts/setup.sh image
+	@packaging/guest-image.sh
 
 setup:
 	selftests/hosts/setup.sh check $(HOST)
@@ -114,6 +118,7 @@ help:
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
 	@echo 'make deb          cleave-dkms and cleave as Debian packages, in build/deb'
+	@echo 'make guest-image  Debian 12 as a disk for a guest, with its kernels, in build/guest-image'
 	@echo 'make setup        install what make run and make check need, and no more'
 	@echo 'make install      module, tool, man page, explain.rst, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
 	@echo 'make uninstall    what make install put there, but for the group'
