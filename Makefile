@@ -13,7 +13,9 @@ PREFIX	 ?= /usr/local
 KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
+SYSCONFDIR ?= /etc
 UNITDIR	 ?= $(PREFIX)/lib/systemd/system
+TYPES	  = $(SYSCONFDIR)/cleave/types.conf
 # make run takes one test host; the others both, by default.
 HOST	 ?= both
 
@@ -47,13 +49,16 @@ install-tool:
 	install -D -m 0644 Documentation/cleave.1 $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1
 	install -D -m 0644 Documentation/explain.rst $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
 	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
+	[ -e $(DESTDIR)$(TYPES) ] || install -D -m 0644 userspace-tool/launch/types.conf $(DESTDIR)$(TYPES)
 
-# The group stays: files may belong to it.
+# The group stays: files may belong to it, and types that are not as they came.
 uninstall:
 	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 	rm -f $(DESTDIR)$(PREFIX)/share/doc/cleave/explain.rst
 	rmdir $(DESTDIR)$(PREFIX)/share/doc/cleave 2>/dev/null || :
+	if cmp -s userspace-tool/launch/types.conf $(DESTDIR)$(TYPES); then \
+		rm $(DESTDIR)$(TYPES) && rmdir $(dir $(DESTDIR)$(TYPES)) 2>/dev/null || :; fi
 ifeq ($(DESTDIR),)
 	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif

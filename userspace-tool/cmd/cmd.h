@@ -108,5 +108,7 @@ int cmd_doctor(int argc, char **argv);
 int cmd_explain(int argc, char **argv);
 int cmd_stat(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_types(int argc, char **argv);
+int cmd_seed(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

@@ -13,6 +13,8 @@ static const struct command {
 	{ "run",	cmd_run,	"boot a kernel as a guest, its console on this terminal" },
 	{ "explain",	cmd_explain,	"what a guest does, or why it died" },
 	{ "stat",	cmd_stat,	"count what a guest leaves its CPU for" },
+	{ "types",	cmd_types,	"list the instance types, and what each gives a guest" },
+	{ "seed",	cmd_seed,	"make a disk that tells cloud-init who a guest is, and who may log in" },
 	{ "bench",	cmd_bench,	"measure emulated, paravirtual and hardware devices on this host" },
 	{ "doctor",	cmd_doctor,	"what this host needs to run guests, and how to get it" },
 };
