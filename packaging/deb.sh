@@ -84,7 +84,7 @@ rm -rf "$out" && mkdir -p "$out" && out=$(cd "$out" && pwd) && make_tree "$out/c
 # What a user's environment may hold of flags is no part of it.
 unset CFLAGS CPPFLAGS LDFLAGS MAKEFLAGS MAKELEVEL MFLAGS KDIR CC
 echo "building cleave-dkms and cleave; the log is ${out#"$top"/}/log"
-(cd "$out/cleave" && DEB_BUILD_OPTIONS="noautodbgsym nocheck${DEB_JOBS:+ parallel=$DEB_JOBS}" \
+(cd "$out/cleave" && DEB_BUILD_OPTIONS="noautodbgsym nocheck" \
 	dpkg-buildpackage --build=binary --unsigned-changes --unsigned-buildinfo) >"$out/log" 2>&1 </dev/null ||
 	{ tail -n 30 "$out/log" >&2; die "dpkg-buildpackage failed: see above, and ${out#"$top"/}/log"; }
 rm -rf "$out/cleave"
