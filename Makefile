@@ -13,13 +13,15 @@ PREFIX	 ?= /usr/local
 KREL	  = $(word 1,$(shell modinfo -F vermagic kmod/cleave.ko 2>/dev/null))
 MODDIR	  = $(DESTDIR)/lib/modules/$(KREL)/updates
 UDEVDIR	 ?= /usr/lib/udev/rules.d
+SYSCONFDIR ?= /etc
 UNITDIR	 ?= /usr/lib/systemd/system
 SHARE	  = $(DESTDIR)$(PREFIX)/share
+TYPES	  = $(SYSCONFDIR)/cleave/types.conf
 # make run takes one test host; the others both, by default.
 HOST	 ?= both
 
 .DEFAULT_GOAL := all
-.PHONY: all module tool install uninstall clean distclean help run setup
+.PHONY: all module tool install install-tool uninstall deb guest-image clean distclean help run setup
 .PHONY: bench check check-debug check-matrix coverage fuzz lint unit
 
 all: module tool
@@ -32,9 +34,18 @@ tool:
 	$(MAKE) -C userspace-tool
 
 # Builds nothing, so that root leaves nothing of its own in the tree.
-install:
-	@[ -n "$(KREL)" ] && [ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
+install: install-tool
+	@[ -n "$(KREL)" ] || { echo "make: no module is built: make first" >&2; exit 1; }
 	install -D -m 0644 kmod/cleave.ko $(MODDIR)/cleave.ko
+ifeq ($(DESTDIR),)
+	getent group cleave >/dev/null || groupadd --system cleave
+	depmod $(KREL)
+	if udevadm control --reload 2>/dev/null; then udevadm trigger --sysname-match=cleave; fi
+endif
+
+# What belongs to the tool, for the package as well: files, and nothing else.
+install-tool:
+	@[ -x userspace-tool/cleave ] || { echo "make: nothing is built: make first" >&2; exit 1; }
 	install -D -m 0755 userspace-tool/cleave $(DESTDIR)$(PREFIX)/bin/cleave
 	install -D -m 0644 Documentation/cleave.1 $(SHARE)/man/man1/cleave.1
 	install -D -m 0644 Documentation/explain.rst $(SHARE)/doc/cleave/explain.rst
@@ -43,26 +54,31 @@ install:
 	install -D -m 0644 userspace-tool/completion/cleave.bash $(SHARE)/bash-completion/completions/cleave
 	install -D -m 0644 userspace-tool/completion/_cleave $(SHARE)/zsh/site-functions/_cleave
 	install -D -m 0644 userspace-tool/completion/cleave.fish $(SHARE)/fish/vendor_completions.d/cleave.fish
-	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)/etc/cleave
+	install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/cleave
 	sed 's|@bindir@|$(PREFIX)/bin|' userspace-tool/systemd/cleave@.service.in >$(DESTDIR)$(UNITDIR)/cleave@.service
 	install -D -m 0644 userspace-tool/65-cleave.rules $(DESTDIR)$(UDEVDIR)/65-cleave.rules
-ifeq ($(DESTDIR),)
-	getent group cleave >/dev/null || groupadd --system cleave
-	depmod $(KREL)
-	if udevadm control --reload 2>/dev/null; then udevadm trigger --sysname-match=cleave; fi
-endif
+	[ -e $(DESTDIR)$(TYPES) ] || install -D -m 0644 userspace-tool/launch/types.conf $(DESTDIR)$(TYPES)
 
-# The group stays: files may belong to it; and /etc/cleave, if there is a guest's configuration in it.
+# The group stays: files may belong to it; and /etc/cleave, if what is in it is not as it came.
 uninstall:
 	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
 	rm -f $(SHARE)/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
 	rm -f $(SHARE)/doc/cleave/explain.rst $(SHARE)/doc/cleave/api.rst $(SHARE)/doc/cleave/example.conf
 	rm -f $(SHARE)/bash-completion/completions/cleave $(SHARE)/zsh/site-functions/_cleave
 	rm -f $(SHARE)/fish/vendor_completions.d/cleave.fish $(DESTDIR)$(UNITDIR)/cleave@.service
-	rmdir $(SHARE)/doc/cleave $(DESTDIR)/etc/cleave 2>/dev/null || :
+	if cmp -s userspace-tool/launch/types.conf $(DESTDIR)$(TYPES); then rm $(DESTDIR)$(TYPES); fi
+	rmdir $(SHARE)/doc/cleave $(DESTDIR)$(SYSCONFDIR)/cleave 2>/dev/null || :
 ifeq ($(DESTDIR),)
 	for d in /lib/modules/*/modules.dep; do depmod "$$(basename "$$(dirname "$$d")")"; done
 endif
+
+deb:
+	@selftests/hosts/setup.sh deb
+	@packaging/deb.sh
+
+guest-image:
+	@selftests/hosts/setup.sh image
+	@packaging/guest-image.sh
 
 setup:
 	selftests/hosts/setup.sh check $(HOST)
@@ -119,6 +135,8 @@ help:
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'
+	@echo 'make deb          cleave-dkms and cleave as Debian packages, in build/deb'
+	@echo 'make guest-image  Debian 12 as a disk for a guest, with its kernels, in build/guest-image'
 	@echo 'make setup        install what make run and make check need, and no more'
 	@echo 'make install      module, tool, man page, systemd unit, completion, udev rule, group; PREFIX=$(PREFIX), DESTDIR='
 	@echo 'make uninstall    what make install put there, but for the group'

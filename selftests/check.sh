@@ -3,9 +3,11 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|fuzz|host|ends|debug|matrix|coverage|hostile|long]...  default: the first five
+#   check.sh [lint|unit|fuzz|deb|image|host|ends|debug|matrix|coverage|hostile|long]...  default: the first seven
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
 #         hosts whose CPU lacks something.
+# deb:    the Debian packages, in a clean Debian 12, see deb.sh.
+# image:  the disk that make guest-image makes, which QEMU boots.
 # fuzz:   the tool's parsers, see fuzz/fuzz.sh.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
@@ -422,10 +424,12 @@ summary()
 start=$(now)
 echo "TAP version 13"
 mkdir -p "$build"
-[ $# != 0 ] || set -- lint unit fuzz host ends
+[ $# != 0 ] || set -- lint unit fuzz deb image host ends
 needs=(check)
 for stage; do
 	case $stage in
+	deb)	needs+=(deb chroot) ;;
+	image)	needs+=(image svm) ;;
 	host|ends) needs+=("$kind") ;;
 	debug)	needs+=(svm debug) ;;
 	coverage|hostile) needs+=(both debug) ;;
@@ -465,6 +469,8 @@ for stage; do
 		run_statics lint/module $guests ;;
 	unit)	run_unit ;;
 	fuzz)	program fuzz timeout -k 5 $((${FUZZ_SECONDS:-0} * 10 + 1800)) "$tests/fuzz/fuzz.sh" ;;
+	deb)	program deb timeout -k 5 2400 "$tests/deb.sh" ;;
+	image)	program image timeout -k 5 3000 "$tests/image.sh" ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
 	ends)	program ends "$tests/ends.sh" short
 		program cpus "$tests/cpus.sh" short ;;
@@ -473,7 +479,7 @@ for stage; do
 	coverage) run_coverage ;;
 	hostile) run_hostile ;;
 	long)	run_long ;;
-	*)	die "no stage $stage: lint, unit, fuzz, host, ends, debug, matrix, coverage, hostile, long" ;;
+	*)	die "no stage $stage: lint, unit, fuzz, deb, image, host, ends, debug, matrix, coverage, hostile, long" ;;
 	esac
 done
 summary

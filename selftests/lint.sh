@@ -134,7 +134,7 @@ scripts_parse()
 {
 	local f
 
-	for f in selftests/*.sh selftests/{hosts,debug,coverage,fuzz,lib}/*.sh .ci/run; do
+	for f in selftests/*.sh selftests/{hosts,debug,coverage,fuzz,lib}/*.sh packaging/*.sh packaging/debian/*.{postinst,postrm,prerm} .ci/run; do
 		if head -n 1 "$f" | grep -q '/sh$'; then
 			busybox sh -n "$f" || return
 		else

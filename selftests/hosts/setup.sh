@@ -2,10 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh svm|vmx|both|local|check|debug|matrix...
+#   setup.sh svm|vmx|both|local|check|debug|matrix|deb|chroot|image...
 # svm, vmx, both, local: what that test host needs, and to build and boot a guest.
 # check: what the tests need beside it; debug: what builds a kernel;
-# matrix: each of Debian's kernels that the module is built for.
+# matrix: each of Debian's kernels that the module is built for; deb: what builds
+# Debian packages; chroot: what makes Debian's root file systems, image: and a disk
+# of one; and for these three nothing for hosts.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
 # their packages are downloaded and unpacked to build/cache/, so that nothing
@@ -15,18 +17,25 @@ set -u
 . "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev zlib1g-dev
-	  linux-headers-cloud-amd64 kmod cpio busybox-static)
-series=(6.1)
+packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev zlib1g-dev)
+series=()
 matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
 tests=
 for word; do
+	case $word in
+	deb)	packages+=(debhelper dh-dkms dpkg-dev lintian)
+		continue ;;
+	chroot|image) packages+=(mmdebstrap e2fsprogs)
+		[ "$(id -u)" = 0 ] || packages+=(uidmap)
+		continue ;;
+	esac
+	[ ${#series[@]} != 0 ] || packages+=(linux-headers-cloud-amd64 kmod cpio busybox-static) series=(6.1)
 	case $word in
 	svm)	packages+=(qemu-system-x86) ;;
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
-			   stress-ng fish zsh systemd)
+			   stress-ng fish zsh systemd xorriso)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
@@ -34,7 +43,7 @@ for word; do
 			packages+=("$(headers_of "$s")")
 		done
 		series+=(6.1-rt) ;;
-	*)	die "$word: there are svm, vmx, both, local, check, debug and matrix" ;;
+	*)	die "$word: there are svm, vmx, both, local, check, debug, matrix, deb, chroot and image" ;;
 	esac
 done
 

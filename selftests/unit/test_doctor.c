@@ -23,10 +23,12 @@ static const char *fake(const char *path)
 
 #define fopen(path, mode)	fopen(fake(path), mode)
 #define open(path, ...)		open(fake(path), ##__VA_ARGS__)
+#define access(path, mode)	access(fake(path), mode)
 #define klogctl(...)		0
 #include "../../userspace-tool/cmd/doctor.c"
 #undef fopen
 #undef open
+#undef access
 
 static struct host h;
 static struct check c;
@@ -116,6 +118,34 @@ UNIT_TEST(of_a_kernel_that_does_not_tell)
 	CHECK(says(check_nested_paging, UNKNOWN, "does not tell"));
 	CHECK(says(check_unrestricted, UNKNOWN, "does not tell"));
 	CHECK(says(check_vpid, UNKNOWN, "does not tell"));
+}
+
+static void file(const char *path, const void *bytes, size_t size)
+{
+	int fd = open(fake(path), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	if (fd < 0 || write(fd, bytes, size) != (ssize_t)size)
+		abort();
+	close(fd);
+}
+
+/* The variable's value is behind four bytes of attributes. */
+UNIT_TEST(of_secure_boot)
+{
+	vmx_host("ept");
+	CHECK(says(check_secure_boot, YES, "no Secure Boot"));
+	file(SECURE_BOOT, "\6\0\0\0\0", 5);
+	CHECK(says(check_secure_boot, YES, "no Secure Boot"));
+	file(SECURE_BOOT, "\6\0\0\0\1", 5);
+	CHECK(says(check_secure_boot, NO, "unsigned module is refused"));
+	CHECK(strstr(c.fix, "sign-file"));
+	file(DKMS_KEY, "", 0);
+	CHECK(says(check_secure_boot, NO, "unsigned module is refused"));
+	CHECK(strstr(c.fix, "mokutil --import " DKMS_KEY));
+	h.loaded = true;
+	CHECK(says(check_secure_boot, YES, "the module is loaded"));
+	unlink(fake(SECURE_BOOT));
+	unlink(fake(DKMS_KEY));
 }
 
 /* As kmod/vmx/vmx.c: what is not locked is as good as off. */

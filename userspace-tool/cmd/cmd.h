@@ -173,5 +173,7 @@ int cmd_ps(int argc, char **argv);
 int cmd_life(int argc, char **argv);	/* kill, stop, pause, resume */
 int cmd_console(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_types(int argc, char **argv);
+int cmd_seed(int argc, char **argv);
 
 #endif /* CLEAVE_CMD_H */

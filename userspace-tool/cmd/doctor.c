@@ -21,6 +21,7 @@
 #define FEAT_CTL_VMX	(1ULL << 2)	/* outside SMX */
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	(1ULL << 4)
+#define DKMS_KEY	"/var/lib/dkms/mok.pub"
 #define VULNERABILITIES	"/sys/devices/system/cpu/vulnerabilities"
 #define SECURE_BOOT	"/sys/firmware/efi/efivars/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"
 
@@ -258,7 +259,7 @@ static void check_built(struct check *c, struct host *h)
 		answer(c, YES, "not installed, loaded by hand");
 	else
 		answer(c, NO, "no cleave.ko for %s", h->un.release);
-	fix(c, "in cleave's source tree: make && sudo make install");
+	fix(c, "sudo dkms autoinstall, with the package cleave-dkms; in cleave's source tree: make && sudo make install");
 }
 
 static void check_secure_boot(struct check *c, struct host *h)
@@ -278,7 +279,10 @@ static void check_secure_boot(struct check *c, struct host *h)
 		       "Secure Boot is off");
 	else
 		answer(c, NO, "Secure Boot is on: an unsigned module is refused");
-	fix(c, "sign cleave.ko with the kernel's scripts/sign-file and a key of your own, enrolled by `sudo mokutil --import KEY.der` and a reboot; or switch Secure Boot off");
+	if (!access(DKMS_KEY, F_OK))
+		fix(c, "sudo mokutil --import " DKMS_KEY ", then reboot and choose Enroll MOK: the key that DKMS signs with; or switch Secure Boot off");
+	else
+		fix(c, "sign cleave.ko with the kernel's scripts/sign-file and a key of your own, enrolled by `sudo mokutil --import KEY.der` and a reboot; or switch Secure Boot off");
 }
 
 static void check_loaded(struct check *c, struct host *h)
@@ -307,7 +311,7 @@ static void check_permission(struct check *c, struct host *h)
 	else
 		answer(c, NO, "this user may not");
 	if (c->answer == NO)
-		fix(c, "sudo usermod -aG cleave $USER, then log in again; without such a group: sudo make install in the source tree");
+		fix(c, "sudo usermod -aG cleave $USER, then log in again; the package cleave, or make install, brings the group");
 }
 
 /* Who has the CPU's virtualization: asked of the module if it is there, else guessed. */

@@ -19,6 +19,8 @@ static const struct command {
 	{ "resume",	cmd_life,	"let it go on" },
 	{ "explain",	cmd_explain,	"what a guest does, or why it died" },
 	{ "stat",	cmd_stat,	"count what a guest leaves its CPU for" },
+	{ "types",	cmd_types,	"list the instance types, and what each gives a guest" },
+	{ "seed",	cmd_seed,	"make a disk that tells cloud-init who a guest is, and who may log in" },
 	{ "bench",	cmd_bench,	"measure emulated, paravirtual and hardware devices on this host" },
 	{ "doctor",	cmd_doctor,	"what this host needs to run guests, and how to get it" },
 };
@@ -56,6 +58,10 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
 		usage(stdout);
+		return 0;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("cleave %s\n", VERSION);
 		return 0;
 	}
 	for (i = 0; i < COMMANDS; i++)
