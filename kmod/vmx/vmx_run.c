@@ -77,7 +77,7 @@ static void perf_update(struct vmx_vcpu *vmx)
 	struct perf_guest_switch_msr *m;
 	int nr = 0, n = 0;
 
-	/* NULL: no PEBS by the guest, and so none of the MSRs for it, which are loaded for nothing. */
+	/* NULL: guests have no PEBS, whose MSRs would be loaded for nothing at each entry. */
 	for (m = perf_guest_get_msrs(&nr, NULL); nr > 0 && n < VMX_MSR_LOADS; m++, nr--) {
 		if (m->host == m->guest)
 			continue;
