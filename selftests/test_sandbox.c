@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include "kselftest_harness.h"
+#include "host.h"
 #include "../userspace-tool/cmd/landlock.c"
 #include "../userspace-tool/cmd/seccomp.c"
 
