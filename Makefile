@@ -22,7 +22,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install install-tool uninstall deb guest-image clean distclean help run setup
-.PHONY: bench check check-debug check-matrix coverage fuzz lint unit
+.PHONY: bench check check-debug check-matrix check-packages coverage fuzz lint unit
 
 all: module tool
 
@@ -98,6 +98,9 @@ bench:
 check-matrix:
 	@selftests/check.sh matrix
 
+check-packages:
+	@selftests/check.sh deb image
+
 coverage:
 	@selftests/check.sh coverage
 
@@ -130,6 +133,7 @@ help:
 	@echo 'make check-debug  every test on AMD-V in kernels with KASAN, lockdep, ... and with KCSAN,'
 	@echo '                  which it builds first, once: minutes each'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
+	@echo 'make check-packages  what make deb and make guest-image made, in a clean Debian 12 and in QEMU'
 	@echo 'make coverage     which lines of the module all tests together execute'
 	@echo 'make bench        KVM and cleave side by side, in instructions an operation'
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'

@@ -3,7 +3,7 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|fuzz|deb|image|host|ends|debug|matrix|coverage|hostile|long]...  default: the first seven
+#   check.sh [lint|unit|fuzz|deb|image|host|ends|debug|matrix|coverage|hostile|long]...  default: lint unit fuzz host ends
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
 #         hosts whose CPU lacks something.
 # deb:    the Debian packages, in a clean Debian 12, see deb.sh.
@@ -424,7 +424,7 @@ summary()
 start=$(now)
 echo "TAP version 13"
 mkdir -p "$build"
-[ $# != 0 ] || set -- lint unit fuzz deb image host ends
+[ $# != 0 ] || set -- lint unit fuzz host ends
 needs=(check)
 for stage; do
 	case $stage in
