@@ -285,6 +285,7 @@ static void blk_work(struct vdev *d, unsigned int i)
 				break;
 		push_out(q);
 		reap(b, i);
+		push_out(q);	/* the rest of what was done in part */
 		vdev_done(d, i);
 	} while (vq_want_kick(vq) && q->free);
 }
