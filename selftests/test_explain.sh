@@ -224,8 +224,12 @@ asleep()
 	start asleep sleep && explain asleep && says 'asleep: halted' 'fa |f4 |eb ' &&
 		explain asleep --json && says '"status":"halted"' || return
 	cleave stat asleep --live 0.2 >$out 2>&1 &
-	stat=$!
-	sleep 0.7
+	stat=$! i=0
+	# Rates come with the second one.
+	until grep -q '/s$' $out || [ $i = 100 ]; do
+		i=$((i + 1))
+		sleep 0.2
+	done
 	kill -INT $stat
 	wait $stat && says '/s$'
 }
