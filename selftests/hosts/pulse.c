@@ -3,10 +3,10 @@
  * pulse: goes to each CPU once a second, from a sleep on the next one, without an end.
  *
  * In the test host alone: QEMU 7.2's emulated VMRUN and #VMEXIT change cs->interrupt_request
- * without the lock under which its timers set a bit there, and once in some hundred million times
- * such a bit is lost (svm_helper.c): the local APIC has the timer's interrupt, the CPU does not
- * know, and if it is idle sleeps for ever. The next interrupt, as that of who comes here, tells it
- * of both.
+ * without the lock under which its timers set a bit there, and now and then such a bit is lost
+ * (svm_helper.c): the local APIC has the timer's interrupt, the CPU does not know, and if it is
+ * idle sleeps for ever. The next interrupt, as that of who comes here, tells it of both. A tick
+ * that cleave loses would be made up for as well: that is seen on VT-x, where nobody comes.
  */
 #define _GNU_SOURCE
 #include <sched.h>
