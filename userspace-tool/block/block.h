@@ -7,6 +7,7 @@
 #ifndef CLEAVE_BLOCK_H
 #define CLEAVE_BLOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,6 +39,7 @@ struct block {
 	uint64_t size;			/* bytes, a multiple of BLOCK_SECTOR */
 	bool readonly;			/* then write, zero and discard are not called */
 	int raw_fd;			/* its bytes are this file's, one by one; or -1 */
+	atomic_bool lost;		/* block_synced() */
 };
 
 struct block_params {
@@ -48,6 +50,12 @@ struct block_params {
 };
 
 int block_open(const struct block_params *p, struct block **b, char *err, size_t errlen);
+/*
+ * What fdatasync() has said, 0 or -errno, of which a flush ends by what is returned. After one
+ * that failed the kernel takes the pages for clean that it could not write, and the next one
+ * would succeed: so none does any more.
+ */
+int block_synced(struct block *b, int result);
 
 /* ---- between the files here ----------------------------------------------------------- */
 
@@ -67,6 +75,7 @@ int block_preadv(int fd, uint64_t offset, const struct iovec *iov, unsigned int 
 int block_pwritev(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
 int block_zero_fd(int fd, uint64_t offset, uint64_t len, bool unmap);
 int block_discard_fd(int fd, uint64_t offset, uint64_t len);
+int block_sync_directory(const char *path);	/* that of the file: its name is there after a power failure */
 /* Over the whole of iov: where byte at is, and how many follow it there. */
 void *block_at(const struct iovec *iov, unsigned int n, uint64_t at, size_t *len);
 /* A file that was opened; it is the image's, or closed if that fails. */

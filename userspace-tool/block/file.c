@@ -2,6 +2,7 @@
 /* Files that are images, and opening one by its format. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdarg.h>
@@ -161,6 +162,32 @@ int block_discard_fd(int fd, uint64_t offset, uint64_t len)
 	    errno == EOPNOTSUPP || errno == ENOSYS)
 		return 0;
 	return -errno;
+}
+
+/* ---- behind a power failure ------------------------------------------------------------ */
+
+int block_synced(struct block *b, int result)
+{
+	if (result)
+		atomic_store(&b->lost, true);
+	return atomic_load(&b->lost) ? -EIO : 0;
+}
+
+int block_sync_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX] = ".";
+	int fd, ret;
+
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash == path ? 1 : slash - path), path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* EINVAL: a file system that has nothing to do for it. */
+	ret = fsync(fd) && errno != EINVAL ? -errno : 0;
+	close(fd);
+	return ret;
 }
 
 /* ---- by format ------------------------------------------------------------------------- */

@@ -200,16 +200,20 @@ static int overlay_discard(struct block *b, uint64_t offset, uint64_t len)
 	return ret;
 }
 
+static int sync_file(struct overlay *o)
+{
+	return block_synced(&o->b, fdatasync(o->fd) ? -errno : 0);
+}
+
 /* Data first; then the bits that say that it is there. */
 static int overlay_flush(struct block *b)
 {
 	struct overlay *o = (struct overlay *)b;
 	uint64_t i;
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&o->lock);
-	if (o->unsynced && fdatasync(o->fd))
-		ret = -errno;
+	ret = o->unsynced ? sync_file(o) : block_synced(b, 0);
 	for (i = 0; i < o->bits_size / BLOCK && !ret; i++) {
 		if (!o->dirty[i])
 			continue;
@@ -217,8 +221,8 @@ static int overlay_flush(struct block *b)
 		o->dirty[i] = ret != 0;
 		o->unsynced |= !ret;
 	}
-	if (!ret && o->unsynced && fdatasync(o->fd))
-		ret = -errno;
+	if (!ret && o->unsynced)
+		ret = sync_file(o);
 	o->unsynced &= ret != 0;
 	pthread_mutex_unlock(&o->lock);
 	return ret;
@@ -257,11 +261,14 @@ static struct header layout(const struct block *base, const struct stat *st)
 }
 
 /* A new file: the header last, so that it has one only when it is whole. */
-static int create(int fd, const struct header *h, uint64_t size)
+static int create(int fd, const char *path, const struct header *h, uint64_t size)
 {
-	if (ftruncate(fd, le64toh(h->data_at) + size))
-		return -errno;
-	return block_pwrite(fd, h, sizeof(*h), 0);
+	int ret = ftruncate(fd, le64toh(h->data_at) + size) ? -errno : block_pwrite(fd, h, sizeof(*h), 0);
+
+	if (!ret && fsync(fd))
+		ret = -errno;
+	/* Else what is flushed to it may have no name after a power failure. */
+	return ret ? ret : block_sync_directory(path);
 }
 
 /* Is it an overlay, and of this base? All of a header follows from the base. */
@@ -293,7 +300,7 @@ static int open_file(struct block_file *f, const char *path, const struct header
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret;
 
 	if (fd >= 0) {
-		ret = create(fd, h, le64toh(h->size));
+		ret = create(fd, path, h, le64toh(h->size));
 		close(fd);
 		if (ret) {
 			unlink(path);
@@ -348,7 +355,7 @@ int overlay_open(const char *path, struct block *base, const char *base_path, st
 		base->ops->close(base);
 		return *err ? ret : block_fail(err, errlen, ret, "%s: %s", base_path, strerror(-ret));
 	}
-	o->b = (struct block){ &ops, base->size, false, -1 };
+	o->b = (struct block){ .ops = &ops, .size = base->size, .raw_fd = -1 };
 	o->base = base;
 	o->fd = f.fd;
 	pthread_mutex_init(&o->lock, NULL);
