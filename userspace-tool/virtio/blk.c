@@ -5,12 +5,12 @@
  * and write.
  */
 #include <errno.h>
-#include <liburing.h>
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../block/block.h"
+#include "blk_ring.h"
 #include "virtio.h"
 
 #define QUEUE_SIZE	256
@@ -80,6 +80,16 @@ static void finish(struct blk *b, unsigned int i, struct request *r, int error)
 
 /* ---- by io_uring ----------------------------------------------------------------------- */
 
+static void prepare(struct io_uring_sqe *sqe, bool in, int fd, const struct iovec *iov, unsigned int n,
+		    uint64_t offset)
+{
+	/* Most are of one piece, for which the kernel need not look at an array. */
+	if (n == 1 && iov->iov_len <= UINT32_MAX / 2)
+		io_uring_prep_rw(in ? IORING_OP_READ : IORING_OP_WRITE, sqe, fd, iov->iov_base, iov->iov_len, offset);
+	else
+		io_uring_prep_rw(in ? IORING_OP_READV : IORING_OP_WRITEV, sqe, fd, iov, n, offset);
+}
+
 static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
@@ -93,10 +103,8 @@ static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 	}
 	if (r->type == VIRTIO_BLK_T_FLUSH)
 		io_uring_prep_fsync(sqe, b->image->raw_fd, IORING_FSYNC_DATASYNC);
-	else if (r->type == VIRTIO_BLK_T_IN)
-		io_uring_prep_readv(sqe, b->image->raw_fd, iov, n, r->offset + r->done);
 	else
-		io_uring_prep_writev(sqe, b->image->raw_fd, iov, n, r->offset + r->done);
+		prepare(sqe, r->type == VIRTIO_BLK_T_IN, b->image->raw_fd, iov, n, r->offset + r->done);
 	/* Whoever asks for no flushes has all writes flushed (5.2.6.2). */
 	if (r->type == VIRTIO_BLK_T_OUT && !vdev_has(&b->d, VIRTIO_BLK_F_FLUSH))
 		sqe->rw_flags = RWF_DSYNC;
@@ -368,7 +376,7 @@ static bool make_queue(struct blk *b, unsigned int i)
 		q->request[j].next = q->free;
 		q->free = &q->request[j];
 	}
-	q->uring = b->image->raw_fd >= 0 && !io_uring_queue_init(QUEUE_SIZE, &q->ring, 0);
+	q->uring = b->image->raw_fd >= 0 && !blk_ring_init(&q->ring, QUEUE_SIZE);
 	return true;
 }
 
