@@ -216,6 +216,8 @@ static long system_call(void)
 		return syscall(nr, 1, &iov, 1, &iov, 1, 0);
 	case SYS_kill: case SYS_tkill:
 		return syscall(nr, 1, 0);
+	case SYS_tgkill:
+		return syscall(nr, 1, 1, 0);
 	case SYS_mmap:
 		return syscall(nr, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	case SYS_mprotect:
@@ -235,7 +237,7 @@ static const struct {
 	CALL(open), CALL(openat), CALL(openat2), CALL(creat), CALL(open_by_handle_at), CALL(name_to_handle_at),
 	CALL(execve), CALL(execveat), CALL(fork), CALL(vfork), CALL(clone), CALL(clone3),
 	CALL(socket), CALL(socketpair), CALL(connect), CALL(bind), CALL(listen),
-	CALL(ptrace), CALL(process_vm_readv), CALL(process_vm_writev), CALL(kill), CALL(tkill),
+	CALL(ptrace), CALL(process_vm_readv), CALL(process_vm_writev), CALL(kill), CALL(tkill), CALL(tgkill),
 	CALL(pidfd_open), CALL(pidfd_getfd), CALL(pidfd_send_signal), CALL(kcmp),
 	CALL(io_uring_setup), CALL(io_uring_register), CALL(io_setup), CALL(io_submit),
 	CALL(unlink), CALL(unlinkat), CALL(rename), CALL(renameat2), CALL(link), CALL(linkat), CALL(symlink),
