@@ -298,4 +298,23 @@ TEST_F_TIMEOUT(disk, ended_while_it_hangs, 600)
 	nbd_unplug(n);
 }
 
+/* Who kills it is told what it waits for, in time. */
+TEST_F_TIMEOUT(disk, killed_while_it_hangs, 600)
+{
+	struct nbd *n = hang(_metadata, &self->t);
+	uint64_t since = now_ns();
+	int status;
+
+	if (!n)
+		SKIP(return, "this kernel has no nbd");
+	status = command("cleave kill disk");
+	EXPECT_TRUE(status == 0 || status == 1);
+	EXPECT_GT(40 * SEC * patience(), now_ns() - since);
+	TH_LOG("cleave kill: status %d, after %d s", status, (int)((now_ns() - since) / SEC));
+	nbd_hold(n, false);
+	tool_finish(&self->t, "tick");
+	EXPECT_EQ(1, command("cleave ps --json | grep -q '\"name\":\"disk\"'"));
+	nbd_unplug(n);
+}
+
 TEST_HARNESS_MAIN
