@@ -20,6 +20,7 @@
 
 #define MIB		(1UL << 20)
 #define DISK		(32 * MIB)
+
 static char dir[64], disk[80], base[80], overlay[80], other[80], port[80];
 
 /* ---- files ------------------------------------------------------------------------------ */
