@@ -76,33 +76,6 @@ keep()
 			! -name vmlinuz -type f -exec rm -f {} +
 }
 
-# vhost-vsock and what it stands on, as modules against the kernel that there is.
-make_vhost()
-{
-	local dir=$out/vhost
-
-	rm -rf "$dir"
-	mkdir -p "$dir"/{vhost,vsock} &&
-		cp "$tree"/drivers/vhost/{vhost,iotlb,vsock}.c "$tree/drivers/vhost/vhost.h" "$dir/vhost/" &&
-		cp "$tree"/net/vmw_vsock/{af_vsock,af_vsock_tap,vsock_addr,virtio_transport_common}.c \
-			"$dir/vsock/" &&
-		echo 'obj-m := vhost/ vsock/' >"$dir/Kbuild" &&
-		cat >"$dir/vhost/Kbuild" <<-'END' &&
-			obj-m := vhost.o vhost_iotlb.o vhost_vsock.o
-			vhost_iotlb-y := iotlb.o
-			vhost_vsock-y := vsock.o
-		END
-		cat >"$dir/vsock/Kbuild" <<-'END' &&
-			obj-m := vsock.o vmw_vsock_virtio_transport_common.o
-			vsock-y := af_vsock.o af_vsock_tap.o vsock_addr.o
-			vmw_vsock_virtio_transport_common-y := virtio_transport_common.o
-		END
-		make -C "$tree" O="$out" M="$dir" -j"$(nproc)" modules >"$out/vhost.log" 2>&1 &&
-		strip -g "$dir"/*/*.ko && cp "$dir"/*/*.ko "$out/modules/" && rm -rf "$dir" && return
-	grep -E 'error|Error|ERROR' -A 3 "$out/vhost.log" | tail -n 20 >&2
-	return 1
-}
-
 mkdir -p "$store" || exit 1
 version=$(apt-cache madison linux-source-6.1 2>/dev/null | awk '{ print $3; exit }')
 [ -n "$version" ] || die "apt knows no linux-source-6.1: apt-get update"
@@ -124,10 +97,6 @@ if [ ! -e "$out/vmlinuz" ]; then
 	say "building the $kind kernel: 10 to 35 minutes on two processors, once; its log is $out/make.log"
 	make_kernel && keep || die "the $kind kernel was not built: $out/make.log"
 	say "the $kind kernel took $(seconds_since "$start")"
-fi
-if [ ! -e "$out/modules/vhost_vsock.ko" ]; then
-	get_tree || die "no source for the modules"
-	make_vhost || die "vhost-vsock for the $kind kernel was not built: $out/vhost.log"
 fi
 release=$(cat "$out/include/config/kernel.release") || exit 1
 mkdir -p "$kernels" && ln -sfn "$out" "$kernels/$release" && echo "$release"

@@ -40,13 +40,17 @@ struct block {
 	bool readonly;			/* then write, zero and discard are not called */
 	int raw_fd;			/* its bytes are this file's, one by one; or -1 */
 	atomic_bool lost;		/* block_synced() */
+	const char *path;		/* of the file that is written to */
+	/* Or NULL: nobody waits for what is under way any more, and it ends early by -ECANCELED. */
+	bool (*unwanted)(void *ctx);
+	void *ctx;
 };
 
 struct block_params {
-	const char *path;
+	const char *path;		/* as long as the image is there */
 	enum block_format format;
 	bool readonly;
-	const char *overlay;		/* what is written goes there; or NULL */
+	const char *overlay;		/* what is written goes there; or NULL. As long, too */
 };
 
 int block_open(const struct block_params *p, struct block **b, char *err, size_t errlen);
@@ -56,6 +60,8 @@ int block_open(const struct block_params *p, struct block **b, char *err, size_t
  * would succeed: so none does any more.
  */
 int block_synced(struct block *b, int result);
+/* If it is set: the first of them has failed, with that. By any thread. */
+extern void (*block_lost)(const struct block *b, int error);
 
 /* ---- between the files here ----------------------------------------------------------- */
 
@@ -73,7 +79,7 @@ int block_pread(int fd, void *buf, size_t len, uint64_t offset);	/* all of it, o
 int block_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
 int block_preadv(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
 int block_pwritev(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
-int block_zero_fd(int fd, uint64_t offset, uint64_t len, bool unmap);
+int block_zero_fd(struct block *b, int fd, uint64_t offset, uint64_t len, bool unmap);
 int block_discard_fd(int fd, uint64_t offset, uint64_t len);
 int block_sync_directory(const char *path);	/* that of the file: its name is there after a power failure */
 /* Over the whole of iov: where byte at is, and how many follow it there. */
@@ -82,8 +88,8 @@ void *block_at(const struct iovec *iov, unsigned int n, uint64_t at, size_t *len
 int raw_open(struct block_file *f, bool readonly, struct block **b, char *err, size_t errlen);
 bool qcow2_is(const struct block_file *f);
 int qcow2_open(struct block_file *f, struct block **b, char *err, size_t errlen);
-/* base is the overlay's, or closed if that fails. */
-int overlay_open(const char *path, struct block *base, const char *base_path, struct block **b, char *err,
+/* base, which was opened from that, is the overlay's, or closed if that fails. */
+int overlay_open(const char *path, struct block *base, const struct block_file *from, struct block **b, char *err,
 		 size_t errlen);
 
 #endif /* CLEAVE_BLOCK_H */
