@@ -134,6 +134,23 @@ UNIT_TEST(ports_and_balloon)
 	REFUSED("all of --memory", "-k", "k", "--balloon=512M");
 }
 
+UNIT_TEST(vsock)
+{
+	CHECK_EQ(RUN("-k", "k", "--vsock", "cid=3"), 0);
+	CHECK_EQ(a.virtio.cid, 3);
+	CHECK_EQ(RUN("-k", "k", "--vsock", "cid=0xfffffffe"), 0);
+	CHECK_EQ(a.virtio.cid, 0xfffffffe);
+	CHECK_EQ(RUN("-k", "k"), 0);
+	CHECK_EQ(a.virtio.cid, 0);
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=2");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=4294967295");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=99999999999999999999999");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=-3");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=3x");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "cid=");
+	REFUSED("from 3 to", "-k", "k", "--vsock", "3");
+}
+
 UNIT_TEST(options_defaults)
 {
 	CHECK_EQ(RUN("-k", "/x/vmlinuz-6.1.0"), 0);

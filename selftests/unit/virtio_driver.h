@@ -34,6 +34,8 @@ struct driver {
 	atomic_uint msis, last_data, levels[24];
 	int eventfd[VDEV_QUEUES];	/* by ioeventfd */
 	unsigned int eventfds;
+	/* Of tests of devices that others serve, or NULL. */
+	int (*irqfd)(void *ctx, int fd, uint64_t address, uint32_t data, bool assign);
 	uint64_t features;
 	uint16_t next_free[VDEV_QUEUES], used[VDEV_QUEUES];
 };
@@ -139,7 +141,7 @@ static void d_plug(struct vdev *d)
 	dr.d = d;
 	dr.bar = 0xc0000000;
 	dr.eventfds = 0;
-	dr.host = (struct virtio_host){ NULL, d_lock, d_unlock, d_msi, d_ioeventfd };
+	dr.host = (struct virtio_host){ NULL, d_lock, d_unlock, d_msi, d_ioeventfd, dr.irqfd };
 	dr.pci.mmio = &dr.mmio;
 	dr.pci.irq = d_irq;
 	dr.pci.low = (struct pci_range){ dr.bar, 1 << 20, 0 };

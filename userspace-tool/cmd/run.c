@@ -36,6 +36,8 @@ static void help(void)
 	       "                       a unix socket, as a console or with a name for programs\n"
 	       "      --balloon[=SIZE] memory that the guest frees goes back to the host; SIZE it\n"
 	       "                       gives up from the start (default: none)\n"
+	       "      --vsock cid=N    sockets of AF_VSOCK between guest and host, which knows the\n"
+	       "                       guest by the number N, from 3 on\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"

@@ -47,6 +47,22 @@ static int on_ioeventfd(void *ctx, uint64_t gpa, int fd, bool assign)
 	return ret;
 }
 
+static int on_irqfd(void *ctx, int fd, uint64_t address, uint32_t data, bool assign)
+{
+	struct machine *m = ctx;
+	const struct cleave_irqfd i = {
+		.fd = fd, .flags = assign ? 0 : CLEAVE_IRQFD_DEASSIGN, .address = address, .data = data,
+	};
+	int ret;
+
+	if (!(m->info.features & CLEAVE_FEATURE_IRQFD))
+		return -ENOTTY;
+	do
+		ret = cleave_irqfd(m->vm, &i);
+	while (ret == -EINTR);
+	return ret;
+}
+
 /* 32 bits at 0xcf8 are PCI's; bytes of it are the reset register, 0xcf9. */
 static uint64_t port_read(void *dev, uint64_t offset, unsigned int size)
 {
@@ -82,7 +98,7 @@ static int add_bus(struct machine *m)
 	}
 	m->virtio = v;
 	data.dev = ecam.dev = &v->pci;
-	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd };
+	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd, on_irqfd };
 	v->pci.mmio = &m->mmio;
 	v->pci.irq = machine_irq;
 	v->pci.ctx = m;
@@ -159,6 +175,14 @@ static int add_console(struct machine *m)
 	return ret;
 }
 
+static int add_vsock(struct machine *m)
+{
+	struct vdev *d = NULL;
+	int ret = vsock_open(m, &d);
+
+	return ret ? ret : add_device(m, d, "--vsock", 0);
+}
+
 void virtio_resized(struct machine *m)
 {
 	uint16_t cols, rows;
@@ -173,7 +197,7 @@ int virtio_add(struct machine *m)
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng && !a->ports && !a->balloon)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->cid)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
@@ -184,6 +208,8 @@ int virtio_add(struct machine *m)
 		ret = add_console(m);
 	if (!ret && a->balloon)
 		ret = add_device(m, virtio_balloon(&m->mem, a->balloon_bytes), "--balloon", 0);
+	if (!ret && a->cid)
+		ret = add_vsock(m);
 	return ret;
 }
 
@@ -206,9 +232,9 @@ int virtio_connect(struct machine *m)
 	return -ENOSPC;
 }
 
-static void thread_begins(void)
+static void thread_begins(const struct vdev *d)
 {
-	sandbox_thread(SANDBOX_DEVICE);
+	sandbox_thread(d->ops->vhost ? SANDBOX_VHOST : SANDBOX_DEVICE);
 }
 
 int virtio_start(struct machine *m)

@@ -22,4 +22,7 @@ struct virtio_devices {
 int ports_open(struct machine *m, struct console_port port[CONSOLE_PORTS]);
 void ports_close(struct console_port *port, unsigned int n);	/* before a device has them */
 
+/* served.c: devices whose queues the host's kernel or another process serves; as ports_open(). */
+int vsock_open(struct machine *m, struct vdev **d);
+
 #endif /* CLEAVE_CMD_VIRTIO_H */

@@ -77,6 +77,8 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 
 	fds[n++] = (struct pollfd){ .fd = w->wake, .events = POLLIN };
 	for (i = w->index; runs && i < d->queues; i += d->workers) {
+		if (d->queue[i].call >= 0)
+			continue;	/* who serves it is kicked, not this thread */
 		from[n] = &d->queue[i];
 		fds[n++] = (struct pollfd){ .fd = d->queue[i].kick, .events = POLLIN };
 	}
@@ -90,7 +92,7 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 			atomic_fetch_add_explicit(&from[i]->kicks, count, memory_order_relaxed);
 }
 
-void (*vdev_thread_begins)(void);
+void (*vdev_thread_begins)(const struct vdev *d);
 
 static void *worker_thread(void *arg)
 {
@@ -102,7 +104,7 @@ static void *worker_thread(void *arg)
 	snprintf(name, sizeof(name), "%.11s/%u", w->d->label, w->index % 100);
 	pthread_setname_np(pthread_self(), name);
 	if (vdev_thread_begins)
-		vdev_thread_begins();
+		vdev_thread_begins(w->d);
 	while ((now = worker_state(w)) != STOP) {
 		if (now == RUN)
 			w->d->ops->work(w->d, w->index);
