@@ -38,6 +38,8 @@ static void help(void)
 	       "                       gives up from the start (default: none)\n"
 	       "      --vsock cid=N    sockets of AF_VSOCK between guest and host, which knows the\n"
 	       "                       guest by the number N, from 3 on\n"
+	       "      --share DIR[,tag=NAME][,ro]  a folder of the host's, by Debian's virtiofsd:\n"
+	       "                       `mount -t virtiofs NAME /mnt` (default: DIR's last part)\n"
 	       "  -d, --device NAME[,KEY=VALUE]...  a device more; `--device help` lists them\n"
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"

@@ -3,11 +3,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "virtio.h"
 
 #define VSOCK_PATH	"/dev/vhost-vsock"
 _Static_assert(ARGS_CID_MIN == VSOCK_CID_MIN && ARGS_CID_MAX == VSOCK_CID_MAX, "--vsock");
+_Static_assert(ARGS_TAG == FS_TAG, "--share");
 
 /* ---- --vsock ----------------------------------------------------------------------------- */
 
@@ -45,5 +47,33 @@ int vsock_open(struct machine *m, struct vdev **d)
 			 ARGS_CID_MIN, ARGS_CID_MAX);
 	else
 		complain("--vsock cid=%u: %s: %s; see `dmesg`", cid, what, strerror(-error));
+	return error;
+}
+
+/* ---- --share ----------------------------------------------------------------------------- */
+
+static void share_died(void *ctx, const char *why)
+{
+	const struct share_args *a = ctx;
+
+	complain("--share %s: virtiofsd: %s; what the guest does in %s hangs from now on, the guest runs", a->path,
+		 why, a->tag);
+}
+
+int share_open(struct machine *m, unsigned int number, struct vdev **d)
+{
+	const struct share_args *a = &m->args->virtio.share[number];
+	const struct vhost_shared shared = { m->ram_fd, m->mem.range[0].host, m->args->memory };
+	int fd = virtiofsd_start(a, m->args->user), error;
+	char line[200];
+
+	if (fd < 0)
+		return fd;
+	*d = virtio_fs(&m->mem, fd, &shared, a->tag, share_died, (void *)a, &error);
+	if (*d)
+		return 0;
+	virtiofsd_said(line, sizeof(line));
+	complain("--share %s: virtiofsd: %s%s%s; see whether it can run here at all, with sudo, or as its own user",
+		 a->path, line, line[0] ? ": " : "", strerror(-error));
 	return error;
 }

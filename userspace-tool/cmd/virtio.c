@@ -183,6 +183,19 @@ static int add_vsock(struct machine *m)
 	return ret ? ret : add_device(m, d, "--vsock", 0);
 }
 
+static int add_share(struct machine *m, unsigned int number)
+{
+	struct vdev *d = NULL;
+	int ret = share_open(m, number, &d);
+
+	return ret ? ret : add_device(m, d, "--share", number);
+}
+
+bool virtio_shares(const struct run_args *args)
+{
+	return args->virtio.shares;
+}
+
 void virtio_resized(struct machine *m)
 {
 	uint16_t cols, rows;
@@ -197,7 +210,7 @@ int virtio_add(struct machine *m)
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->cid)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->cid && !a->shares)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
@@ -210,6 +223,8 @@ int virtio_add(struct machine *m)
 		ret = add_device(m, virtio_balloon(&m->mem, a->balloon_bytes), "--balloon", 0);
 	if (!ret && a->cid)
 		ret = add_vsock(m);
+	for (i = 0; i < a->shares && !ret; i++)
+		ret = add_share(m, i);
 	return ret;
 }
 

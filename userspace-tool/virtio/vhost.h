@@ -49,6 +49,7 @@ struct vhost {
 	void *ctx;
 	/* vhost_kernel.c: what run() is, of its kind of device */
 	int (*switch_on)(struct vhost *v, bool on);
+	struct vhost_shared shared;	/* vhost_user.c */
 };
 
 /* ---- vhost.c: by a device ------------------------------------------------------------- */
@@ -68,5 +69,11 @@ extern const struct vhost_ops vhost_kernel;
 int vhost_kernel_open(struct vhost *v, const struct cleave_mem *mem);
 /* One more, of a kind of device: 0 or -errno. */
 int vhost_kernel_command(struct vhost *v, unsigned long nr, void *arg);
+
+/* ---- vhost_user.c: another process -------------------------------------------------------- */
+
+extern const struct vhost_ops vhost_user;
+/* fd, a socket, and shared are set. -EOPNOTSUPP: it lacks what is needed; or that of its answers. */
+int vhost_user_open(struct vhost *v, const struct cleave_mem *mem);
 
 #endif /* CLEAVE_VIRTIO_VHOST_H */

@@ -201,6 +201,22 @@ void virtio_console_resize(struct vdev *d, uint16_t cols, uint16_t rows);
 
 struct vdev *virtio_vsock(const struct cleave_mem *mem, int fd, uint64_t cid, int *error, const char **what);
 
+/* Guest memory that is another process's, too: a file, and where it is mapped whole. */
+struct vhost_shared {
+	int fd;
+	uint8_t *base;
+	uint64_t size;
+};
+
+#define FS_TAG	36
+
+/*
+ * A folder of the host's (5.11), by the process at the other end of the socket fd, which is the
+ * device's or closed. died(): it serves no more, once, by the device's thread. NULL: *error.
+ */
+struct vdev *virtio_fs(const struct cleave_mem *mem, int fd, const struct vhost_shared *shared,
+		       const char *tag, void (*died)(void *ctx, const char *why), void *ctx, int *error);
+
 /* bytes: what the guest is to give up. */
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
 
