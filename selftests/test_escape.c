@@ -47,7 +47,7 @@ static void taken_over(struct vdev *d, unsigned int worker)
 	atomic_store(&done, 1);
 }
 
-static void thread_begins(void)
+static void thread_begins(const struct vdev *d)
 {
 	if (seccomp_enter(SANDBOX_DEVICE, false))
 		_exit(91);

@@ -49,6 +49,11 @@ void control_wake(struct machine *machine)
 {
 }
 
+int sandbox_user(const char *user)
+{
+	return 0;
+}
+
 int sandbox_thread(enum sandbox_thread kind)
 {
 	return 0;
@@ -448,6 +453,27 @@ UNIT_TEST(time_stands_still)
 	machine_clock_go_on(&m);
 	CHECK(m.clock_lost - stopped >= 20000000);
 	machine_destroy(&m);
+}
+
+/* What another process is given can neither be made shorter nor longer by it. */
+UNIT_TEST(memory_of_two)
+{
+	struct stat st;
+
+	good_module();
+	REQUIRE(!machine_create(&m, &args));
+	CHECK_EQ(m.ram_fd, -1);
+	machine_destroy(&m);
+	args.virtio.shares = 1;
+	REQUIRE(!machine_create(&m, &args));
+	REQUIRE(m.ram_fd >= 0 && !fstat(m.ram_fd, &st));
+	CHECK_EQ(st.st_size, args.memory);
+	CHECK(ftruncate(m.ram_fd, 4096) && ftruncate(m.ram_fd, 2 * args.memory));
+	CHECK(!((uintptr_t)m.mem.range[0].host % (2 << 20)));
+	m.mem.range[0].host[4096] = 0x5a;
+	CHECK(pread(m.ram_fd, &st, 1, 4096) == 1 && *(uint8_t *)&st == 0x5a);
+	machine_destroy(&m);
+	args.virtio.shares = 0;
 }
 
 /* The real-time clock has the host's time: what it waits for comes when it would have come. */

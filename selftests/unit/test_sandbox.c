@@ -225,7 +225,7 @@ static int puts_terminal_right(void)
 }
 
 static const enum sandbox_thread all[] = {
-	SANDBOX_VCPU, SANDBOX_IO, SANDBOX_CONTROL, SANDBOX_DEVICE, SANDBOX_MAIN,
+	SANDBOX_VCPU, SANDBOX_IO, SANDBOX_CONTROL, SANDBOX_DEVICE, SANDBOX_VHOST, SANDBOX_MAIN,
 };
 
 /* All kinds but main, which has files of its directory. */
@@ -285,7 +285,7 @@ UNIT_TEST(no_thread_breaks_out)
 
 UNIT_TEST(says_which_thread)
 {
-	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device", "a main" };
+	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device", "a vhost", "a main" };
 
 	for (size_t i = 0; i < SANDBOX_KINDS; i++) {
 		FORBIDDEN(all[i], makes_socket, name[i]);
@@ -317,6 +317,37 @@ static int device_works(void)
 	return getrandom(block, 16, 0) == 16 ? 0 : 5;
 }
 
+/* Rings start and stop; whose memory, and which guest, has been settled. */
+static int vhost_works(void)
+{
+	const unsigned long rings[] = {
+		VHOST_SET_FEATURES, VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE, VHOST_SET_VRING_ADDR,
+		VHOST_SET_VRING_KICK, VHOST_SET_VRING_CALL, VHOST_SET_VRING_ERR, VHOST_GET_VRING_BASE,
+		VHOST_VSOCK_SET_RUNNING,
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(rings) / sizeof(rings[0]); i++)
+		if (ioctl(file, rings[i], NULL) != -1 || errno != ENOTTY)
+			return 10 + i;
+	return recv(sockets[0], &i, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN ? 0 : 1;
+}
+
+static int sets_memory(void)
+{
+	return ioctl(file, VHOST_SET_MEM_TABLE, NULL) && 0;
+}
+
+static int sets_cid(void)
+{
+	return ioctl(file, VHOST_VSOCK_SET_GUEST_CID, NULL) && 0;
+}
+
+static int starts_rings(void)
+{
+	return ioctl(file, VHOST_VSOCK_SET_RUNNING, NULL) && 0;
+}
+
 static int io_works(void)
 {
 	sigset_t set;
@@ -344,6 +375,11 @@ UNIT_TEST(each_thread_works)
 	file = memfd_create("disk", MFD_CLOEXEC);
 	REQUIRE(!ftruncate(file, 4096) && !socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
 	CHECK_EQ(as(SANDBOX_DEVICE, device_works), 0);
+	CHECK_EQ(as(SANDBOX_VHOST, vhost_works), 0);
+	FORBIDDEN(SANDBOX_VHOST, sets_memory, " (ioctl)");
+	FORBIDDEN(SANDBOX_VHOST, sets_cid, " (ioctl)");
+	FORBIDDEN(SANDBOX_DEVICE, starts_rings, " (ioctl)");
+	FORBIDDEN(SANDBOX_VCPU, starts_rings, " (ioctl)");
 	CHECK_EQ(as(SANDBOX_IO, io_works), 0);
 	CHECK_EQ(as(SANDBOX_CONTROL, control_works), 0);
 	CHECK_EQ(as(SANDBOX_MAIN, device_works), 0);	/* it finishes what they have begun */

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "virtio/virtio.h"
 
@@ -34,6 +35,9 @@ struct driver {
 	atomic_uint msis, last_data, levels[24];
 	int eventfd[VDEV_QUEUES];	/* by ioeventfd */
 	unsigned int eventfds;
+	/* Of tests of devices that others serve: their memory, before it is made, or 0; or NULL. */
+	int ram_fd;
+	int (*irqfd)(void *ctx, int fd, uint64_t address, uint32_t data, bool assign);
 	uint64_t features;
 	uint16_t next_free[VDEV_QUEUES], used[VDEV_QUEUES];
 };
@@ -121,6 +125,10 @@ static const struct cleave_mem *d_memory(void)
 		if (area == MAP_FAILED || mprotect(area + 4096, D_RAM, PROT_READ | PROT_WRITE))
 			abort();
 		dr.ram = area + 4096;
+		if (dr.ram_fd && (ftruncate(dr.ram_fd, D_RAM) ||
+				  mmap(dr.ram, D_RAM, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, dr.ram_fd,
+				       0) == MAP_FAILED))
+			abort();
 		pthread_mutex_init(&dr.lock, NULL);
 		cleave_mem_add(&dr.mem, 0, D_RAM, dr.ram, 0);
 	}
@@ -139,7 +147,7 @@ static void d_plug(struct vdev *d)
 	dr.d = d;
 	dr.bar = 0xc0000000;
 	dr.eventfds = 0;
-	dr.host = (struct virtio_host){ NULL, d_lock, d_unlock, d_msi, d_ioeventfd };
+	dr.host = (struct virtio_host){ NULL, d_lock, d_unlock, d_msi, d_ioeventfd, dr.irqfd };
 	dr.pci.mmio = &dr.mmio;
 	dr.pci.irq = d_irq;
 	dr.pci.low = (struct pci_range){ dr.bar, 1 << 20, 0 };

@@ -258,6 +258,10 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 		return args_console(arg, &a->virtio, err, errlen);
 	case 'b':
 		return args_balloon(arg, &a->virtio, err, errlen);
+	case 'S':
+		return args_share(arg, &a->virtio, err, errlen);
+	case 'V':
+		return args_vsock(arg, &a->virtio, err, errlen);
 	case 'i':
 		a->initrd = arg;
 		return 0;
@@ -303,6 +307,8 @@ static const struct option run_options[] = {
 	{ "rng", no_argument, NULL, 'r' },
 	{ "console", required_argument, NULL, 'C' },
 	{ "balloon", optional_argument, NULL, 'b' },
+	{ "vsock", required_argument, NULL, 'V' },
+	{ "share", required_argument, NULL, 'S' },
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "detach", no_argument, NULL, OPT_DETACH },
 	{ "user", required_argument, NULL, OPT_USER },

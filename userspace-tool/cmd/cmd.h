@@ -78,6 +78,19 @@ struct port_args {
 	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
 };
 
+#define ARGS_SHARES		8
+#define ARGS_TAG		36	/* FS_TAG */
+
+/* --share */
+struct share_args {
+	char path[PATH_MAX];
+	char tag[ARGS_TAG + 1];
+	bool readonly;
+};
+
+#define ARGS_CID_MIN		3U	/* those below are the host's own, and everyone's */
+#define ARGS_CID_MAX		0xfffffffeU
+
 /* The devices of virtio. */
 struct virtio_args {
 	unsigned int ports;
@@ -87,6 +100,9 @@ struct virtio_args {
 	unsigned int disks;
 	struct disk_args disk[ARGS_DISKS];
 	bool rng;
+	uint32_t cid;			/* of --vsock; 0: none */
+	unsigned int shares;
+	struct share_args share[ARGS_SHARES];
 };
 
 struct run_args {
@@ -116,6 +132,9 @@ int args_device(const char *text, struct device_args *d, char *err, size_t errle
 /* --console terminal or socket=PATH[,name=NAME]; --balloon [SIZE]: likewise. */
 int args_console(const char *text, struct virtio_args *v, char *err, size_t errlen);
 int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --vsock cid=N; --share DIR[,tag=NAME][,ro]: likewise; served_args.c. */
+int args_share(const char *text, struct virtio_args *v, char *err, size_t errlen);
+int args_vsock(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -216,6 +217,20 @@ static uint64_t host_available(void)
 	return kib << 10;
 }
 
+/*
+ * A file at p in place of what is there; nobody who gets it can make it shorter, which would
+ * be SIGBUS here. 0 or -1 and errno.
+ */
+static int machine_share(struct machine *m, void *p)
+{
+	m->ram_fd = memfd_create("cleave-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (m->ram_fd < 0 || ftruncate(m->ram_fd, m->args->memory) ||
+	    fcntl(m->ram_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return -1;
+	return mmap(p, m->args->memory, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, m->ram_fd,
+		    0) == MAP_FAILED ? -1 : 0;
+}
+
 static int machine_ram(struct machine *m)
 {
 	uint64_t size = m->args->memory, free = host_available(), start;
@@ -236,6 +251,11 @@ static int machine_ram(struct machine *m)
 	m->ram_mapped = size + HUGE_PAGE;
 	p = mmap(NULL, m->ram_mapped, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	start = ((uintptr_t)p + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
+	if (p != MAP_FAILED && virtio_shares(m->args) && machine_share(m, (void *)start)) {
+		munmap(p, m->ram_mapped);
+		p = MAP_FAILED;
+	}
 	if (p == MAP_FAILED) {
 		complain("--memory: %" PRIu64 " MiB could not be mapped: %s; ask for less or see ulimit -v",
 			 size >> 20, strerror(errno));
@@ -243,7 +263,6 @@ static int machine_ram(struct machine *m)
 		return -ENOMEM;
 	}
 	m->ram = p;
-	start = ((uintptr_t)p + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1);
 	p = (uint8_t *)start;
 	madvise(p, size, MADV_HUGEPAGE);	/* without it pages are small: slower, right */
 	madvise(p, size, MADV_DONTDUMP);
@@ -444,7 +463,7 @@ int machine_create(struct machine *m, const struct run_args *args)
 {
 	memset(m, 0, sizeof(*m));
 	m->args = args;
-	m->dev = m->vm = m->wake = m->keys = -1;
+	m->dev = m->vm = m->wake = m->keys = m->ram_fd = -1;
 	pthread_mutex_init(&m->lock, NULL);
 	pthread_mutex_init(&m->tx_lock, NULL);
 	pthread_mutex_init(&m->kick_lock, NULL);
@@ -590,6 +609,8 @@ void machine_destroy(struct machine *m)
 		munmap(m->rom, m->rom_size);
 	if (m->ram)
 		munmap(m->ram, m->ram_mapped);
+	if (m->ram_fd >= 0)
+		close(m->ram_fd);
 	survey_drop(&m->shown);
 	pause_destroy(m);
 	pthread_mutex_destroy(&m->kick_lock);

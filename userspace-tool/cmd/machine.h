@@ -84,6 +84,7 @@ struct machine {
 	char cmdline[BOOT_CMDLINE_MAX];
 	uint8_t *ram, *rom;	/* rom: of --firmware, or NULL */
 	size_t ram_mapped, rom_size;
+	int ram_fd;		/* of ram, if other processes serve devices; or -1 */
 	struct cleave_mem mem;
 
 	struct dev_clock host_clock;	/* never stands still; without a lock */
@@ -159,6 +160,7 @@ int virtio_add(struct machine *m);			/* opens their files */
 const uint8_t *virtio_lines(const struct machine *m);	/* boot_params_in.pci_lines */
 int virtio_connect(struct machine *m);			/* BARs and kicks; the VM is there */
 int virtio_start(struct machine *m);			/* their threads */
+bool virtio_shares(const struct run_args *args);	/* guest memory with other processes */
 /* What is under way ends; vCPUs have ended. False: some does not, and its threads are there still. */
 bool virtio_stop(struct machine *m);
 void virtio_remove(struct machine *m);

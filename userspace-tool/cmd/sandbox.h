@@ -19,6 +19,7 @@ enum sandbox_thread {
 	SANDBOX_IO,		/* terminal, signals, deadlines */
 	SANDBOX_CONTROL,	/* the socket for other commands, and their consoles */
 	SANDBOX_DEVICE,		/* a device's own: files, sockets and eventfds that are open */
+	SANDBOX_VHOST,		/* the same, and commands of the host kernel's vhost */
 	SANDBOX_MAIN,		/* waits for the end, and cleans up */
 	SANDBOX_KINDS,
 };

@@ -9,6 +9,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/vhost.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -26,6 +27,7 @@ enum check {
 	NO_EXEC,		/* the third argument has no PROT_EXEC */
 	MODULE,			/* ioctl: of /dev/cleave's files, and a terminal's modes */
 	BLOCK,			/* ioctl: those, and discard and zero of a disk */
+	VHOST,			/* ioctl: those of MODULE, and of vhost what starts and stops rings */
 };
 
 struct call {
@@ -70,6 +72,10 @@ static const struct call device[] = {
 	{ SYS_timerfd_settime, ANY }, { SYS_accept4, ANY }, { SYS_shutdown, ANY },
 };
 
+static const struct call vhost[] = {
+	{ SYS_ioctl, VHOST },
+};
+
 /*
  * It waits until no guest runs, and finishes what devices have begun. Its files are held to some
  * directories, where there is Landlock.
@@ -89,6 +95,7 @@ static const struct {
 	[SANDBOX_IO] = KIND(io, "an input"),
 	[SANDBOX_CONTROL] = KIND(control, "a control"),
 	[SANDBOX_DEVICE] = KIND(device, "a device"),
+	[SANDBOX_VHOST] = KIND(vhost, "a vhost"),
 	[SANDBOX_MAIN] = KIND(main_thread, "a main"),
 };
 
@@ -133,6 +140,11 @@ static void check_ioctl(struct program *p, enum check check)
 	/* TCGETS, which isatty() is, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCGWINSZ */
 	static const uint32_t terminal[] = { 0x5401, 0x5402, 0x5403, 0x5404, 0x540f, 0x5413 };
 	static const uint32_t block[] = { 0x1277, 0x127f };	/* BLKDISCARD, BLKZEROOUT */
+	static const uint32_t vhost_rings[] = {
+		VHOST_SET_FEATURES, VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE, VHOST_SET_VRING_ADDR,
+		VHOST_SET_VRING_KICK, VHOST_SET_VRING_CALL, VHOST_SET_VRING_ERR, VHOST_GET_VRING_BASE,
+		VHOST_VSOCK_SET_RUNNING,
+	};
 	size_t i;
 
 	load(p, offsetof(struct seccomp_data, args[1]));
@@ -142,6 +154,10 @@ static void check_ioctl(struct program *p, enum check check)
 	}
 	for (i = 0; check == BLOCK && i < sizeof(block) / sizeof(block[0]); i++) {
 		unless(p, block[i], 1);
+		give(p, SECCOMP_RET_ALLOW);
+	}
+	for (i = 0; check == VHOST && i < sizeof(vhost_rings) / sizeof(vhost_rings[0]); i++) {
+		unless(p, vhost_rings[i], 1);
 		give(p, SECCOMP_RET_ALLOW);
 	}
 	put(p, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff00));
@@ -191,7 +207,7 @@ size_t seccomp_build(enum sandbox_thread kind, bool exec, struct sock_filter *pr
 	load(&p, offsetof(struct seccomp_data, nr));
 	for (i = 0; i < kinds[kind].count; i++)
 		rule(&p, &kinds[kind].calls[i], exec);
-	for (i = 0; kind == SANDBOX_MAIN && i < kinds[SANDBOX_DEVICE].count; i++)
+	for (i = 0; (kind == SANDBOX_MAIN || kind == SANDBOX_VHOST) && i < kinds[SANDBOX_DEVICE].count; i++)
 		rule(&p, &device[i], exec);
 	for (i = 0; i < sizeof(common) / sizeof(common[0]); i++)
 		rule(&p, &common[i], exec);

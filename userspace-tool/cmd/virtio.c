@@ -51,6 +51,22 @@ static int on_ioeventfd(void *ctx, uint64_t gpa, int fd, bool assign)
 	return ret;
 }
 
+static int on_irqfd(void *ctx, int fd, uint64_t address, uint32_t data, bool assign)
+{
+	struct machine *m = ctx;
+	const struct cleave_irqfd i = {
+		.fd = fd, .flags = assign ? 0 : CLEAVE_IRQFD_DEASSIGN, .address = address, .data = data,
+	};
+	int ret;
+
+	if (!(m->info.features & CLEAVE_FEATURE_IRQFD))
+		return -ENOTTY;
+	do
+		ret = cleave_irqfd(m->vm, &i);
+	while (ret == -EINTR);
+	return ret;
+}
+
 /* 32 bits at 0xcf8 are PCI's; bytes of it are the reset register, 0xcf9. */
 static uint64_t port_read(void *dev, uint64_t offset, unsigned int size)
 {
@@ -93,7 +109,7 @@ static int add_bus(struct machine *m)
 	}
 	m->virtio = v;
 	data.dev = ecam.dev = &v->pci;
-	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd };
+	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd, on_irqfd };
 	v->pci.mmio = &m->mmio;
 	v->pci.irq = machine_irq;
 	v->pci.ctx = m;
@@ -171,6 +187,27 @@ static int add_console(struct machine *m)
 	return ret;
 }
 
+static int add_vsock(struct machine *m)
+{
+	struct vdev *d = NULL;
+	int ret = vsock_open(m, &d);
+
+	return ret ? ret : add_device(m, d, "--vsock", 0);
+}
+
+static int add_share(struct machine *m, unsigned int number)
+{
+	struct vdev *d = NULL;
+	int ret = share_open(m, number, &d);
+
+	return ret ? ret : add_device(m, d, "--share", number);
+}
+
+bool virtio_shares(const struct run_args *args)
+{
+	return args->virtio.shares;
+}
+
 void virtio_resized(struct machine *m)
 {
 	uint16_t cols, rows;
@@ -185,7 +222,7 @@ int virtio_add(struct machine *m)
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng && !a->ports && !a->balloon)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->cid && !a->shares)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
@@ -196,6 +233,10 @@ int virtio_add(struct machine *m)
 		ret = add_console(m);
 	if (!ret && a->balloon)
 		ret = add_device(m, virtio_balloon(&m->mem, a->balloon_bytes), "--balloon", 0);
+	if (!ret && a->cid)
+		ret = add_vsock(m);
+	for (i = 0; i < a->shares && !ret; i++)
+		ret = add_share(m, i);
 	return ret;
 }
 
@@ -218,9 +259,9 @@ int virtio_connect(struct machine *m)
 	return -ENOSPC;
 }
 
-static void thread_begins(void)
+static void thread_begins(const struct vdev *d)
 {
-	sandbox_thread(SANDBOX_DEVICE);
+	sandbox_thread(d->ops->vhost ? SANDBOX_VHOST : SANDBOX_DEVICE);
 }
 
 /* By a thread of a device. */

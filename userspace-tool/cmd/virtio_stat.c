@@ -23,6 +23,8 @@ static void describe_queue(struct json_object *list, struct vdev_queue *q)
 	doc_count(o, "kicks", atomic_load(&q->kicks));
 	doc_count(o, "interrupts", atomic_load(&q->interrupts));
 	doc_bool(o, "ioeventfd", q->direct);
+	if (q->call >= 0)
+		doc_bool(o, "irqfd", q->irqfd);
 	json_object_array_add(list, o);
 }
 

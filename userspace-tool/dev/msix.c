@@ -32,6 +32,11 @@ static bool is_masked(const struct msix *m, unsigned int vector)
 	return m->masked || (m->entry[vector].control & PCI_MSIX_ENTRY_CTRL_MASKBIT);
 }
 
+bool msix_open(const struct msix *m, unsigned int vector)
+{
+	return m->enabled && vector < m->count && !is_masked(m, vector);
+}
+
 static void flush(struct msix *m)
 {
 	unsigned int i;

@@ -128,6 +128,8 @@ void msix_capability(struct pci_function *fn, struct msix *m, unsigned int bar, 
 void msix_control(struct msix *m, uint16_t control);
 /* Sends, or keeps it while it is masked. A vector that is not there is none. */
 void msix_raise(struct msix *m, unsigned int vector);
+/* Would it be sent at once? Then its message is that of m->entry[vector]. */
+bool msix_open(const struct msix *m, unsigned int vector);
 uint64_t msix_table_read(struct msix *m, uint64_t offset, unsigned int size);
 void msix_table_write(struct msix *m, uint64_t offset, unsigned int size, uint64_t value);
 uint64_t msix_pba_read(struct msix *m, uint64_t offset, unsigned int size);

@@ -44,7 +44,8 @@ static void give_back(void *p, uint64_t len)
 {
 	uint64_t from = ((uintptr_t)p + PAGE - 1) & ~(PAGE - 1), to = ((uintptr_t)p + len) & ~(PAGE - 1);
 
-	if (from < to)
+	/* The first for memory that another process has, too: it is no other's business else. */
+	if (from < to && madvise((void *)from, to - from, MADV_REMOVE))
 		madvise((void *)from, to - from, MADV_DONTNEED);
 }
 

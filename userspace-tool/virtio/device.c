@@ -22,7 +22,7 @@ int vdev_init(struct vdev *d, unsigned int queue_size)
 	pthread_mutex_init(&d->lock, NULL);
 	d->config_vector = MSIX_NONE;
 	for (i = 0; i < VDEV_QUEUES; i++)
-		d->queue[i].kick = d->worker[i].wake = -1;
+		d->queue[i].kick = d->queue[i].call = d->worker[i].wake = -1;
 	for (i = 0; i < d->queues; i++) {
 		d->queue[i].max = queue_size;
 		reset_queue(&d->queue[i]);
@@ -42,9 +42,12 @@ void vdev_exit(struct vdev *d)
 {
 	unsigned int i;
 
-	for (i = 0; i < d->queues; i++)
+	for (i = 0; i < d->queues; i++) {
 		if (d->queue[i].kick >= 0)
 			close(d->queue[i].kick);
+		if (d->queue[i].call >= 0)
+			close(d->queue[i].call);
+	}
 	for (i = 0; i < d->workers; i++)
 		if (d->worker[i].wake >= 0)
 			close(d->worker[i].wake);

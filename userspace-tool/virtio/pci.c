@@ -38,6 +38,34 @@ static void update_line(struct virtio_pci *p)
 	pci_intx(&p->fn, level);
 }
 
+/* By the kernel where it can be sent at once; else by the device's thread, which may keep it. */
+static void update_irqfd(struct virtio_pci *p, struct vdev_queue *q)
+{
+	bool open = msix_open(&p->msix, q->vector), was = q->irqfd;
+	uint64_t address = open ? p->msix.entry[q->vector].address : 0;
+	uint32_t data = open ? p->msix.entry[q->vector].data : 0;
+
+	if (open && was && q->irqfd_address == address && q->irqfd_data == data)
+		return;
+	q->irqfd = open && !p->host->irqfd(p->host->ctx, q->call, address, data, true);
+	q->irqfd_address = address;
+	q->irqfd_data = data;
+	if (!was || q->irqfd)
+		return;
+	p->host->irqfd(p->host->ctx, q->call, 0, 0, false);
+	vdev_wake(p->d);
+}
+
+/* After vectors or their messages changed. Device's lock held. */
+static void update_irqfds(struct virtio_pci *p)
+{
+	unsigned int i;
+
+	for (i = 0; p->host->irqfd && i < p->d->queues; i++)
+		if (p->d->queue[i].call >= 0)
+			update_irqfd(p, &p->d->queue[i]);
+}
+
 static void on_interrupt(struct vdev *d, const uint16_t *vector, bool config)
 {
 	struct virtio_pci *p = d->transport_data;
@@ -69,6 +97,9 @@ static void on_reset(struct vdev *d)
 	struct virtio_pci *p = d->transport_data;
 
 	p->host->lock(p->host->ctx);
+	pthread_mutex_lock(&d->lock);
+	update_irqfds(p);
+	pthread_mutex_unlock(&d->lock);
 	update_line(p);
 	p->host->unlock(p->host->ctx);
 }
@@ -266,6 +297,8 @@ static void bar_write(void *dev, unsigned int bar, uint64_t offset, unsigned int
 		device_write(p->d, in, size, value);
 	else if (offset - in == TABLE)
 		msix_table_write(&p->msix, in, size, value);
+	if (offset - in == COMMON || offset - in == TABLE)
+		update_irqfds(p);
 	pthread_mutex_unlock(&p->d->lock);
 	if (offset - in == COMMON)
 		update_line(p);
@@ -326,6 +359,7 @@ static void config_written(void *dev, unsigned int offset, unsigned int size)
 	if (offset < flags + 2 && offset + size > flags) {
 		pthread_mutex_lock(&p->d->lock);
 		msix_control(&p->msix, pci_get(p->fn.config, flags, 2));
+		update_irqfds(p);
 		pthread_mutex_unlock(&p->d->lock);
 		update_line(p);
 	}

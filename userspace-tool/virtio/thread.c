@@ -77,6 +77,8 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 
 	fds[n++] = (struct pollfd){ .fd = w->wake, .events = POLLIN };
 	for (i = w->index; runs && i < d->queues; i += d->workers) {
+		if (d->queue[i].call >= 0)
+			continue;	/* who serves it is kicked, not this thread */
 		from[n] = &d->queue[i];
 		fds[n++] = (struct pollfd){ .fd = d->queue[i].kick, .events = POLLIN };
 	}
@@ -101,7 +103,7 @@ static void worker_ends(struct vdev *d)
 		d->ops->end(d);
 }
 
-void (*vdev_thread_begins)(void);
+void (*vdev_thread_begins)(const struct vdev *d);
 
 static void *worker_thread(void *arg)
 {
@@ -113,7 +115,7 @@ static void *worker_thread(void *arg)
 	snprintf(name, sizeof(name), "%.11s/%u", w->d->label, w->index % 100);
 	pthread_setname_np(pthread_self(), name);
 	if (vdev_thread_begins)
-		vdev_thread_begins();
+		vdev_thread_begins(w->d);
 	while ((now = worker_state(w)) != STOP) {
 		if (now == RUN)
 			w->d->ops->work(w->d, w->index);

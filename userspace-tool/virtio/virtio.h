@@ -30,6 +30,7 @@ struct vdev_ops {
 	const char *name;
 	uint16_t id;			/* VIRTIO_ID_* */
 	uint32_t class;			/* PCI's */
+	bool vhost;			/* its thread commands the host kernel's vhost */
 	const char *const *counters;	/* names of vdev.counter, NULL behind the last */
 	/* All that can be done now; the device runs. By the worker. */
 	void (*work)(struct vdev *d, unsigned int worker);
@@ -52,6 +53,10 @@ struct vdev_queue {
 	bool enabled;
 	bool direct;			/* its kicks come by an ioeventfd */
 	int kick;			/* eventfd */
+	int call;			/* eventfd of who serves the queue in the device's place; or -1 */
+	bool irqfd;			/* call is the vector's message, without this process */
+	uint64_t irqfd_address;		/* which that is */
+	uint32_t irqfd_data;
 	atomic_ullong kicks, chains, interrupts;
 };
 
@@ -141,7 +146,7 @@ void vdev_tell(struct vdev *d, enum vdev_event what);
 
 /* ---- thread.c -------------------------------------------------------------------- */
 
-extern void (*vdev_thread_begins)(void);	/* by each thread of a device, if it is set */
+extern void (*vdev_thread_begins)(const struct vdev *d);	/* by each thread of a device, if it is set */
 int vdev_start(struct vdev *d);			/* -errno: no thread; what has started stops */
 void vdev_stop(struct vdev *d);			/* drains and ends them */
 /* The same in two parts. until: of CLOCK_MONOTONIC, or NULL. False: some have not ended. */
@@ -162,6 +167,8 @@ struct virtio_host {
 	void (*msi)(void *ctx, uint64_t address, uint32_t data);	/* by any thread */
 	/* Writes at gpa signal fd, or no more. 0, or -errno: they exit. Machine's lock held. */
 	int (*ioeventfd)(void *ctx, uint64_t gpa, int fd, bool assign);
+	/* Or NULL: signals of fd are this message, or no more. As the above; the device's lock held. */
+	int (*irqfd)(void *ctx, int fd, uint64_t address, uint32_t data, bool assign);
 };
 
 struct virtio_pci {
@@ -205,6 +212,31 @@ struct console_port {
 struct vdev *virtio_console(const struct cleave_mem *mem, const struct console_port *ports, unsigned int n);
 /* The terminal of the ports with write() has that size now. By any thread. */
 void virtio_console_resize(struct vdev *d, uint16_t cols, uint16_t rows);
+
+/*
+ * Streams between programs of the guest and of the host (5.10), by the host's vhost-vsock. fd:
+ * /dev/vhost-vsock, the device's or closed. NULL: *error is -errno, and *what it was done for.
+ */
+#define VSOCK_CID_MIN	3
+#define VSOCK_CID_MAX	0xfffffffeU
+
+struct vdev *virtio_vsock(const struct cleave_mem *mem, int fd, uint64_t cid, int *error, const char **what);
+
+/* Guest memory that is another process's, too: a file, and where it is mapped whole. */
+struct vhost_shared {
+	int fd;
+	uint8_t *base;
+	uint64_t size;
+};
+
+#define FS_TAG	36
+
+/*
+ * A folder of the host's (5.11), by the process at the other end of the socket fd, which is the
+ * device's or closed. died(): it serves no more, once, by the device's thread. NULL: *error.
+ */
+struct vdev *virtio_fs(const struct cleave_mem *mem, int fd, const struct vhost_shared *shared,
+		       const char *tag, void (*died)(void *ctx, const char *why), void *ctx, int *error);
 
 /* bytes: what the guest is to give up. */
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
