@@ -265,7 +265,7 @@ static int read_write(struct blk *b, struct request *r)
 }
 
 /* Discard and write zeroes: ranges follow the header. */
-static int take_ranges(const struct blk *b, struct request *r, const struct vq_chain *c)
+static int take_ranges(struct blk *b, struct request *r, const struct vq_chain *c)
 {
 	struct virtio_blk_discard_write_zeroes range;
 	uint64_t at = sizeof(struct virtio_blk_outhdr), bytes = c->out_bytes - at;
