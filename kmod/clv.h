@@ -205,7 +205,7 @@ struct clv_vcpu {
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	bool waits;			/* v: an interrupt that cannot go in yet */
 	bool quiet;			/* v: the backend knows of no window or mask */
-	bool lapic_busy;		/* v: IRR had something, or the timer is to be looked at */
+	bool lapic_busy;		/* v: IRR had something, or timer or PV EOI are to be looked at */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 
@@ -441,7 +441,8 @@ int clv_mem_fault(struct clv_vcpu *vcpu, u64 gpa, u32 access, unsigned long *hva
 int clv_mem_read(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
 /* Writes, by the owner; -EROFS (slot), too. May sleep; nothing is written once a slot has gone. */
 int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len);
-int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val);	/* the same of a byte, atomically */
+/* The same of a byte, atomically; now: without sleep, -EAGAIN or -EFAULT where that needs one. */
+int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val, bool now);
 
 /* Where an instruction is, and how the guest finds its page. */
 struct clv_code {
@@ -492,7 +493,8 @@ bool clv_pv_hypercall(struct clv_vcpu *vcpu, u64 nr, const u64 *args, bool code6
 void clv_pv_clock_changed(struct clv_vm *vm);
 void clv_pv_cpuid_changed(struct clv_vcpu *vcpu);
 int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa);	/* if clv_pv_has_pages() */
-void clv_pv_leave(struct clv_vcpu *vcpu);	/* if pv.eoi_armed */
+bool clv_pv_leave(struct clv_vcpu *vcpu, bool now);	/* if pv.eoi_armed */
+int clv_pv_arm(struct clv_vcpu *vcpu, bool now);	/* the EOI of clv_pv_enter() */
 void clv_pv_preempted(struct clv_vcpu *vcpu);
 
 static inline bool clv_pv_has_pages(const struct clv_vcpu *vcpu)

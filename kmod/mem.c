@@ -493,8 +493,9 @@ static int user_xchg(u8 __user *p, u8 *val)
  * The one place where the module changes guest memory, a page at most; xchg: a byte, whose old
  * value comes back in buf. Under s2.lock, so that nothing is written where no slot is any more;
  * hence faults are done in between, a few. Who takes the page away again and again has the loss.
+ * now: nobody and no fault is waited for.
  */
-static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
+static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg, bool now)
 {
 	const struct clv_slot *slot;
 	int ret, tries = 3;
@@ -503,7 +504,11 @@ static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
 		unsigned long hva = 0;
 
 		ret = -ENOENT;
-		read_lock(&vm->s2.lock);
+		if (!read_trylock(&vm->s2.lock)) {
+			if (now)
+				return -EAGAIN;
+			read_lock(&vm->s2.lock);
+		}
 		slot = slot_find(vm, gpa >> PAGE_SHIFT);
 		if (slot) {
 			ret = -EROFS;
@@ -516,7 +521,7 @@ static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
 			pagefault_enable();
 		}
 		read_unlock(&vm->s2.lock);
-		if (ret != -EFAULT || !tries--)
+		if (ret != -EFAULT || now || !tries--)
 			return ret;
 		ret = host_fault(vm->mm, hva, true);
 	} while (!ret);
@@ -526,14 +531,15 @@ static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg)
 int clv_mem_write(struct clv_vm *vm, u64 gpa, void *buf, u32 len)
 {
 	u32 first = min_t(u32, len, PAGE_SIZE - offset_in_page(gpa));
-	int ret = change(vm, gpa, buf, first, false);
+	int ret = change(vm, gpa, buf, first, false, false);
 
-	return ret || first == len ? ret : change(vm, gpa + first, buf + first, len - first, false);
+	return ret || first == len ? ret :
+	       change(vm, gpa + first, buf + first, len - first, false, false);
 }
 
-int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val)
+int clv_mem_xchg(struct clv_vm *vm, u64 gpa, u8 *val, bool now)
 {
-	return change(vm, gpa, val, sizeof(*val), true);
+	return change(vm, gpa, val, sizeof(*val), true, now);
 }
 
 /*

@@ -191,7 +191,7 @@ static int steal_write(struct clv_vcpu *vcpu)
 	struct clv_pv *pv = &vcpu->pv;
 	u64 gpa = pv->steal & ~ENABLED, delay = RUN_DELAY;
 	u8 preempted = 0;
-	int ret = clv_mem_xchg(vcpu->vm, gpa + PREEMPTED, &preempted);
+	int ret = clv_mem_xchg(vcpu->vm, gpa + PREEMPTED, &preempted, false);
 
 	pv->steal_due = ret;
 	vcpu->flush |= ret || (preempted & KVM_VCPU_FLUSH_TLB);
@@ -217,14 +217,29 @@ static bool steal_is_old(const struct clv_vcpu *vcpu)
 }
 
 /*
- * May sleep. Sets the byte that tells the guest to clear it instead of writing to the EOI register:
- * while what it has in service needs no more of the local APIC than that. -errno: not to be
- * entered, as what other vCPUs believe of this one at *gpa cannot be made true.
+ * Sets the byte that tells the guest to clear it instead of writing to the EOI register: while what
+ * it has in service needs no more of the local APIC than that. Sleeps unless it has to be now. 0, or
+ * why it could not be set.
+ */
+int clv_pv_arm(struct clv_vcpu *vcpu, bool now)
+{
+	u8 set = 1;
+	int ret;
+
+	if (!(vcpu->pv.eoi & ENABLED) || vcpu->pv.eoi_armed || !clv_lapic_eoi_is_quiet(vcpu))
+		return 0;
+	ret = clv_mem_xchg(vcpu->vm, vcpu->pv.eoi & ~ENABLED, &set, now);
+	vcpu->pv.eoi_armed = !ret;
+	return ret;
+}
+
+/*
+ * May sleep. -errno: not to be entered, as what other vCPUs believe of this one at *gpa cannot be
+ * made true.
  */
 int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa)
 {
 	struct clv_pv *pv = &vcpu->pv;
-	u8 pending = 1;
 	int ret = 0;
 
 	if ((pv->clock & ENABLED) && clock_is_old(vcpu))
@@ -232,26 +247,32 @@ int clv_pv_enter(struct clv_vcpu *vcpu, u64 *gpa)
 	if (steal_is_old(vcpu))
 		ret = steal_write(vcpu);
 	*gpa = (pv->steal & ~ENABLED) + PREEMPTED;
-	if (!ret && (pv->eoi & ENABLED) && !pv->eoi_armed && clv_lapic_eoi_is_quiet(vcpu))
-		pv->eoi_armed = !clv_mem_xchg(vcpu->vm, pv->eoi & ~ENABLED, &pending);
+	if (!ret)
+		clv_pv_arm(vcpu, false);
 	return ret;
 }
 
 /*
- * May sleep. Behind each entry, done or called off: before anybody looks at the local APIC. What
- * cannot be taken back counts as it is, and stays armed while it is set.
+ * Behind each entry, done or called off: before anybody looks at the local APIC. What cannot be
+ * taken back counts as it is, and stays armed while it is set. Sleeps, or, if it has to be now,
+ * false: nothing was done.
  */
-void clv_pv_leave(struct clv_vcpu *vcpu)
+bool clv_pv_leave(struct clv_vcpu *vcpu, bool now)
 {
 	u64 gpa = vcpu->pv.eoi & ~ENABLED;
 	u8 pending = 0;
-	int ret = clv_mem_xchg(vcpu->vm, gpa, &pending);
+	int ret = clv_mem_xchg(vcpu->vm, gpa, &pending, now);
 
+	if (ret && now)
+		return false;
 	if (ret && clv_mem_read(vcpu->vm, gpa, &pending, sizeof(pending)))
 		pending = 0;
 	vcpu->pv.eoi_armed = ret && (pending & 1);
 	if (!(pending & 1))
 		clv_lapic_eoi(vcpu);
+	else
+		vcpu->lapic_busy |= now;	/* it is to be set again */
+	return true;
 }
 
 int clv_pv_clock_msr(struct clv_vcpu *vcpu, u64 *val, bool set)

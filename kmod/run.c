@@ -373,12 +373,15 @@ static enum clv_next handle_last(struct clv_vcpu *vcpu)
  * IRQs off, behind an exit that vcpu->stay says is handled without sleep: done here, and the guest
  * entered again by the caller? Nothing else has changed since the entry but by requests, as whoever
  * else wants something of this thread or this CPU sends an interrupt, which ends the guest. An
- * interrupt for the guest is chosen here, but the byte of a PV EOI is in memory that may be away.
+ * interrupt for the guest is chosen here, and the byte of its PV EOI is set and taken back, unless
+ * that memory is away.
  */
 static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 {
 	bool quiet;
 
+	if (vcpu->pv.eoi_armed && !clv_pv_leave(vcpu, true))
+		return false;
 	*next = handle_last(vcpu);
 	if (*next != CLV_RESUME || need_resched() || !can_go_on(vcpu, BIT(CLV_REQ_EVENT)))
 		return false;
@@ -391,7 +394,7 @@ static bool go_on(struct clv_vcpu *vcpu, enum clv_next *next)
 	if (!quiet) {
 		clv_lapic_timer_sync(vcpu, false);
 		clv_events_choose(vcpu);
-		if (vcpu->events.injected.type && (vcpu->pv.eoi & 1))
+		if ((vcpu->pv.eoi & 1) && clv_pv_arm(vcpu, true))
 			return false;
 	}
 	push(vcpu, quiet);
@@ -411,8 +414,7 @@ static int enter_in_a_row(struct clv_vcpu *vcpu, int n, enum clv_next *next)
 		*next = CLV_NONE;
 		static_call(clv_enter)(vcpu, again);
 		again = true;
-	} while (++n < FAST_EXITS && vcpu->stay == CLV_STAY && !vcpu->pv.eoi_armed &&
-		 go_on(vcpu, next));
+	} while (++n < FAST_EXITS && vcpu->stay == CLV_STAY && go_on(vcpu, next));
 	clv_fpu_leave(vcpu);
 	return n;
 }
@@ -452,7 +454,7 @@ static bool enter(struct clv_vcpu *vcpu, bool quiet, enum clv_next *next)
 		vcpu->has_run = true;
 		local_irq_disable();
 	} while (*next == CLV_NONE && n < FAST_EXITS && vcpu->stay == CLV_STAY_IRQ &&
-		 !vcpu->pv.eoi_armed && go_on(vcpu, next) && !must_not_enter(vcpu));
+		 go_on(vcpu, next) && !must_not_enter(vcpu));
 	vtime_account_guest_exit();
 	/* Release: who sees it outside sees what the guest wrote. */
 	smp_store_release(&vcpu->cpu, -1);
@@ -487,7 +489,7 @@ static int loop(struct clv_vcpu *vcpu)
 		entered = enter(vcpu, quiet, &next);
 		quiet = false;
 		if (vcpu->pv.eoi_armed)
-			clv_pv_leave(vcpu);
+			clv_pv_leave(vcpu, false);
 		if (!entered)
 			continue;
 		if (next == CLV_NONE)
