@@ -3,7 +3,10 @@
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdarg.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -35,6 +38,61 @@ __attribute__((destructor)) static void clean(void)
 	unlink(path);
 	unlink(other);
 	rmdir(dir);
+}
+
+/* ---- a host whose disks fail, and one that has block devices --------------------------- */
+
+static struct {
+	unsigned int syncs, fails;	/* so many; the one of this number fails, once */
+	bool device;			/* the disk is one */
+	bool swap;			/* once it was opened, the overlay's file has its name */
+} host;
+
+int __real_fdatasync(int fd);
+int __real_fstat(int fd, struct stat *st);
+int __real_ioctl(int fd, unsigned long what, void *arg);
+
+int __wrap_fdatasync(int fd)
+{
+	if (++host.syncs != host.fails)
+		return __real_fdatasync(fd);
+	errno = EIO;
+	return -1;
+}
+
+int __wrap_fstat(int fd, struct stat *st)
+{
+	struct stat disk;
+
+	if (__real_fstat(fd, st))
+		return -1;
+	if (stat(path, &disk) || st->st_ino != disk.st_ino)
+		return 0;
+	if (host.device) {
+		st->st_mode = S_IFBLK | 0600;
+		st->st_size = 0;
+	}
+	if (host.swap && rename(other, path))
+		abort();
+	host.swap = false;
+	return 0;
+}
+
+int __wrap_ioctl(int fd, unsigned long what, ...)
+{
+	struct stat st;
+	va_list ap;
+	void *arg;
+
+	va_start(ap, what);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (!host.device || what != BLKGETSIZE64)
+		return __real_ioctl(fd, what, arg);
+	if (__real_fstat(fd, &st))
+		return -1;
+	*(uint64_t *)arg = st.st_size;
+	return 0;
 }
 
 /* A file of that size, each sector of which says its number. */
@@ -421,4 +479,136 @@ UNIT_TEST(overlays_refused)
 	snprintf(other, sizeof(other), "%s/no/overlay", dir);
 	overlay_refused(-ENOENT, "check the path");
 	snprintf(other, sizeof(other), "%s/overlay", dir);
+}
+
+/* What was written may be the killed run's, in the page cache alone: it is flushed, too. */
+UNIT_TEST(overlay_first_flush)
+{
+	struct block *b;
+
+	in_dir();
+	make_raw(64 * KIB);
+	want_raw(64 * KIB);
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	scribble(b, 4096, 8192, 'a');
+	b->ops->close(b);
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	host.syncs = 0;
+	CHECK_EQ(b->ops->flush(b), 0);
+	CHECK(host.syncs);
+	host.syncs = 0;
+	CHECK_EQ(b->ops->flush(b), 0);	/* nothing since */
+	CHECK_EQ(host.syncs, 0);
+	b->ops->close(b);
+}
+
+static unsigned int lost;
+static const char *lost_path;
+
+static void on_lost(const struct block *b, int error)
+{
+	lost += error == -EIO;
+	lost_path = b->path;
+}
+
+/* The kernel tells once; what was lost stays lost, so no later flush says that all is there. */
+UNIT_TEST(flush_that_failed)
+{
+	unsigned int way;
+	struct block *b;
+
+	block_lost = on_lost;
+	/* Of a file; of an overlay's data; of its bits. */
+	for (way = 0; way < 3; way++) {
+		in_dir();
+		make_raw(64 * KIB);
+		want_raw(64 * KIB);
+		REQUIRE(!open_image(BLOCK_RAW, false, way, &b));
+		CHECK_EQ(b->ops->flush(b), 0);
+		scribble(b, 4096, 8192, 'a');
+		lost = host.syncs = 0;
+		host.fails = way == 2 ? 2 : 1;
+		CHECK_EQ(b->ops->flush(b), -EIO);
+		CHECK_EQ(b->ops->flush(b), -EIO);
+		scribble(b, 4096, 4096, 'b');
+		CHECK_EQ(b->ops->flush(b), -EIO);
+		CHECK_EQ(lost, 1);
+		CHECK(lost_path && !strcmp(lost_path, way ? other : path));
+		CHECK(as_wanted(b));
+		b->ops->close(b);
+		REQUIRE(!open_image(BLOCK_RAW, false, way, &b));
+		CHECK_EQ(b->ops->flush(b), 0);
+		b->ops->close(b);
+	}
+	host.fails = 0;
+	block_lost = NULL;
+}
+
+static void write_base(uint64_t offset, uint64_t value)
+{
+	int fd = open(path, O_WRONLY);
+
+	CHECK(fd >= 0 && pwrite(fd, &value, 8, offset) == 8 && !close(fd));
+}
+
+/* A device's node is new at each boot: what tells is what the disk has at its ends. */
+UNIT_TEST(overlay_over_a_device)
+{
+	const struct timespec times[2] = { { 1, 0 }, { 1, 0 } };
+	uint64_t size = 12 * KIB * KIB;
+	struct block *b;
+
+	in_dir();
+	make_raw(size);
+	want_raw(size);
+	host.device = true;
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	CHECK_EQ(b->size, size);
+	scribble(b, 4096, 8192, 'a');
+	CHECK_EQ(b->ops->flush(b), 0);
+	b->ops->close(b);
+	utimensat(AT_FDCWD, path, times, 0);
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	CHECK(as_wanted(b));
+	b->ops->close(b);
+	write_base(1024 * KIB + 1024, 77);	/* a first partition's super block */
+	overlay_refused(-ESTALE, "written to since");
+	write_base(1024 * KIB + 1024, (1024 * KIB + 1024) / SECTOR + 1);
+	write_base(size - 8, 77);
+	overlay_refused(-ESTALE, "written to since");
+	write_base(size - 8, size / SECTOR);
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	b->ops->close(b);
+	/* What was made over a file does not fit a device, and the other way round. */
+	host.device = false;
+	overlay_refused(-ESTALE, "written to since");
+	host.device = true;
+	make_raw(4096);				/* less than both ends */
+	unlink(other);
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	b->ops->close(b);
+	write_base(8, 77);
+	overlay_refused(-ESTALE, "written to since");
+	host.device = false;
+}
+
+/* The base is the file that was opened, whatever has its name by then. */
+UNIT_TEST(overlay_of_the_file_that_was_opened)
+{
+	const struct timespec times[2] = { { 1, 0 }, { 1, 0 } };
+	struct block *b;
+	char kept[64];
+
+	in_dir();
+	make_raw(64 * KIB);
+	snprintf(kept, sizeof(kept), "%s/kept", dir);
+	CHECK(!link(path, kept) && !mknod(other, S_IFREG | 0600, 0));
+	utimensat(AT_FDCWD, other, times, 0);
+	host.swap = true;
+	REQUIRE(!open_image(BLOCK_RAW, false, true, &b));
+	b->ops->close(b);
+	CHECK_EQ(rename(kept, path), 0);
+	CHECK_EQ(open_image(BLOCK_RAW, false, true, &b), 0);
+	if (b)
+		b->ops->close(b);
 }

@@ -7,6 +7,7 @@
 #ifndef CLEAVE_BLOCK_H
 #define CLEAVE_BLOCK_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,16 +39,26 @@ struct block {
 	uint64_t size;			/* bytes, a multiple of BLOCK_SECTOR */
 	bool readonly;			/* then write, zero and discard are not called */
 	int raw_fd;			/* its bytes are this file's, one by one; or -1 */
+	atomic_bool lost;		/* block_synced() */
+	const char *path;		/* of the file that is written to */
 };
 
 struct block_params {
-	const char *path;
+	const char *path;		/* as long as the image is there */
 	enum block_format format;
 	bool readonly;
-	const char *overlay;		/* what is written goes there; or NULL */
+	const char *overlay;		/* what is written goes there; or NULL. As long, too */
 };
 
 int block_open(const struct block_params *p, struct block **b, char *err, size_t errlen);
+/*
+ * What fdatasync() has said, 0 or -errno, of which a flush ends by what is returned. After one
+ * that failed the kernel takes the pages for clean that it could not write, and the next one
+ * would succeed: so none does any more.
+ */
+int block_synced(struct block *b, int result);
+/* If it is set: the first of them has failed, with that. By any thread. */
+extern void (*block_lost)(const struct block *b, int error);
 
 /* ---- between the files here ----------------------------------------------------------- */
 
@@ -73,8 +84,8 @@ void *block_at(const struct iovec *iov, unsigned int n, uint64_t at, size_t *len
 int raw_open(struct block_file *f, bool readonly, struct block **b, char *err, size_t errlen);
 bool qcow2_is(const struct block_file *f);
 int qcow2_open(struct block_file *f, struct block **b, char *err, size_t errlen);
-/* base is the overlay's, or closed if that fails. */
-int overlay_open(const char *path, struct block *base, const char *base_path, struct block **b, char *err,
+/* base, which was opened from that, is the overlay's, or closed if that fails. */
+int overlay_open(const char *path, struct block *base, const struct block_file *from, struct block **b, char *err,
 		 size_t errlen);
 
 #endif /* CLEAVE_BLOCK_H */

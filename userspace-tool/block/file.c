@@ -163,6 +163,17 @@ int block_discard_fd(int fd, uint64_t offset, uint64_t len)
 	return -errno;
 }
 
+/* ---- behind a power failure ------------------------------------------------------------ */
+
+void (*block_lost)(const struct block *b, int error);
+
+int block_synced(struct block *b, int result)
+{
+	if (result && !atomic_exchange(&b->lost, true) && block_lost)
+		block_lost(b, result);
+	return atomic_load(&b->lost) ? -EIO : 0;
+}
+
 /* ---- by format ------------------------------------------------------------------------- */
 
 static int open_format(struct block_file *f, const struct block_params *p, bool readonly, struct block **b,
@@ -200,7 +211,10 @@ int block_open(const struct block_params *p, struct block **b, char *err, size_t
 		return ret;
 	ret = open_format(&f, p, p->readonly || p->overlay, &base, err, errlen);
 	if (!ret && p->overlay)
-		return overlay_open(p->overlay, base, p->path, b, err, errlen);
+		ret = overlay_open(p->overlay, base, &f, &base, err, errlen);
+	if (ret)
+		return ret;
+	base->path = p->overlay ? p->overlay : p->path;
 	*b = base;
-	return ret;
+	return 0;
 }

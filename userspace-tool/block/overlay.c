@@ -20,13 +20,20 @@
 #define VERSION		1
 #define BLOCK		4096U
 #define SIZE_MAX_BYTES	(16ULL << 40)	/* its bits are in memory */
+/*
+ * A block device's node is new at each boot, and its time says nothing of writes. In place of
+ * the time there is a sum of what the disk has at both ends: partition tables, and the super
+ * block of a first file system, which Linux writes to when it is mounted.
+ */
+#define NS_SUM		UINT64_MAX	/* base_ns: base_seconds is that sum */
+#define ENDS		(4ULL << 20)
 
 struct header {			/* little-endian */
 	char magic[8];
 	uint32_t version, block;
 	uint64_t size;			/* of the disk */
 	uint64_t bits_at, data_at;
-	uint64_t base_seconds, base_ns;	/* when the base was written to last */
+	uint64_t base_seconds, base_ns;	/* when the base was written to last; or below */
 };
 
 struct overlay {
@@ -200,26 +207,32 @@ static int overlay_discard(struct block *b, uint64_t offset, uint64_t len)
 	return ret;
 }
 
+static int sync_file(struct overlay *o)
+{
+	return block_synced(&o->b, fdatasync(o->fd) ? -errno : 0);
+}
+
 /* Data first; then the bits that say that it is there. */
 static int overlay_flush(struct block *b)
 {
 	struct overlay *o = (struct overlay *)b;
 	uint64_t i;
-	int ret = 0;
+	int ret;
 
 	pthread_mutex_lock(&o->lock);
-	if (o->unsynced && fdatasync(o->fd))
-		ret = -errno;
+	ret = o->unsynced ? sync_file(o) : block_synced(b, 0);
 	for (i = 0; i < o->bits_size / BLOCK && !ret; i++) {
 		if (!o->dirty[i])
 			continue;
 		ret = block_pwrite(o->fd, o->bits + i * BLOCK, BLOCK, o->bits_at + i * BLOCK);
-		o->dirty[i] = ret != 0;
-		o->unsynced |= !ret;
+		o->unsynced = true;
 	}
-	if (!ret && o->unsynced && fdatasync(o->fd))
-		ret = -errno;
-	o->unsynced &= ret != 0;
+	if (!ret && o->unsynced)
+		ret = sync_file(o);
+	if (!ret) {
+		memset(o->dirty, 0, o->bits_size / BLOCK);
+		o->unsynced = false;
+	}
 	pthread_mutex_unlock(&o->lock);
 	return ret;
 }
@@ -243,17 +256,56 @@ static const struct block_ops ops = {
 
 /* ---- opening ------------------------------------------------------------------------------- */
 
-static struct header layout(const struct block *base, const struct stat *st)
+/* FNV-1a, by words. */
+static int sum_part(struct block *base, uint64_t at, uint64_t end, uint64_t *sum)
+{
+	uint64_t words[BLOCK_SECTOR / 8];
+	const struct iovec iov = { words, sizeof(words) };
+	unsigned int i;
+	int ret = 0;
+
+	for (; at < end && !ret; at += BLOCK_SECTOR) {
+		ret = base->ops->read(base, at, &iov, 1);
+		for (i = 0; i < BLOCK_SECTOR / 8 && !ret; i++)
+			*sum = (*sum ^ le64toh(words[i])) * 0x100000001b3ULL;
+	}
+	return ret;
+}
+
+static int sum_ends(struct block *base, uint64_t *sum)
+{
+	uint64_t first = base->size < ENDS ? base->size : ENDS;
+	uint64_t last = base->size - first < ENDS ? first : base->size - ENDS;
+	int ret;
+
+	*sum = 0xcbf29ce484222325ULL;
+	ret = sum_part(base, 0, first, sum);
+	return ret ? ret : sum_part(base, last, base->size, sum);
+}
+
+/* fd: the base's file. */
+static int layout(struct block *base, int fd, struct header *h)
 {
 	uint64_t bits = round_up((base->size + BLOCK * 8 - 1) / (BLOCK * 8));
-	struct header h = {
+	uint64_t seconds, ns;
+	struct stat st;
+	int ret = fstat(fd, &st) ? -errno : 0;
+
+	if (ret)
+		return ret;
+	seconds = st.st_mtim.tv_sec;
+	ns = st.st_mtim.tv_nsec;
+	if (S_ISBLK(st.st_mode)) {
+		ret = sum_ends(base, &seconds);
+		ns = NS_SUM;
+	}
+	*h = (struct header){
 		.version = htole32(VERSION), .block = htole32(BLOCK), .size = htole64(base->size),
 		.bits_at = htole64(BLOCK), .data_at = htole64(BLOCK + bits),
-		.base_seconds = htole64(st->st_mtim.tv_sec), .base_ns = htole64(st->st_mtim.tv_nsec),
+		.base_seconds = htole64(seconds), .base_ns = htole64(ns),
 	};
-
-	memcpy(h.magic, MAGIC, sizeof(h.magic));
-	return h;
+	memcpy(h->magic, MAGIC, sizeof(h->magic));
+	return ret;
 }
 
 /* A new file: the header last, so that it has one only when it is whole. */
@@ -317,6 +369,7 @@ static int load(struct overlay *o, const struct header *h)
 {
 	o->bits_at = le64toh(h->bits_at);
 	o->data_at = le64toh(h->data_at);
+	o->unsynced = true;		/* what a run that was killed has written may be in memory only */
 	o->bits_size = o->data_at - o->bits_at;
 	o->bits = malloc(o->bits_size);
 	o->dirty = calloc(o->bits_size / BLOCK, 1);
@@ -325,30 +378,26 @@ static int load(struct overlay *o, const struct header *h)
 	return block_pread(o->fd, o->bits, o->bits_size, o->bits_at);
 }
 
-int overlay_open(const char *path, struct block *base, const char *base_path, struct block **b, char *err,
+int overlay_open(const char *path, struct block *base, const struct block_file *from, struct block **b, char *err,
 		 size_t errlen)
 {
 	struct overlay *o = calloc(1, sizeof(*o));
 	struct block_file f = { .fd = -1 };
+	const char *base_path = from->path;
 	struct header h;
-	struct stat st;
-	int ret = o ? 0 : -ENOMEM;
+	int ret = o ? layout(base, from->fd, &h) : -ENOMEM;
 
 	*err = 0;
-	if (!ret && stat(base_path, &st))
-		ret = -errno;
 	if (!ret && base->size > SIZE_MAX_BYTES)
 		ret = block_fail(err, errlen, -EFBIG, "overlay=%s: the disk is larger than 16 TiB", path);
-	if (!ret) {
-		h = layout(base, &st);
+	if (!ret)
 		ret = open_file(&f, path, &h, base_path, err, errlen);
-	}
 	if (ret) {
 		free(o);
 		base->ops->close(base);
 		return *err ? ret : block_fail(err, errlen, ret, "%s: %s", base_path, strerror(-ret));
 	}
-	o->b = (struct block){ &ops, base->size, false, -1 };
+	o->b = (struct block){ .ops = &ops, .size = base->size, .raw_fd = -1 };
 	o->base = base;
 	o->fd = f.fd;
 	pthread_mutex_init(&o->lock, NULL);

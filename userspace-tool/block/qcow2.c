@@ -279,7 +279,7 @@ static int load(struct qcow2 *q, const struct block_file *f, const struct header
 	q->version = h->version;
 	q->bits = h->cluster_bits;
 	q->l1_entries = h->l1_size;
-	q->b = (struct block){ &ops, h->size, true, -1 };
+	q->b = (struct block){ .ops = &ops, .size = h->size, .readonly = true, .raw_fd = -1 };
 	pthread_mutex_init(&q->lock, NULL);
 	q->l1 = malloc(h->l1_size * 8ULL);
 	q->packed = malloc(2 * cluster_size(q));

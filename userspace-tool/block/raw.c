@@ -18,7 +18,7 @@ static int raw_write(struct block *b, uint64_t offset, const struct iovec *iov, 
 
 static int raw_flush(struct block *b)
 {
-	return fdatasync(b->raw_fd) ? -errno : 0;
+	return block_synced(b, fdatasync(b->raw_fd) ? -errno : 0);
 }
 
 static int raw_zero(struct block *b, uint64_t offset, uint64_t len, bool unmap)
@@ -56,7 +56,7 @@ int raw_open(struct block_file *f, bool readonly, struct block **b, char *err, s
 		close(f->fd);
 		return ret ? ret : block_fail(err, errlen, -ENOMEM, "%s: the host is out of memory", f->path);
 	}
-	*raw = (struct block){ &ops, f->size, readonly, f->fd };
+	*raw = (struct block){ .ops = &ops, .size = f->size, .readonly = readonly, .raw_fd = f->fd };
 	*b = raw;
 	return 0;
 }

@@ -66,6 +66,13 @@ static void port_write(void *dev, uint64_t offset, unsigned int size, uint64_t v
 		pm_reset_write(&m->pm, offset, size, value);
 }
 
+/* By a device's thread. */
+static void on_lost(const struct block *b, int error)
+{
+	complain("--disk: %s: the host could not write what the guest has flushed: %s; each flush fails from now on, so end the guest, see `dmesg` for the host's disk, and check the guest's file systems",
+		 b->path, strerror(-error));
+}
+
 /* ---- the bus ---------------------------------------------------------------------- */
 
 static int add_bus(struct machine *m)
@@ -133,6 +140,7 @@ static int add_disk(struct machine *m, unsigned int number)
 	struct block *image;
 	int ret = block_open(&params, &image, err, sizeof(err));
 
+	block_lost = on_lost;
 	if (ret) {
 		complain("--disk %s", err);
 		return ret;
