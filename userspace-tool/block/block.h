@@ -41,6 +41,9 @@ struct block {
 	int raw_fd;			/* its bytes are this file's, one by one; or -1 */
 	atomic_bool lost;		/* block_synced() */
 	const char *path;		/* of the file that is written to */
+	/* Or NULL: nobody waits for what is under way any more, and it ends early by -ECANCELED. */
+	bool (*unwanted)(void *ctx);
+	void *ctx;
 };
 
 struct block_params {
@@ -76,7 +79,7 @@ int block_pread(int fd, void *buf, size_t len, uint64_t offset);	/* all of it, o
 int block_pwrite(int fd, const void *buf, size_t len, uint64_t offset);
 int block_preadv(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
 int block_pwritev(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
-int block_zero_fd(int fd, uint64_t offset, uint64_t len, bool unmap);
+int block_zero_fd(struct block *b, int fd, uint64_t offset, uint64_t len, bool unmap);
 int block_discard_fd(int fd, uint64_t offset, uint64_t len);
 /* Over the whole of iov: where byte at is, and how many follow it there. */
 void *block_at(const struct iovec *iov, unsigned int n, uint64_t at, size_t *len);

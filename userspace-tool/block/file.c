@@ -16,6 +16,7 @@
 #include "block.h"
 
 #define ZEROS	65536
+#define ZERO_RANGE (64U << 20)	/* of a block device the kernel may write them, and is not interrupted */
 
 int block_fail(char *err, size_t errlen, int error, const char *fmt, ...)
 {
@@ -135,18 +136,27 @@ int block_pwritev(int fd, uint64_t offset, const struct iovec *iov, unsigned int
 	return all(fd, offset, iov, n, true);
 }
 
-int block_zero_fd(int fd, uint64_t offset, uint64_t len, bool unmap)
+static bool zero_range(int fd, uint64_t offset, uint64_t len, bool unmap)
+{
+	return (unmap && !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len)) ||
+	       !fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, len);
+}
+
+int block_zero_fd(struct block *b, int fd, uint64_t offset, uint64_t len, bool unmap)
 {
 	static const uint8_t zeros[ZEROS];
+	bool ranges = true;
 	size_t n;
 	int ret;
 
-	if (unmap && !fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, len))
-		return 0;
-	if (!fallocate(fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, len))
-		return 0;
 	for (; len; len -= n, offset += n) {
-		n = len < ZEROS ? len : ZEROS;
+		if (b->unwanted && b->unwanted(b->ctx))
+			return -ECANCELED;
+		n = len < ZERO_RANGE ? len : ZERO_RANGE;
+		ranges = ranges && zero_range(fd, offset, n, unmap);
+		if (ranges)
+			continue;
+		n = n < ZEROS ? n : ZEROS;
 		ret = block_pwrite(fd, zeros, n, offset);
 		if (ret)
 			return ret;

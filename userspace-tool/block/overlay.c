@@ -183,7 +183,7 @@ static int overlay_zero(struct block *b, uint64_t offset, uint64_t len, bool unm
 		if (part % BLOCK) {
 			ret = write_partial(o, offset, NULL, part);
 		} else {
-			ret = block_zero_fd(o->fd, o->data_at + offset, part, true);
+			ret = block_zero_fd(b, o->fd, o->data_at + offset, part, true);
 			if (!ret)
 				set_here(o, offset / BLOCK, part / BLOCK);
 		}

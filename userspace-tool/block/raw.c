@@ -23,7 +23,7 @@ static int raw_flush(struct block *b)
 
 static int raw_zero(struct block *b, uint64_t offset, uint64_t len, bool unmap)
 {
-	return block_zero_fd(b->raw_fd, offset, len, unmap);
+	return block_zero_fd(b, b->raw_fd, offset, len, unmap);
 }
 
 static int raw_discard(struct block *b, uint64_t offset, uint64_t len)

@@ -17,6 +17,8 @@
 #define SEGMENTS	(QUEUE_SIZE - 2)	/* beside the header and the status */
 #define RANGES		16			/* of a discard request */
 #define RANGE_SECTORS	(1U << 22)		/* of one of them: 2 GiB */
+#define PIECE		(2U << 20)		/* bytes of a request at once: behind it a reset is seen */
+#define AGAIN_MS	10			/* the kernel is asked again if it took nothing */
 
 enum {
 	READS, WRITES, FLUSHES, DISCARDS, BYTES_READ, BYTES_WRITTEN, ERRORS,
@@ -80,6 +82,14 @@ static void finish(struct blk *b, unsigned int i, struct request *r, int error)
 
 /* ---- by io_uring ----------------------------------------------------------------------- */
 
+/* To rest: how many segments. */
+static unsigned int next_piece(struct request *r)
+{
+	uint64_t len = r->len - r->done;
+
+	return vq_slice(r->iov, r->segments, r->done, len < PIECE ? len : PIECE, r->rest);
+}
+
 static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&q->ring);
@@ -87,8 +97,8 @@ static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 	struct iovec *iov = r->iov;
 
 	/* There are as many as requests. */
-	if (r->done) {
-		n = vq_slice(r->iov, r->segments, r->done, r->len - r->done, r->rest);
+	if (r->done || r->len > PIECE) {
+		n = next_piece(r);
 		iov = r->rest;
 	}
 	if (r->type == VIRTIO_BLK_T_FLUSH)
@@ -105,16 +115,39 @@ static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 	q->to_submit++;
 }
 
+/* What is left to do, unless nobody waits for it any more. */
+static void go_on(struct blk *b, unsigned int i, struct request *r)
+{
+	if (vdev_leaves(&b->d))
+		finish(b, i, r, -EIO);
+	else
+		submit(b, b->queue[i], r);
+}
+
+/* A write that is flushed with it may be the one that is told of another's loss. */
+static int synced(struct blk *b, const struct request *r, int result)
+{
+	int ret;
+
+	if (r->type != VIRTIO_BLK_T_OUT || vdev_has(&b->d, VIRTIO_BLK_F_FLUSH))
+		return result;
+	ret = block_synced(b->image, result == -EIO ? result : 0);
+	return ret ? ret : result;
+}
+
 static void completed(struct blk *b, unsigned int i, struct request *r, int result)
 {
-	struct blk_queue *q = b->queue[i];
-
-	q->in_flight--;
+	b->queue[i]->in_flight--;
 	if (result == -EINTR || result == -EAGAIN) {
-		submit(b, q, r);
+		go_on(b, i, r);
 		return;
 	}
-	if (result < 0 || r->type == VIRTIO_BLK_T_FLUSH) {
+	if (r->type == VIRTIO_BLK_T_FLUSH) {
+		finish(b, i, r, block_synced(b->image, result));
+		return;
+	}
+	result = synced(b, r, result);
+	if (result < 0) {
 		finish(b, i, r, result);
 		return;
 	}
@@ -124,7 +157,7 @@ static void completed(struct blk *b, unsigned int i, struct request *r, int resu
 	else if (!result)	/* the file has become shorter */
 		finish(b, i, r, -EIO);
 	else
-		submit(b, q, r);
+		go_on(b, i, r);
 }
 
 static void reap(struct blk *b, unsigned int i)
@@ -141,7 +174,7 @@ static void reap(struct blk *b, unsigned int i)
 	}
 }
 
-/* What the kernel does not take now it takes once others are done. */
+/* What the kernel does not take now it takes once others are done, or is asked again. */
 static void push_out(struct blk_queue *q)
 {
 	int n;
@@ -151,6 +184,12 @@ static void push_out(struct blk_queue *q)
 	n = io_uring_submit(&q->ring);
 	if (n > 0)
 		q->to_submit -= (unsigned int)n < q->to_submit ? (unsigned int)n : q->to_submit;
+}
+
+/* It has taken none that there are: nothing tells when it will. */
+static bool refused(const struct blk_queue *q)
+{
+	return q->in_flight && q->in_flight == q->to_submit;
 }
 
 /* ---- requests ---------------------------------------------------------------------------- */
@@ -165,12 +204,19 @@ static int check_range(const struct blk *b, uint64_t sector, uint64_t len)
 
 static int read_write(struct blk *b, struct request *r)
 {
-	int ret;
+	const struct block_ops *image = b->image->ops;
+	bool in = r->type == VIRTIO_BLK_T_IN;
+	unsigned int n;
+	int ret = 0;
 
-	if (r->type == VIRTIO_BLK_T_IN)
-		return b->image->ops->read(b->image, r->offset, r->iov, r->segments);
-	ret = b->image->ops->write(b->image, r->offset, r->iov, r->segments);
-	return ret || vdev_has(&b->d, VIRTIO_BLK_F_FLUSH) ? ret : b->image->ops->flush(b->image);
+	for (; r->done < r->len && !ret; r->done += ret ? 0 : PIECE) {
+		if (vdev_leaves(&b->d))
+			return -ECANCELED;
+		n = next_piece(r);
+		ret = in ? image->read(b->image, r->offset + r->done, r->rest, n) :
+			   image->write(b->image, r->offset + r->done, r->rest, n);
+	}
+	return ret || in || vdev_has(&b->d, VIRTIO_BLK_F_FLUSH) ? ret : image->flush(b->image);
 }
 
 /* Discard and write zeroes: ranges follow the header. */
@@ -186,6 +232,8 @@ static int ranges(struct blk *b, struct request *r, const struct vq_chain *c)
 	for (; !ret && at < c->out_bytes; at += sizeof(range)) {
 		uint64_t len;
 
+		if (vdev_leaves(&b->d))
+			return -ECANCELED;
 		vq_read(c, at, &range, sizeof(range));
 		len = (uint64_t)range.num_sectors * BLOCK_SECTOR;
 		if (range.flags & ~(zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0))
@@ -280,14 +328,14 @@ static void blk_work(struct vdev *d, unsigned int i)
 	do {
 		vq_no_kick(vq);
 		reap(b, i);
-		while (q->free && vdev_pop(d, i, &q->chain))
+		while (q->free && !vdev_leaves(d) && vdev_pop(d, i, &q->chain))
 			if (!begin(b, i, &q->chain))
 				break;
 		push_out(q);
 		reap(b, i);
 		push_out(q);	/* the rest of what was done in part */
 		vdev_done(d, i);
-	} while (vq_want_kick(vq) && q->free);
+	} while (vq_want_kick(vq) && q->free && !vdev_leaves(d));
 }
 
 static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
@@ -297,6 +345,10 @@ static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 	if (!q->uring || !q->in_flight)
 		return 0;
 	fds[0] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
+	if (refused(q)) {	/* after a while, by what is always ready */
+		poll(NULL, 0, AGAIN_MS);
+		fds[0] = (struct pollfd){ .fd = d->worker[i].wake, .events = POLLOUT };
+	}
 	return 1;
 }
 
@@ -308,7 +360,10 @@ static void blk_drain(struct vdev *d, unsigned int i)
 
 	while (q->in_flight) {
 		push_out(q);
-		io_uring_wait_cqe(&q->ring, &cqe);
+		if (refused(q))
+			poll(NULL, 0, AGAIN_MS);
+		else
+			io_uring_wait_cqe(&q->ring, &cqe);
 		reap(b, i);
 	}
 }
@@ -357,6 +412,11 @@ static void describe(struct blk *b, unsigned int queues)
 	b->config.write_zeroes_may_unmap = 1;
 }
 
+static bool unwanted(void *ctx)
+{
+	return vdev_leaves(ctx);
+}
+
 static bool make_queue(struct blk *b, unsigned int i)
 {
 	struct blk_queue *q = b->queue[i] = calloc(1, sizeof(*q));
@@ -384,6 +444,8 @@ struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const
 		return NULL;
 	}
 	b->image = image;
+	image->unwanted = unwanted;
+	image->ctx = &b->d;
 	memcpy(b->serial, serial, strnlen(serial, BLK_SERIAL));
 	b->d.ops = &ops;
 	b->d.mem = mem;

@@ -85,7 +85,7 @@ struct vdev {
 	uint32_t offered_select, accepted_select;
 	uint8_t status, generation;
 	uint16_t queue_select, config_vector;
-	bool resetting, stop;
+	atomic_bool resetting, stop;	/* set under the lock; vdev_leaves() */
 	unsigned int active;		/* workers that may use queues */
 	const char *broken;		/* what the driver did wrong last */
 	struct vdev_queue queue[VDEV_QUEUES];
@@ -100,6 +100,12 @@ void vdev_exit(struct vdev *d);			/* its threads have ended */
 static inline bool vdev_has(const struct vdev *d, unsigned int feature)
 {
 	return d->accepted >> feature & 1;
+}
+
+/* The driver or the machine waits for workers to let go: they begin nothing more. By any thread. */
+static inline bool vdev_leaves(struct vdev *d)
+{
+	return atomic_load(&d->resetting) || atomic_load(&d->stop);
 }
 
 /* Registers. Lock held. */
