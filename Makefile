@@ -22,7 +22,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install install-tool uninstall deb guest-image clean distclean help run setup
-.PHONY: bench check check-debug check-matrix check-packages coverage fuzz lint unit
+.PHONY: bench bench-devices check check-debug check-matrix check-packages coverage fuzz lint unit
 
 all: module tool
 
@@ -95,6 +95,10 @@ check-debug:
 bench:
 	@HOST=$(HOST) selftests/bench.sh
 
+bench-devices:
+	@selftests/hosts/setup.sh svm
+	@selftests/bench-devices.sh
+
 check-matrix:
 	@selftests/check.sh matrix
 
@@ -136,6 +140,7 @@ help:
 	@echo 'make check-packages  what make deb and make guest-image made, in a clean Debian 12 and in QEMU'
 	@echo 'make coverage     which lines of the module all tests together execute'
 	@echo 'make bench        KVM and cleave side by side, in instructions an operation'
+	@echo 'make bench-devices  QEMU on KVM and cleave side by side: what a disk costs a guest'
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'
 	@echo 'make lint         the static checks alone'
 	@echo 'make unit         the tests that need no virtualization, alone'

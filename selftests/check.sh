@@ -193,6 +193,18 @@ words_of()
 	esac
 }
 
+# copy_programs TREE PROGRAM...: with their libraries. busybox has others of these names.
+copy_programs()
+{
+	local tree=$1 program path
+
+	shift
+	for program; do
+		path=$(PATH=$PATH:/usr/sbin:/sbin command -v "$program") &&
+			cp "$path" "$tree/bin/" && copy_libs "$tree" "$path" || return
+	done
+}
+
 # The tree that the test host runs: the programs, what they use, and the seconds
 # that one may take.
 make_overlay()
@@ -210,6 +222,7 @@ make_overlay()
 		cp "$build/$module/$kver/kmod/cleave.ko" "$overlay/" &&
 		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
 		copy_libs "$overlay" "$top/userspace-tool/cleave" && cp "$build/selftests/pulse" "$overlay/bin/" &&
+		copy_programs "$overlay" mke2fs e2fsck &&
 		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" && cp -r "$bare" "$overlay/guest/" &&
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&

@@ -5,33 +5,23 @@
  * flushed is there when the tool is killed.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include "kselftest_harness.h"
 #include "host.h"
+#include "tool.h"
 
 #define MIB		(1UL << 20)
 #define DISK		(32 * MIB)
-#define BOOT_MS		120000
-#define OUTPUT		(1 << 18)
-
-struct tool {
-	pid_t pid;
-	int fd;			/* what it says */
-	size_t len, shown;
-	char out[OUTPUT];
-};
 
 static char dir[64], disk[80], base[80], overlay[80], other[80], port[80];
-static char kernel[300], initrd[300];
 
 /* ---- files ------------------------------------------------------------------------------ */
 
@@ -79,114 +69,7 @@ static bool says(const char *path, const char *line, uint64_t offset, size_t len
 	return ok;
 }
 
-/* ---- the tool --------------------------------------------------------------------------- */
-
-/* The which-th of those that have drivers to go with them. */
-static bool find_kernel(int which)
-{
-	const char *guests = getenv("CLEAVE_GUESTS") ?: "/guest";
-	struct dirent **list;
-	int n = scandir(guests, &list, NULL, alphasort);
-
-	for (int i = 0; i < n; i++) {
-		snprintf(kernel, sizeof(kernel), "%s/%s/vmlinuz", guests, list[i]->d_name);
-		snprintf(initrd, sizeof(initrd), "%s/%s/virtio", guests, list[i]->d_name);
-		if (list[i]->d_name[0] != '.' && !access(kernel, R_OK) && !access(initrd, R_OK) && !which--)
-			return true;
-	}
-	return false;
-}
-
-/* cleave run with these words behind the usual ones. */
-static void start(struct tool *t, const char *append, char *const words[])
-{
-	const char *argv[40] = { "cleave", "run", "--kernel", kernel, "--initrd", initrd, "--memory", "384M",
-				 "--name", "virtio", "--append", append };
-	int n = 12, fd[2];
-
-	while (*words)
-		argv[n++] = *words++;
-	memset(t, 0, sizeof(*t));
-	if (pipe2(fd, O_CLOEXEC))
-		DIE("pipe");
-	t->pid = fork();
-	if (!t->pid) {
-		int null = open("/dev/null", O_RDONLY);
-
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		dup2(null, 0);
-		dup2(fd[1], 1);
-		dup2(fd[1], 2);
-		execvp("cleave", (char *const *)argv);
-		_exit(127);
-	}
-	close(fd[1]);
-	t->fd = fd[0];
-}
-
-/* What has come by now; lines go to our output as comments. False: no more will. */
-static bool more(struct tool *t)
-{
-	struct pollfd fd = { .fd = t->fd, .events = POLLIN };
-	char *end, line[40] = "";
-	ssize_t n;
-
-	if (poll(&fd, 1, 100) <= 0 || t->len == sizeof(t->out) - 1)
-		return true;
-	n = read(t->fd, t->out + t->len, sizeof(t->out) - 1 - t->len);
-	if (n <= 0)
-		return false;
-	t->len += n;
-	while ((end = memchr(t->out + t->shown, '\n', t->len - t->shown))) {
-		if (!strstr(strncpy(line, t->out + t->shown, sizeof(line) - 1), "flushed"))
-			printf("# %.*s\n", (int)(end - t->out - t->shown), t->out + t->shown);
-		t->shown = end + 1 - t->out;
-	}
-	return true;
-}
-
-static bool said(const struct tool *t, const char *text)
-{
-	return strstr(t->out, text) != NULL;
-}
-
-static bool hear(struct tool *t, const char *text)
-{
-	uint64_t until = now_ns() + BOOT_MS * MS * patience();
-
-	while (!said(t, text) && now_ns() < until)
-		if (!more(t))
-			break;
-	return said(t, text);
-}
-
-/* Its exit status, once it has said all. */
-static int finish(struct tool *t)
-{
-	uint64_t until = now_ns() + BOOT_MS * MS * patience();
-	int status = -1;
-
-	while (now_ns() < until && more(t))
-		;
-	if (now_ns() >= until)
-		kill(t->pid, SIGKILL);
-	waitpid(t->pid, &status, 0);
-	close(t->fd);
-	return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-static int dial(const char *path)
-{
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	bool there = false;
-
-	strcpy(address.sun_path, path);
-	if (!WAIT_FOR((there = there || !connect(fd, (struct sockaddr *)&address, sizeof(address))), 30000))
-		DIE("%s: nobody listens", path);
-	return fd;
-}
+/* ---- sockets ------------------------------------------------------------------------------ */
 
 static bool nobody_listens(const char *path)
 {
@@ -199,24 +82,6 @@ static bool nobody_listens(const char *path)
 	return ret == ECONNREFUSED;
 }
 
-/* The number behind key in what `cleave stat` says of the device. */
-static long stat_number(const char *device, const char *key)
-{
-	static char text[65536];
-	char word[80];
-	FILE *f = popen("cleave stat virtio --json", "re");
-	size_t n = fread(text, 1, sizeof(text) - 1, f);
-	char *p;
-
-	pclose(f);
-	text[n] = 0;
-	snprintf(word, sizeof(word), "\"device\":\"%s\"", device);
-	p = strstr(text, word);
-	snprintf(word, sizeof(word), "\"%s\":", key);
-	p = p ? strstr(p, word) : NULL;
-	return !p ? -1 : !strncmp(p + strlen(word), "true", 4) ? 1 : atol(p + strlen(word));
-}
-
 /* ---- tests ------------------------------------------------------------------------------- */
 
 FIXTURE(virtio) {
@@ -225,7 +90,7 @@ FIXTURE(virtio) {
 
 FIXTURE_SETUP(virtio)
 {
-	if (!find_kernel(0))
+	if (!tool_find_kernel(0))
 		DIE("no kernel for a guest, with its drivers");
 	snprintf(dir, sizeof(dir), "/tmp/virtio.%d", getpid());
 	if (mkdir(dir, 0700))
@@ -272,12 +137,12 @@ static void io(struct __test_metadata *_metadata, struct tool *t, const char *mo
 	words[7] = d[2];
 	words[12] = p;
 	snprintf(append, sizeof(append), "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.virtio=io %s", more_words);
-	start(t, append, words);
-	fd = dial(port);
+	tool_start(t, "virtio", append, words);
+	fd = tool_dial(port);
 	for (size_t got = 0; got < strlen("hello from the guest\n"); ) {
 		struct pollfd ready = { .fd = fd, .events = POLLIN };
 
-		ASSERT_TRUE(more(t));
+		ASSERT_TRUE(tool_more(t, "flushed"));
 		if (poll(&ready, 1, 0) != 1)
 			continue;
 		ssize_t n = read(fd, text + got, sizeof(text) - 1 - got);
@@ -287,22 +152,22 @@ static void io(struct __test_metadata *_metadata, struct tool *t, const char *mo
 		text[got] = 0;
 	}
 	EXPECT_STREQ("hello from the guest\n", text);
-	EXPECT_LT(0, stat_number("blk 0", "flushes"));
-	EXPECT_LE((long)(3 * MIB / 2), stat_number("blk 0", "bytes_written"));
-	EXPECT_LT(0, stat_number("rng 0", "bytes"));
-	EXPECT_TRUE(WAIT_FOR(stat_number("balloon 0", "inflated_bytes") >= (long)(32 * MIB), 20000));
-	EXPECT_LT(0, stat_number("balloon 0", "reported_bytes"));
-	EXPECT_EQ(1, stat_number("blk 0", "ioeventfd"));
+	EXPECT_LT(0, tool_stat("virtio", "blk 0", "flushes"));
+	EXPECT_LE((long)(3 * MIB / 2), tool_stat("virtio", "blk 0", "bytes_written"));
+	EXPECT_LT(0, tool_stat("virtio", "rng 0", "bytes"));
+	EXPECT_TRUE(WAIT_FOR(tool_stat("virtio", "balloon 0", "inflated_bytes") >= (long)(32 * MIB), 20000));
+	EXPECT_LT(0, tool_stat("virtio", "balloon 0", "reported_bytes"));
+	EXPECT_EQ(1, tool_stat("virtio", "blk 0", "ioeventfd"));
 	EXPECT_EQ(20, write(fd, "hello from the host\n", 20));
-	EXPECT_EQ(0, finish(t));
+	EXPECT_EQ(0, tool_finish(t, "flushed"));
 	close(fd);
-	EXPECT_TRUE(said(t, "cleave guest: all is well"));
-	EXPECT_FALSE(said(t, "FAILED"));
-	EXPECT_TRUE(said(t, "cleave guest: this is hvc0"));
+	EXPECT_TRUE(tool_said(t, "cleave guest: all is well"));
+	EXPECT_FALSE(tool_said(t, "FAILED"));
+	EXPECT_TRUE(tool_said(t, "cleave guest: this is hvc0"));
 	snprintf(text, sizeof(text), "sum vda %s", sums[0]);
-	EXPECT_TRUE(said(t, text));
+	EXPECT_TRUE(tool_said(t, text));
 	snprintf(text, sizeof(text), "sum vdc %s", sums[1]);
-	EXPECT_TRUE(said(t, text));
+	EXPECT_TRUE(tool_said(t, text));
 	EXPECT_TRUE(says(disk, "cleave was here", 2 * MIB, 1 * MIB));
 	EXPECT_TRUE(says(disk, "cpu 1", (128 + 16) * 32768, 524288));
 	EXPECT_TRUE(nobody_listens(port));
@@ -315,8 +180,8 @@ static void io(struct __test_metadata *_metadata, struct tool *t, const char *mo
 /* By each kernel that there is. */
 TEST_F_TIMEOUT(virtio, disks_and_more, 900)
 {
-	for (int i = 0; find_kernel(i) && (!i || !emulated_by_bochs()); i++) {
-		TH_LOG("%s", kernel);
+	for (int i = 0; tool_find_kernel(i) && (!i || !emulated_by_bochs()); i++) {
+		TH_LOG("%s", tool_kernel);
 		io(_metadata, &self->t, "", "2");
 		unlink(overlay);
 	}
@@ -341,20 +206,19 @@ TEST_F_TIMEOUT(virtio, without_io_apic, 600)
 /* kill -9 in the middle of writes, behind the block of that number: which was flushed last. */
 static int killed(struct __test_metadata *_metadata, struct tool *t, char *word, int behind)
 {
-	char *words[] = { "--disk", word, NULL }, text[64], *p;
-	int last = -1, status;
+	char *words[] = { "--disk", word, NULL }, text[64];
+	int last, status;
 
 	snprintf(text, sizeof(text), "flushed %d\r", behind);
-	start(t, "console=ttyS0 quiet panic=-1 cleave.virtio=flush", words);
-	EXPECT_TRUE(hear(t, text));
+	tool_start(t, "virtio", "console=ttyS0 quiet panic=-1 cleave.virtio=flush", words);
+	EXPECT_TRUE(tool_hear(t, text, "flushed"));
 	kill(t->pid, SIGKILL);
-	while (more(t))
+	while (tool_more(t, "flushed"))
 		;
 	close(t->fd);
 	EXPECT_EQ(t->pid, waitpid(t->pid, &status, 0));
 	EXPECT_TRUE(WIFSIGNALED(status));
-	for (p = t->out; (p = strstr(p, "flushed ")); p++)
-		last = atoi(p + 8);
+	last = tool_last(t, "flushed ");
 	EXPECT_LE(behind, last);
 	return last;
 }

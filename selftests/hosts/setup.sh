@@ -35,7 +35,7 @@ for word; do
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
-			   stress-ng fish zsh systemd xorriso)
+			   stress-ng fish zsh systemd xorriso e2fsprogs)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
@@ -106,21 +106,21 @@ fetch()
 }
 
 # The kernel whose headers are installed, unpacked as far as it is booted:
-# image, KVM's modules, beside which cleave must live, what shows its MSRs, and vhost-vsock;
+# image, KVM's modules, beside which cleave must live, what shows its MSRs, vhost-vsock and nbd;
 # and the drivers of virtio that it has as a guest.
 get_kernel()
 {
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && return
+	[ -e "$dir/modules/nbd.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
 	fetch "$tmp" "linux-image-$kver=$version"
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
 		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' \
-		'*/vhost/vhost.ko*' '*/vhost/vhost_iotlb.ko*' '*/vhost/vhost_vsock.ko*' \
+		'*/block/nbd.ko*' '*/vhost/vhost.ko*' '*/vhost/vhost_iotlb.ko*' '*/vhost/vhost_vsock.ko*' \
 		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
 		die "linux-image-$kver has not the files looked for"
 	# The drivers that are modules there: tar complains of the others.

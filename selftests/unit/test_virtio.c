@@ -440,3 +440,153 @@ UNIT_TEST(blk_reset_waits_for_the_disk)
 	close(fd[0]);
 	close(fd[1]);
 }
+
+static atomic_uint told[2];
+
+static void on_event(struct vdev *d, enum vdev_event what)
+{
+	atomic_fetch_add(&told[what], 1);
+}
+
+static void pauses(unsigned int ms)
+{
+	while (ms--)
+		d_pause();
+}
+
+/* A full disk is /dev/full, until the file is put in its place. */
+static struct block *full_image(int *file)
+{
+	struct block *b = image(false);
+	int full = open("/dev/full", O_RDWR);
+
+	*file = dup(b->raw_fd);
+	if (*file < 0 || full < 0 || dup2(full, b->raw_fd) < 0)
+		abort();
+	close(full);
+	return b;
+}
+
+/* Writes wait, and nothing else does; they end when there is room, and each is told of once. */
+UNIT_TEST(blk_waits_for_room)
+{
+	unsigned int way, i;
+	struct block *b;
+	int file;
+
+	vdev_tells = on_event;
+	for (way = 0; way < 2; way++) {
+		without_uring = way;
+		atomic_store(&told[VDEV_NO_ROOM], 0);
+		atomic_store(&told[VDEV_ROOM], 0);
+		b = full_image(&file);
+		d_plug(virtio_blk(d_memory(), b, "", 1));
+		d_start(FLUSH, 1);
+		memset(dr.ram + BUFFER, 'r', 3 * 4096);
+		for (i = 0; i < 3; i++)
+			offer(0, VIRTIO_BLK_T_OUT, 800 + 8 * i, BUFFER + 4096 * i, 4096, 1 + i);
+		d_kick(0);
+		CHECK_EQ(request(VIRTIO_BLK_T_IN, 0, BUFFER + 0x10000, 4096), VIRTIO_BLK_S_OK);
+		pauses(1500);			/* tried again meanwhile */
+		CHECK_EQ(atomic_load(&dr.d->counter[7]), 3);
+		CHECK_EQ(d_used(0)->idx, 1);
+		CHECK(dup2(file, b->raw_fd) >= 0);
+		for (i = 0; i < 3; i++)
+			CHECK_EQ(d_wait(0), 1);
+		for (i = 0; i < 3; i++)
+			CHECK_EQ(dr.ram[STATUS + 1 + i], VIRTIO_BLK_S_OK);
+		CHECK(on_disk(800, dr.ram + BUFFER, 3 * 4096));
+		CHECK_EQ(request(VIRTIO_BLK_T_FLUSH, 0, 0, 0), VIRTIO_BLK_S_OK);
+		for (i = 0; i < 1000 && !atomic_load(&told[VDEV_ROOM]); i++)
+			d_pause();
+		CHECK_EQ(atomic_load(&told[VDEV_NO_ROOM]), 1);
+		CHECK_EQ(atomic_load(&told[VDEV_ROOM]), 1);
+		CHECK_EQ(atomic_load(&dr.d->counter[7]), 0);
+		CHECK_EQ(atomic_load(&dr.d->counter[6]), 0);
+		d_unplug();
+		close(file);
+	}
+	without_uring = false;
+	vdev_tells = NULL;
+}
+
+/* A reset, and the end, do not wait for room; and what waited does not come later. */
+UNIT_TEST(blk_reset_without_room)
+{
+	struct block *b;
+	unsigned int i;
+	int file;
+
+	b = full_image(&file);
+	d_plug(virtio_blk(d_memory(), b, "", 1));
+	for (i = 0; i < 2; i++) {
+		d_start(FLUSH, 1);
+		offer(0, VIRTIO_BLK_T_OUT, 900, BUFFER, 4096, 0);
+		d_kick(0);
+		pauses(50);
+		CHECK_EQ(atomic_load(&dr.d->counter[7]), 1);
+		if (i)
+			break;
+		d_reset();
+		CHECK_EQ(atomic_load(&dr.d->counter[7]), 0);
+		memset(dr.ram + D_RINGS, 0x55, D_STEP);
+		pauses(1200);
+		CHECK_EQ(dr.ram[D_RINGS + 0x2002], 0x55);
+		CHECK_EQ(dr.ram[STATUS], 0xaa);
+	}
+	d_unplug();
+	close(file);
+}
+
+/* All of a guest's disk may be waiting: 64 chains here; reads go on when there is room. */
+UNIT_TEST(blk_all_without_room)
+{
+	struct block *b;
+	unsigned int i;
+	int file;
+
+	b = full_image(&file);
+	d_plug(virtio_blk(d_memory(), b, "", 1));
+	d_start(FLUSH, 1);
+	for (i = 0; i < D_SIZE / 3; i++)
+		offer(0, VIRTIO_BLK_T_OUT, 8 * i, BUFFER, 4096, 1 + i);
+	d_kick(0);
+	pauses(1100);
+	CHECK_EQ(atomic_load(&dr.d->counter[7]), D_SIZE / 3);
+	CHECK(dup2(file, b->raw_fd) >= 0);
+	for (i = 0; i < D_SIZE / 3; i++)
+		CHECK_EQ(d_wait(0), 1);
+	d_unplug();
+	close(file);
+}
+
+/* A disk that does not answer: the end of the machine is not waited for longer than that. */
+UNIT_TEST(blk_end_has_a_limit)
+{
+	struct block *b = image(false);
+	int fd[2], file = b->raw_fd;
+	static uint8_t some[4096];
+	struct timespec until;
+
+	REQUIRE(!pipe(fd));
+	b->raw_fd = fd[0];
+	d_plug(virtio_blk(d_memory(), b, "", 1));
+	d_start(FLUSH, 1);
+	offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 4096, 0);
+	d_kick(0);
+	pauses(50);
+	vdev_ask_stop(dr.d);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	CHECK(!vdev_join(dr.d, &until));
+	until.tv_nsec += 200000000;
+	until.tv_sec += until.tv_nsec / 1000000000;
+	until.tv_nsec %= 1000000000;
+	CHECK(!vdev_join(dr.d, &until));
+	CHECK_EQ(write(fd[1], some, sizeof(some)), 4096);
+	until.tv_sec += 10;
+	CHECK(vdev_join(dr.d, &until));
+	b->raw_fd = file;
+	dr.d->ops->destroy(dr.d);
+	close(fd[0]);
+	close(fd[1]);
+}

@@ -81,6 +81,7 @@ int block_preadv(int fd, uint64_t offset, const struct iovec *iov, unsigned int 
 int block_pwritev(int fd, uint64_t offset, const struct iovec *iov, unsigned int n);
 int block_zero_fd(struct block *b, int fd, uint64_t offset, uint64_t len, bool unmap);
 int block_discard_fd(int fd, uint64_t offset, uint64_t len);
+int block_sync_directory(const char *path);	/* that of the file: its name is there after a power failure */
 /* Over the whole of iov: where byte at is, and how many follow it there. */
 void *block_at(const struct iovec *iov, unsigned int n, uint64_t at, size_t *len);
 /* A file that was opened; it is the image's, or closed if that fails. */

@@ -2,6 +2,7 @@
 /* Files that are images, and opening one by its format. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdarg.h>
@@ -182,6 +183,23 @@ int block_synced(struct block *b, int result)
 	if (result && !atomic_exchange(&b->lost, true) && block_lost)
 		block_lost(b, result);
 	return atomic_load(&b->lost) ? -EIO : 0;
+}
+
+int block_sync_directory(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX] = ".";
+	int fd, ret;
+
+	if (slash)
+		snprintf(dir, sizeof(dir), "%.*s", (int)(slash == path ? 1 : slash - path), path);
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	/* EINVAL: a file system that has nothing to do for it. */
+	ret = fsync(fd) && errno != EINVAL ? -errno : 0;
+	close(fd);
+	return ret;
 }
 
 /* ---- by format ------------------------------------------------------------------------- */

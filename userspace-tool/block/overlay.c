@@ -309,11 +309,14 @@ static int layout(struct block *base, int fd, struct header *h)
 }
 
 /* A new file: the header last, so that it has one only when it is whole. */
-static int create(int fd, const struct header *h, uint64_t size)
+static int create(int fd, const char *path, const struct header *h, uint64_t size)
 {
-	if (ftruncate(fd, le64toh(h->data_at) + size))
-		return -errno;
-	return block_pwrite(fd, h, sizeof(*h), 0);
+	int ret = ftruncate(fd, le64toh(h->data_at) + size) ? -errno : block_pwrite(fd, h, sizeof(*h), 0);
+
+	if (!ret && fsync(fd))
+		ret = -errno;
+	/* Else what is flushed to it may have no name after a power failure. */
+	return ret ? ret : block_sync_directory(path);
 }
 
 /* Is it an overlay, and of this base? All of a header follows from the base. */
@@ -345,7 +348,7 @@ static int open_file(struct block_file *f, const char *path, const struct header
 	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600), ret;
 
 	if (fd >= 0) {
-		ret = create(fd, h, le64toh(h->size));
+		ret = create(fd, path, h, le64toh(h->size));
 		close(fd);
 		if (ret) {
 			unlink(path);

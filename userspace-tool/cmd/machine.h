@@ -161,7 +161,8 @@ int virtio_add(struct machine *m);			/* opens their files */
 const uint8_t *virtio_lines(const struct machine *m);	/* boot_params_in.pci_lines */
 int virtio_connect(struct machine *m);			/* BARs and kicks; the VM is there */
 int virtio_start(struct machine *m);			/* their threads */
-void virtio_stop(struct machine *m);			/* what is under way ends; vCPUs have ended */
+/* What is under way ends; vCPUs have ended. False: some does not, and its threads are there still. */
+bool virtio_stop(struct machine *m);
 void virtio_remove(struct machine *m);
 void virtio_resized(struct machine *m);			/* the terminal has another size */
 void virtio_describe(struct machine *m, struct json_object *doc);	/* virtio_stat.c */

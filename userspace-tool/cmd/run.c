@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "control.h"
 #include "render.h"
@@ -132,6 +133,7 @@ int cmd_run(int argc, char **argv)
 	static struct machine m;
 	struct run_args args;
 	char err[512];
+	bool stopped;
 	int ret;
 
 	inherited_note();
@@ -155,13 +157,17 @@ int cmd_run(int argc, char **argv)
 		vcpus_wait(&m);
 	else
 		machine_end(&m, M_FAILED);
-	virtio_stop(&m);
+	stopped = virtio_stop(&m);
 	console_stop(&m);
 	if (!ret && atomic_load(&m.outcome) == M_CRASH)
 		tell_crash(&m);
 	ret = ret ? STATUS_ERROR : status(&m);
 	detach_end(&m);
 	control_stop(&m);
+	if (!stopped) {		/* what they use stays until the kernel ends them */
+		fflush(NULL);
+		_exit(ret);
+	}
 	machine_destroy(&m);
 	return ret;
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../block/block.h"
@@ -10,8 +11,11 @@
 #include "virtio.h"
 
 #define BLK_QUEUES_MAX	8
+#define STOP_SECONDS	10
 _Static_assert(ARGS_SERIAL == BLK_SERIAL, "--disk serial=");
 _Static_assert(BOOT_PCI_SLOTS == PCI_SLOTS, "_PRT");
+
+static struct machine *running;		/* the one there is */
 
 /* ---- what they ask for ----------------------------------------------------------- */
 
@@ -219,13 +223,31 @@ static void thread_begins(void)
 	sandbox_thread(SANDBOX_DEVICE);
 }
 
+/* By a thread of a device. */
+static void on_event(struct vdev *d, enum vdev_event what)
+{
+	const struct run_args *a = running->args;
+	unsigned int i, disk = 0;
+
+	for (i = 0; running->virtio->device[i] != d; i++)
+		disk += running->virtio->device[i]->ops->id == VIRTIO_ID_BLOCK;
+	if (what == VDEV_NO_ROOM)
+		complain("%s: %s: no room for what the guest writes, which waits; make some where %s is, and it goes on by itself",
+			 a->name, d->label, a->virtio.disk[disk].overlay[0] ? a->virtio.disk[disk].overlay :
+			 a->virtio.disk[disk].path);
+	else
+		complain("%s: %s: there is room again, and the guest goes on", a->name, d->label);
+}
+
 int virtio_start(struct machine *m)
 {
 	struct virtio_devices *v = m->virtio;
 	unsigned int i;
 	int ret = 0;
 
+	running = m;
 	vdev_thread_begins = thread_begins;
+	vdev_tells = on_event;
 	for (i = 0; v && i < v->count && !ret; i++)
 		ret = vdev_start(v->device[i]);
 	if (ret)
@@ -234,13 +256,25 @@ int virtio_start(struct machine *m)
 	return ret;
 }
 
-void virtio_stop(struct machine *m)
+bool virtio_stop(struct machine *m)
 {
 	struct virtio_devices *v = m->virtio;
+	struct timespec until;
+	bool all = true;
 	unsigned int i;
 
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += STOP_SECONDS;
 	for (i = 0; v && i < v->count; i++)
-		vdev_stop(v->device[i]);
+		vdev_ask_stop(v->device[i]);
+	for (i = 0; v && i < v->count; i++) {
+		if (vdev_join(v->device[i], &until))
+			continue;
+		all = false;
+		complain("%s: %s has work that does not end, and is not waited for after %u s; what the guest has flushed is safe; see `dmesg` for what is wrong below it",
+			 m->args->name, v->device[i]->label, STOP_SECONDS);
+	}
+	return all;
 }
 
 void virtio_remove(struct machine *m)

@@ -2,15 +2,17 @@
 /*
  * Block device (virtio 1.2, 5.2). Each queue has a thread and an io_uring of its own. What
  * is no plain file under the disk, and a host without io_uring, has the thread itself read
- * and write.
+ * and write. What the host has no room for waits until it has, and is tried every second.
  */
 #include <errno.h>
-#include <liburing.h>
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
 
 #include "../block/block.h"
+#include "blk_ring.h"
 #include "virtio.h"
 
 #define QUEUE_SIZE	256
@@ -21,15 +23,17 @@
 #define AGAIN_MS	10			/* the kernel is asked again if it took nothing */
 
 enum {
-	READS, WRITES, FLUSHES, DISCARDS, BYTES_READ, BYTES_WRITTEN, ERRORS,
+	READS, WRITES, FLUSHES, DISCARDS, BYTES_READ, BYTES_WRITTEN, ERRORS, WAITING_FOR_ROOM,
 };
 
 static const char *const counters[] = {
-	"reads", "writes", "flushes", "discards", "bytes_read", "bytes_written", "errors", NULL
+	"reads", "writes", "flushes", "discards", "bytes_read", "bytes_written", "errors",
+	"waiting_for_room", NULL
 };
 
 struct request {
-	struct request *next;		/* of those that are free */
+	struct request *next;		/* of those that are free, or held */
+	bool held;			/* counted by WAITING_FOR_ROOM */
 	uint16_t head;
 	uint32_t type;
 	uint8_t *status;		/* in the guest's memory */
@@ -37,6 +41,11 @@ struct request {
 	unsigned int segments;
 	struct iovec iov[VQ_SIZE_MAX];	/* the data */
 	struct iovec rest[VQ_SIZE_MAX];	/* what is left of it */
+	unsigned int ranges;
+	struct {
+		uint64_t offset, len;
+		bool unmap;
+	} range[RANGES];
 };
 
 struct blk_queue {
@@ -44,6 +53,8 @@ struct blk_queue {
 	bool uring;
 	unsigned int in_flight, to_submit;
 	struct request *free;
+	struct request *held;		/* the host had no room for them */
+	int timer;			/* timerfd: they are tried again */
 	struct request request[QUEUE_SIZE];
 	struct vq_chain chain;
 };
@@ -63,9 +74,15 @@ static void count(struct blk *b, unsigned int what, uint64_t n)
 
 /* ---- the end of a request ------------------------------------------------------------ */
 
+static void forget(struct blk_queue *q, struct request *r)
+{
+	r->held = false;
+	r->next = q->free;
+	q->free = r;
+}
+
 static void finish(struct blk *b, unsigned int i, struct request *r, int error)
 {
-	struct blk_queue *q = b->queue[i];
 	bool in = r->type == VIRTIO_BLK_T_IN || r->type == VIRTIO_BLK_T_GET_ID;
 
 	*r->status = !error ? VIRTIO_BLK_S_OK : error == -EOPNOTSUPP ? VIRTIO_BLK_S_UNSUPP : VIRTIO_BLK_S_IOERR;
@@ -76,8 +93,28 @@ static void finish(struct blk *b, unsigned int i, struct request *r, int error)
 	else if (r->type == VIRTIO_BLK_T_OUT)
 		count(b, BYTES_WRITTEN, r->len);
 	vq_push(&b->d.queue[i].vq, r->head, 1 + (in && !error ? r->len : 0));
-	r->next = q->free;
-	q->free = r;
+	if (r->held && atomic_fetch_sub(&b->d.counter[WAITING_FOR_ROOM], 1) == 1)
+		vdev_tell(&b->d, VDEV_ROOM);
+	forget(b->queue[i], r);
+}
+
+/* Or not the end: a guest that is told of an error gives up its file system. */
+static void ended(struct blk *b, unsigned int i, struct request *r, int error)
+{
+	const struct itimerspec second = { .it_value = { .tv_sec = 1 } };
+	struct blk_queue *q = b->queue[i];
+
+	if (error != -ENOSPC && error != -EDQUOT) {
+		finish(b, i, r, error);
+		return;
+	}
+	if (!q->held)
+		timerfd_settime(q->timer, 0, &second, NULL);
+	r->next = q->held;
+	q->held = r;
+	if (!r->held && !atomic_fetch_add(&b->d.counter[WAITING_FOR_ROOM], 1))
+		vdev_tell(&b->d, VDEV_NO_ROOM);
+	r->held = true;
 }
 
 /* ---- by io_uring ----------------------------------------------------------------------- */
@@ -88,6 +125,16 @@ static unsigned int next_piece(struct request *r)
 	uint64_t len = r->len - r->done;
 
 	return vq_slice(r->iov, r->segments, r->done, len < PIECE ? len : PIECE, r->rest);
+}
+
+static void prepare(struct io_uring_sqe *sqe, bool in, int fd, const struct iovec *iov, unsigned int n,
+		    uint64_t offset)
+{
+	/* Most are of one piece, for which the kernel need not look at an array. */
+	if (n == 1 && iov->iov_len <= UINT32_MAX / 2)
+		io_uring_prep_rw(in ? IORING_OP_READ : IORING_OP_WRITE, sqe, fd, iov->iov_base, iov->iov_len, offset);
+	else
+		io_uring_prep_rw(in ? IORING_OP_READV : IORING_OP_WRITEV, sqe, fd, iov, n, offset);
 }
 
 static void submit(struct blk *b, struct blk_queue *q, struct request *r)
@@ -103,10 +150,8 @@ static void submit(struct blk *b, struct blk_queue *q, struct request *r)
 	}
 	if (r->type == VIRTIO_BLK_T_FLUSH)
 		io_uring_prep_fsync(sqe, b->image->raw_fd, IORING_FSYNC_DATASYNC);
-	else if (r->type == VIRTIO_BLK_T_IN)
-		io_uring_prep_readv(sqe, b->image->raw_fd, iov, n, r->offset + r->done);
 	else
-		io_uring_prep_writev(sqe, b->image->raw_fd, iov, n, r->offset + r->done);
+		prepare(sqe, r->type == VIRTIO_BLK_T_IN, b->image->raw_fd, iov, n, r->offset + r->done);
 	/* Whoever asks for no flushes has all writes flushed (5.2.6.2). */
 	if (r->type == VIRTIO_BLK_T_OUT && !vdev_has(&b->d, VIRTIO_BLK_F_FLUSH))
 		sqe->rw_flags = RWF_DSYNC;
@@ -143,19 +188,19 @@ static void completed(struct blk *b, unsigned int i, struct request *r, int resu
 		return;
 	}
 	if (r->type == VIRTIO_BLK_T_FLUSH) {
-		finish(b, i, r, block_synced(b->image, result));
+		ended(b, i, r, block_synced(b->image, result));
 		return;
 	}
 	result = synced(b, r, result);
 	if (result < 0) {
-		finish(b, i, r, result);
+		ended(b, i, r, result);
 		return;
 	}
 	r->done += result;
 	if (r->done >= r->len)
-		finish(b, i, r, 0);
+		ended(b, i, r, 0);
 	else if (!result)	/* the file has become shorter */
-		finish(b, i, r, -EIO);
+		ended(b, i, r, -EIO);
 	else
 		go_on(b, i, r);
 }
@@ -220,7 +265,7 @@ static int read_write(struct blk *b, struct request *r)
 }
 
 /* Discard and write zeroes: ranges follow the header. */
-static int ranges(struct blk *b, struct request *r, const struct vq_chain *c)
+static int take_ranges(const struct blk *b, struct request *r, const struct vq_chain *c)
 {
 	struct virtio_blk_discard_write_zeroes range;
 	uint64_t at = sizeof(struct virtio_blk_outhdr), bytes = c->out_bytes - at;
@@ -229,24 +274,68 @@ static int ranges(struct blk *b, struct request *r, const struct vq_chain *c)
 
 	if (b->image->readonly)
 		return -EIO;
-	for (; !ret && at < c->out_bytes; at += sizeof(range)) {
+	for (r->ranges = 0; !ret && at < c->out_bytes; at += sizeof(range), r->ranges++) {
 		uint64_t len;
 
-		if (vdev_leaves(&b->d))
-			return -ECANCELED;
 		vq_read(c, at, &range, sizeof(range));
 		len = (uint64_t)range.num_sectors * BLOCK_SECTOR;
 		if (range.flags & ~(zero ? VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0))
 			return -EOPNOTSUPP;
 		ret = range.num_sectors > RANGE_SECTORS ? -EIO : check_range(b, range.sector, len);
-		if (ret || !len)
+		r->range[r->ranges].offset = range.sector * BLOCK_SECTOR;
+		r->range[r->ranges].len = len;
+		r->range[r->ranges].unmap = range.flags;
+	}
+	return ret;
+}
+
+static int do_ranges(struct blk *b, struct request *r)
+{
+	const struct block_ops *image = b->image->ops;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < r->ranges && !ret; i++) {
+		if (!r->range[i].len)
 			continue;
-		ret = zero ? b->image->ops->zero(b->image, range.sector * BLOCK_SECTOR, len, range.flags) :
-			     b->image->ops->discard(b->image, range.sector * BLOCK_SECTOR, len);
+		if (vdev_leaves(&b->d))
+			return -ECANCELED;
+		ret = r->type == VIRTIO_BLK_T_WRITE_ZEROES ?
+		      image->zero(b->image, r->range[i].offset, r->range[i].len, r->range[i].unmap) :
+		      image->discard(b->image, r->range[i].offset, r->range[i].len);
 	}
 	if (!ret && !vdev_has(&b->d, VIRTIO_BLK_F_FLUSH))
-		ret = b->image->ops->flush(b->image);
+		ret = image->flush(b->image);
 	return ret;
+}
+
+/* 1: under way; else what it ends with. */
+static int start(struct blk *b, struct blk_queue *q, struct request *r)
+{
+	if (r->type == VIRTIO_BLK_T_DISCARD || r->type == VIRTIO_BLK_T_WRITE_ZEROES)
+		return do_ranges(b, r);
+	if (!q->uring)
+		return r->type == VIRTIO_BLK_T_FLUSH ? b->image->ops->flush(b->image) : read_write(b, r);
+	submit(b, q, r);
+	return 1;
+}
+
+/* Those that are held, if it is time. */
+static void try_again(struct blk *b, unsigned int i)
+{
+	struct blk_queue *q = b->queue[i];
+	struct request *r = q->held, *next;
+	uint64_t times;
+	int ret;
+
+	if (!r || vdev_leaves(&b->d) || read(q->timer, &times, sizeof(times)) < 0)
+		return;
+	for (q->held = NULL; r; r = next) {
+		next = r->next;
+		ret = start(b, q, r);
+		if (ret <= 0)
+			ended(b, i, r, ret);
+	}
 }
 
 /* 1: under way; else what it ends with. */
@@ -281,15 +370,14 @@ static int carry_out(struct blk *b, struct blk_queue *q, struct request *r, cons
 	case VIRTIO_BLK_T_DISCARD:
 	case VIRTIO_BLK_T_WRITE_ZEROES:
 		count(b, DISCARDS, 1);
-		return ranges(b, r, c);
+		ret = take_ranges(b, r, c);
+		if (ret)
+			return ret;
+		break;
 	default:
 		return -EOPNOTSUPP;
 	}
-	if (q->uring) {
-		submit(b, q, r);
-		return 1;
-	}
-	return r->type == VIRTIO_BLK_T_FLUSH ? b->image->ops->flush(b->image) : read_write(b, r);
+	return start(b, q, r);
 }
 
 /* False: it is no request. */
@@ -313,7 +401,7 @@ static bool begin(struct blk *b, unsigned int i, const struct vq_chain *c)
 	r->status = block_at(c->iov + c->out, c->in, c->in_bytes - 1, &len);
 	ret = carry_out(b, q, r, c, h.sector);
 	if (ret <= 0)
-		finish(b, i, r, ret);
+		ended(b, i, r, ret);
 	return true;
 }
 
@@ -328,6 +416,7 @@ static void blk_work(struct vdev *d, unsigned int i)
 	do {
 		vq_no_kick(vq);
 		reap(b, i);
+		try_again(b, i);
 		while (q->free && !vdev_leaves(d) && vdev_pop(d, i, &q->chain))
 			if (!begin(b, i, &q->chain))
 				break;
@@ -341,22 +430,26 @@ static void blk_work(struct vdev *d, unsigned int i)
 static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 {
 	struct blk_queue *q = ((struct blk *)d)->queue[i];
+	unsigned int n = 0;
 
-	if (!q->uring || !q->in_flight)
-		return 0;
-	fds[0] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
-	if (refused(q)) {	/* after a while, by what is always ready */
+	if (q->uring && refused(q)) {	/* after a while, by what is always ready */
 		poll(NULL, 0, AGAIN_MS);
-		fds[0] = (struct pollfd){ .fd = d->worker[i].wake, .events = POLLOUT };
+		fds[n++] = (struct pollfd){ .fd = d->worker[i].wake, .events = POLLOUT };
+	} else if (q->uring && q->in_flight) {
+		fds[n++] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
 	}
-	return 1;
+	if (q->held)
+		fds[n++] = (struct pollfd){ .fd = q->timer, .events = POLLIN };
+	return n;
 }
 
+/* Who waits for room waits for nothing any more: the driver has been told of no success. */
 static void blk_drain(struct vdev *d, unsigned int i)
 {
 	struct blk *b = (struct blk *)d;
 	struct blk_queue *q = b->queue[i];
 	struct io_uring_cqe *cqe;
+	struct request *r;
 
 	while (q->in_flight) {
 		push_out(q);
@@ -366,6 +459,20 @@ static void blk_drain(struct vdev *d, unsigned int i)
 			io_uring_wait_cqe(&q->ring, &cqe);
 		reap(b, i);
 	}
+	while ((r = q->held)) {
+		q->held = r->next;
+		atomic_fetch_sub(&d->counter[WAITING_FOR_ROOM], 1);
+		forget(q, r);
+	}
+}
+
+/* What an overlay has not told its file yet; all queues have ended. */
+static void blk_end(struct vdev *d)
+{
+	struct blk *b = (struct blk *)d;
+
+	if (!b->image->readonly)
+		b->image->ops->flush(b->image);
 }
 
 /* ---- making one --------------------------------------------------------------------------- */
@@ -378,10 +485,10 @@ static void blk_destroy(struct vdev *d)
 	for (i = 0; i < d->queues; i++) {
 		if (b->queue[i] && b->queue[i]->uring)
 			io_uring_queue_exit(&b->queue[i]->ring);
+		if (b->queue[i] && b->queue[i]->timer >= 0)
+			close(b->queue[i]->timer);
 		free(b->queue[i]);
 	}
-	if (!b->image->readonly)
-		b->image->ops->flush(b->image);
 	b->image->ops->close(b->image);
 	vdev_exit(d);
 	free(b);
@@ -389,7 +496,7 @@ static void blk_destroy(struct vdev *d)
 
 static const struct vdev_ops ops = {
 	.name = "blk", .id = VIRTIO_ID_BLOCK, .class = 0x018000, .counters = counters, .work = blk_work,
-	.wait = blk_wait, .drain = blk_drain, .destroy = blk_destroy,
+	.wait = blk_wait, .drain = blk_drain, .end = blk_end, .destroy = blk_destroy,
 };
 
 static void describe(struct blk *b, unsigned int queues)
@@ -428,8 +535,9 @@ static bool make_queue(struct blk *b, unsigned int i)
 		q->request[j].next = q->free;
 		q->free = &q->request[j];
 	}
-	q->uring = b->image->raw_fd >= 0 && !io_uring_queue_init(QUEUE_SIZE, &q->ring, 0);
-	return true;
+	q->uring = b->image->raw_fd >= 0 && !blk_ring_init(&q->ring, QUEUE_SIZE);
+	q->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return q->timer >= 0;
 }
 
 struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const char *serial,

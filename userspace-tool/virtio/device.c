@@ -191,6 +191,14 @@ void vdev_done(struct vdev *d, unsigned int queue)
 		d->transport->interrupt(d, &q->vector, false);
 }
 
+void (*vdev_tells)(struct vdev *d, enum vdev_event what);
+
+void vdev_tell(struct vdev *d, enum vdev_event what)
+{
+	if (vdev_tells)
+		vdev_tells(d, what);
+}
+
 void vdev_config_begin(struct vdev *d)
 {
 	pthread_mutex_lock(&d->lock);

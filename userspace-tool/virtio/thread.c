@@ -90,6 +90,17 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 			atomic_fetch_add_explicit(&from[i]->kicks, count, memory_order_relaxed);
 }
 
+static void worker_ends(struct vdev *d)
+{
+	bool last;
+
+	pthread_mutex_lock(&d->lock);
+	last = !--d->alive;
+	pthread_mutex_unlock(&d->lock);
+	if (last && d->ops->end)
+		d->ops->end(d);
+}
+
 void (*vdev_thread_begins)(void);
 
 static void *worker_thread(void *arg)
@@ -108,6 +119,7 @@ static void *worker_thread(void *arg)
 			w->d->ops->work(w->d, w->index);
 		worker_wait(w, now == RUN);
 	}
+	worker_ends(w->d);
 	return NULL;
 }
 
@@ -119,6 +131,7 @@ int vdev_start(struct vdev *d)
 
 	pthread_attr_init(&attr);
 	pthread_attr_setstacksize(&attr, STACK);
+	d->alive = d->workers;
 	for (i = 0; i < d->workers && !ret; i++) {
 		ret = pthread_create(&d->worker[i].thread, &attr, worker_thread, &d->worker[i]);
 		d->worker[i].started = !ret;
@@ -129,17 +142,35 @@ int vdev_start(struct vdev *d)
 	return -ret;
 }
 
-void vdev_stop(struct vdev *d)
+void vdev_ask_stop(struct vdev *d)
 {
-	unsigned int i;
-
 	pthread_mutex_lock(&d->lock);
 	d->stop = true;
 	pthread_mutex_unlock(&d->lock);
 	vdev_wake(d);
+}
+
+bool vdev_join(struct vdev *d, const struct timespec *until)
+{
+	bool all = true;
+	unsigned int i;
+
 	for (i = 0; i < d->workers; i++) {
-		if (d->worker[i].started)
+		if (!d->worker[i].started)
+			continue;
+		if (until && pthread_clockjoin_np(d->worker[i].thread, NULL, CLOCK_MONOTONIC, until)) {
+			all = false;
+			continue;
+		}
+		if (!until)
 			pthread_join(d->worker[i].thread, NULL);
 		d->worker[i].started = false;
 	}
+	return all;
+}
+
+void vdev_stop(struct vdev *d)
+{
+	vdev_ask_stop(d);
+	vdev_join(d, NULL);
 }

@@ -37,6 +37,8 @@ struct vdev_ops {
 	unsigned int (*wait)(struct vdev *d, unsigned int worker, struct pollfd *fds);
 	/* Or NULL: ends what is under way: no more guest memory is used. By the worker. */
 	void (*drain)(struct vdev *d, unsigned int worker);
+	/* Or NULL: the machine ends; by the last worker that does, behind its drain. */
+	void (*end)(struct vdev *d);
 	/* Or NULL: the driver has reset the device. Lock held. */
 	void (*reset)(struct vdev *d);
 	/* Or NULL: the driver has written to config, which is as before. Lock held. */
@@ -87,6 +89,7 @@ struct vdev {
 	uint16_t queue_select, config_vector;
 	atomic_bool resetting, stop;	/* set under the lock; vdev_leaves() */
 	unsigned int active;		/* workers that may use queues */
+	unsigned int alive;		/* that have not ended */
 	const char *broken;		/* what the driver did wrong last */
 	struct vdev_queue queue[VDEV_QUEUES];
 	struct vdev_worker worker[VDEV_QUEUES];
@@ -127,11 +130,23 @@ void vdev_broken_queue(struct vdev *d, unsigned int queue, const char *rule);
 void vdev_config_begin(struct vdev *d);
 void vdev_config_end(struct vdev *d);
 
+/* What people want to know at once. */
+enum vdev_event {
+	VDEV_NO_ROOM,			/* the host has none for what the guest writes, which waits */
+	VDEV_ROOM,			/* it has */
+};
+
+extern void (*vdev_tells)(struct vdev *d, enum vdev_event what);	/* if it is set */
+void vdev_tell(struct vdev *d, enum vdev_event what);
+
 /* ---- thread.c -------------------------------------------------------------------- */
 
 extern void (*vdev_thread_begins)(void);	/* by each thread of a device, if it is set */
 int vdev_start(struct vdev *d);			/* -errno: no thread; what has started stops */
 void vdev_stop(struct vdev *d);			/* drains and ends them */
+/* The same in two parts. until: of CLOCK_MONOTONIC, or NULL. False: some have not ended. */
+void vdev_ask_stop(struct vdev *d);
+bool vdev_join(struct vdev *d, const struct timespec *until);
 void vdev_wake(struct vdev *d);			/* the workers look at the state again */
 void vdev_kick(struct vdev *d, unsigned int queue);	/* as the driver does */
 /* The rest of a reset, by the last worker that lets go. Lock held. */
