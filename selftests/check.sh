@@ -194,7 +194,7 @@ words_of()
 	esac
 }
 
-# copy_programs TREE PROGRAM...: with their libraries. busybox has others of these names.
+# copy_programs TREE PROGRAM...: with their libraries.
 copy_programs()
 {
 	local tree=$1 program path
@@ -237,7 +237,7 @@ make_overlay()
 		cp "$build/$module/$kver/kmod/cleave.ko" "$overlay/" &&
 		cp "$top/userspace-tool/cleave" "$overlay/bin/" &&
 		copy_libs "$overlay" "$top/userspace-tool/cleave" && cp "$build/selftests/pulse" "$overlay/bin/" &&
-		copy_programs "$overlay" mke2fs e2fsck &&
+		copy_programs "$overlay" mkfs.ext4 fsck.ext4 &&
 		"$hosts/guest-initramfs.sh" "$overlay/guest/initramfs" && cp -r "$bare" "$overlay/guest/" &&
 		find "$build/selftests" -maxdepth 1 -name 'test_*' -type f -executable \
 			-exec cp -t "$overlay/tests" {} + &&

@@ -45,8 +45,8 @@ static void make_disk(const char *path, bool file_system)
 
 	if (fd < 0 || ftruncate(fd, DISK) || close(fd))
 		DIE("%s", path);
-	if (file_system && command("mke2fs -q -F -t ext4 %s", path))
-		DIE("mke2fs");
+	if (file_system && command("mkfs.ext4 -q -F %s", path))
+		DIE("mkfs.ext4");
 }
 
 FIXTURE(disk) {
@@ -118,7 +118,7 @@ TEST_F_TIMEOUT(disk, killed, 900)
 	make_disk(base, true);
 	snprintf(word, sizeof(word), "%s,format=raw", base);
 	killed(_metadata, self, word);
-	EXPECT_EQ(0, command("e2fsck -f -n %s >/dev/null", base));
+	EXPECT_EQ(0, command("fsck.ext4 -f -n %s >/dev/null", base));
 }
 
 TEST_F_TIMEOUT(disk, killed_over_an_overlay, 900)
@@ -162,7 +162,7 @@ TEST_F_TIMEOUT(disk, power_goes, 900)
 		EXPECT_TRUE(tool_said(&self->count, "recovery complete"));
 		TH_LOG("without power behind record %d, %lu flushes", told, flushes);
 	}
-	EXPECT_EQ(0, command("e2fsck -f -n %s >/dev/null", left));
+	EXPECT_EQ(0, command("fsck.ext4 -f -n %s >/dev/null", left));
 }
 
 /* ---- no room ------------------------------------------------------------------------------------ */
@@ -312,8 +312,8 @@ TEST_F_TIMEOUT(disk, killed_while_it_hangs, 600)
 	EXPECT_GT(40 * SEC * patience(), now_ns() - since);
 	TH_LOG("cleave kill: status %d, after %d s", status, (int)((now_ns() - since) / SEC));
 	nbd_hold(n, false);
-	tool_finish(&self->t, "tick");
-	EXPECT_EQ(1, command("cleave ps --json | grep -q '\"name\":\"disk\"'"));
+	EXPECT_EQ(-SIGKILL, tool_finish(&self->t, "tick"));
+	EXPECT_EQ(0, command("cleave ps --json | grep -q '\"state\":\"gone\"'"));
 	nbd_unplug(n);
 }
 

@@ -48,7 +48,7 @@ uint32_t chance(uint32_t n)
 static void drivers(void)
 {
 	static const char *const names[] = {
-		"virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
+		"virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
 		"virtio_blk",
 	};
 	char path[64];

@@ -17,6 +17,7 @@
 static struct {
 	atomic_uint refuses, submits;	/* calls of io_uring_submit() that take nothing; all of them */
 	atomic_bool no_ranges;		/* fallocate() is not there */
+	atomic_uint ranges;		/* its calls otherwise */
 	atomic_uint slow;		/* ms that a write takes */
 	atomic_bool gate;		/* writes wait while it is closed */
 	atomic_uint writes;
@@ -26,6 +27,12 @@ static struct {
 int __real_io_uring_submit(void *ring);
 int __real_fallocate(int fd, int mode, off_t offset, off_t len);
 ssize_t __real_pwritev(int fd, const struct iovec *iov, int n, off_t offset);
+
+static void pauses(unsigned int ms)
+{
+	while (ms--)
+		d_pause();
+}
 
 int __wrap_io_uring_submit(void *ring)
 {
@@ -38,8 +45,13 @@ int __wrap_io_uring_submit(void *ring)
 
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	if (!atomic_load(&host.no_ranges))
+	unsigned int ms = atomic_load(&host.slow);
+
+	if (!atomic_load(&host.no_ranges)) {
+		atomic_fetch_add(&host.ranges, 1);
+		pauses(ms);
 		return __real_fallocate(fd, mode, offset, len);
+	}
 	errno = EOPNOTSUPP;
 	return -1;
 }
@@ -58,12 +70,6 @@ ssize_t __wrap_pwritev(int fd, const struct iovec *iov, int n, off_t offset)
 	for (; ms || atomic_load(&host.gate); ms -= !!ms)
 		d_pause();
 	return __real_pwritev(fd, iov, n, offset);
-}
-
-static void pauses(unsigned int ms)
-{
-	while (ms--)
-		d_pause();
 }
 
 static void wait_for(atomic_uint *n, unsigned int least)
@@ -201,8 +207,8 @@ static struct block *disk(bool with_overlay)
 	return b;
 }
 
-/* A ring full of zeroes, each chain of them the disk 16 times over. */
-static void offer_zeroes(void)
+/* A ring full of zeroes, or discards, each chain of them the disk 16 times over. */
+static void offer_ranges(uint32_t type, atomic_uint *calls)
 {
 	struct virtio_blk_discard_write_zeroes *range = (void *)(dr.ram + BUFFER);
 	unsigned int i;
@@ -210,10 +216,10 @@ static void offer_zeroes(void)
 	for (i = 0; i < RANGES; i++)
 		range[i] = (struct virtio_blk_discard_write_zeroes){ .num_sectors = DISK / 512 };
 	for (i = 0; i < D_SIZE / 3; i++)
-		offer(0, VIRTIO_BLK_T_WRITE_ZEROES, 0, BUFFER, RANGES * sizeof(*range), i);
-	atomic_store(&host.writes, 0);
+		offer(0, type, 0, BUFFER, RANGES * sizeof(*range), i);
+	atomic_store(calls, 0);
 	d_kick(0);
-	wait_for(&host.writes, 2);
+	wait_for(calls, 2);
 }
 
 UNIT_TEST(end_within_zeroes)
@@ -227,13 +233,13 @@ UNIT_TEST(end_within_zeroes)
 		d_start(FLUSH | ZEROES, 1);
 		atomic_store(&host.slow, 2);
 		since = now_ms();
-		offer_zeroes();
+		offer_ranges(VIRTIO_BLK_T_WRITE_ZEROES, &host.writes);
 		d_reset();
 		CHECK(now_ms() - since < 5000);
 		/* The reset and the end come between two of the small writes. */
 		atomic_store(&host.slow, 500);
 		d_start(FLUSH | ZEROES, 1);
-		offer_zeroes();
+		offer_ranges(VIRTIO_BLK_T_WRITE_ZEROES, &host.writes);
 		since = now_ms();
 		d_unplug();
 		CHECK(now_ms() - since < 5000);
@@ -241,6 +247,22 @@ UNIT_TEST(end_within_zeroes)
 		atomic_store(&host.slow, 0);
 	}
 	atomic_store(&host.no_ranges, false);
+}
+
+UNIT_TEST(end_within_discards)
+{
+	uint64_t since;
+
+	plug_blk(false, 1);
+	d_start(FLUSH | 1ULL << VIRTIO_BLK_F_DISCARD, 1);
+	atomic_store(&host.slow, 200);
+	offer_ranges(VIRTIO_BLK_T_DISCARD, &host.ranges);
+	since = now_ms();
+	d_reset();
+	CHECK(now_ms() - since < 2000);
+	d_unplug();
+	CHECK(atomic_load(&host.ranges) < RANGES);
+	atomic_store(&host.slow, 0);
 }
 
 /* A chain of the whole disk: the same 512 KiB eight times. */
@@ -286,6 +308,8 @@ UNIT_TEST(long_requests)
 
 UNIT_TEST(end_within_a_long_request)
 {
+	unsigned int i;
+
 	without_uring = true;
 	plug_blk(false, 1);
 	d_start(FLUSH, 1);
@@ -293,10 +317,13 @@ UNIT_TEST(end_within_a_long_request)
 	atomic_store(&host.gate, true);
 	offer_whole(VIRTIO_BLK_T_OUT);
 	wait_for(&host.writes, 1);
+	for (i = 1; i < 6; i++)
+		offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 4096, i);
 	d_set(0x14, 1, 0);
 	atomic_store(&host.gate, false);
 	d_reset();
 	CHECK_EQ(atomic_load(&host.writes), 1);
+	CHECK_EQ(atomic_load(&dr.d->queue[0].chains), 1);
 	d_unplug();
 	without_uring = false;
 }

@@ -19,10 +19,16 @@ static atomic_uint out_len;
 static int pair[2], sock = -1;
 static char path[] = "/tmp/test_virtio_console";
 
+static atomic_bool slow;		/* a terminal that takes a ms for what it gets */
+
 static ssize_t t_write(void *ctx, const void *data, size_t len)
 {
 	unsigned int at = atomic_load(&out_len);
 
+	if (atomic_load(&slow)) {
+		d_pause();
+		return len;
+	}
 	memcpy(out + at, data, len);
 	atomic_store(&out_len, at + len);
 	return len;
@@ -237,6 +243,36 @@ UNIT_TEST(slow_reader)
 	for (i = 0; i < 40; i++)
 		CHECK_EQ(d_wait(5), 0);
 	close(sock);
+	unplug();
+}
+
+/* A chain may be longer than anyone lives: a reset, and the end, do not wait for it. */
+UNIT_TEST(end_within_a_chain)
+{
+	struct d_part part[32];
+	unsigned int i;
+
+	for (i = 0; i < 32; i++)
+		part[i] = (struct d_part){ D_DATA, D_RAM - D_DATA, false };
+	plug(1);
+	atomic_store(&slow, true);
+	for (i = 0; i < 2; i++) {
+		d_start(SIZE, 2);
+		d_offer(1, part, 32);
+		d_offer(1, part, 32);
+		d_kick(1);
+		while (!atomic_load(&dr.d->counter[1]))
+			d_pause();
+		if (!i)
+			d_reset();
+	}
+	unplug();
+	atomic_store(&slow, false);
+	/* The next driver's bytes are its own. */
+	plug(1);
+	d_start(SIZE, 2);
+	send_text(1, "again");
+	CHECK(atomic_load(&out_len) == 5 && !memcmp(out, "again", 5));
 	unplug();
 }
 

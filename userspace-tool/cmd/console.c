@@ -145,7 +145,20 @@ static void write_all(struct machine *m, const uint8_t *bytes, unsigned int coun
 		atomic_store(&m->midline, bytes[count - 1] != '\n');
 }
 
-/* A device's thread is signalled by nobody: it does not wait in write(), but looks whether it may. */
+/* This device's thread may hang in write(), of which the machine's end brings it out. */
+static void set_writes(struct machine *m, bool writes)
+{
+	pthread_mutex_lock(&m->kick_lock);
+	m->writer = pthread_self();
+	m->writes = writes;
+	pthread_mutex_unlock(&m->kick_lock);
+	atomic_fetch_add(&m->vcpus_left, writes ? 1 : -1);
+}
+
+/*
+ * It waits for room without the lock, which vCPUs wait for. By the time that it has the lock
+ * somebody else may have taken the room; and a terminal may have less than it says.
+ */
 void console_write(struct machine *m, const void *data, size_t len)
 {
 	struct pollfd fd = { .fd = STDOUT_FILENO, .events = POLLOUT };
@@ -154,7 +167,9 @@ void console_write(struct machine *m, const void *data, size_t len)
 		if (atomic_load(&m->outcome) != M_RUNS)
 			return;
 	pthread_mutex_lock(&m->tx_lock);
+	set_writes(m, true);
 	write_all(m, data, len);
+	set_writes(m, false);
 	pthread_mutex_unlock(&m->tx_lock);
 }
 

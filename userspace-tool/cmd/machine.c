@@ -69,6 +69,8 @@ void machine_kick(struct machine *m)
 		if (v->runs)
 			pthread_kill(v->thread, SIGUSR1);
 	}
+	if (m->writes && !pthread_equal(pthread_self(), m->writer))
+		pthread_kill(m->writer, SIGUSR1);
 	pthread_mutex_unlock(&m->kick_lock);
 	pause_kicked(m);
 }

@@ -98,8 +98,10 @@ struct machine {
 	_Atomic uint64_t started;	/* host's monotonic ns when all vCPUs were there; 0: not yet */
 	pthread_t io_thread;
 	bool io_started;
-	pthread_mutex_t kick_lock;	/* vcpu.runs */
-	atomic_uint vcpus_left;	/* vCPU threads that may write to stdout still */
+	pthread_mutex_t kick_lock;	/* vcpu.runs, and the next two */
+	pthread_t writer;
+	bool writes;		/* the writer, a device's thread, does so to stdout, and may be signalled */
+	atomic_uint vcpus_left;	/* threads, of vCPUs and the writer, that may write to stdout still */
 	pthread_mutex_t tx_lock;	/* held to write to stdout, in the order of tx */
 	atomic_bool midline;	/* the guest's last byte was no newline */
 

@@ -119,6 +119,14 @@ static void ended(struct blk *b, unsigned int i, struct request *r, int error)
 
 /* ---- by io_uring ----------------------------------------------------------------------- */
 
+/* To rest: how many segments. */
+static unsigned int next_piece(struct request *r)
+{
+	uint64_t len = r->len - r->done;
+
+	return vq_slice(r->iov, r->segments, r->done, len < PIECE ? len : PIECE, r->rest);
+}
+
 static void prepare(struct io_uring_sqe *sqe, bool in, int fd, const struct iovec *iov, unsigned int n,
 		    uint64_t offset)
 {
@@ -300,6 +308,8 @@ static int do_ranges(struct blk *b, struct request *r)
 	for (i = 0; i < r->ranges && !ret; i++) {
 		if (!r->range[i].len)
 			continue;
+		if (vdev_leaves(&b->d))
+			return -ECANCELED;
 		ret = r->type == VIRTIO_BLK_T_WRITE_ZEROES ?
 		      image->zero(b->image, r->range[i].offset, r->range[i].len, r->range[i].unmap) :
 		      image->discard(b->image, r->range[i].offset, r->range[i].len);
@@ -328,7 +338,7 @@ static void try_again(struct blk *b, unsigned int i)
 	uint64_t times;
 	int ret;
 
-	if (!r || read(q->timer, &times, sizeof(times)) < 0)
+	if (!r || vdev_leaves(&b->d) || read(q->timer, &times, sizeof(times)) < 0)
 		return;
 	for (q->held = NULL; r; r = next) {
 		next = r->next;
@@ -432,8 +442,12 @@ static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 	struct blk_queue *q = ((struct blk *)d)->queue[i];
 	unsigned int n = 0;
 
-	if (q->uring && q->in_flight)
+	if (q->uring && refused(q)) {	/* after a while, by what is always ready */
+		poll(NULL, 0, AGAIN_MS);
+		fds[n++] = (struct pollfd){ .fd = d->worker[i].wake, .events = POLLOUT };
+	} else if (q->uring && q->in_flight) {
 		fds[n++] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
+	}
 	if (q->held)
 		fds[n++] = (struct pollfd){ .fd = q->timer, .events = POLLIN };
 	if (q->uring && refused(q)) {	/* after a while, by what is always ready */

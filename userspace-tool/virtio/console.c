@@ -236,6 +236,8 @@ static bool send_chain(struct console *c, struct port *p)
 	ssize_t n;
 
 	while (p->written < p->tx.out_bytes && is_open(p)) {
+		if (vdev_leaves(&c->d))
+			return false;
 		len = vq_read(&p->tx, p->written, buf, sizeof(buf));
 		if (p->as.write)
 			n = p->as.write(p->as.ctx, buf, len);
