@@ -64,7 +64,7 @@ json()
 
 mkdir -p "$out"
 build_all >"$out/build.log" 2>&1 || { tail -n 30 "$out/build.log" >&2; die "it does not build"; }
-nice -n 19 "$tests/hosts/host.sh" svm -i -k "$kver" -s 1 -m 2048 -t 3600 -a "${HOST_WORDS-}" -l "$out/devices.log" "$overlay" \
+"$tests/hosts/host.sh" svm -i -k "$kver" -s 1 -m 2048 -t 3600 -a "${HOST_WORDS-}" -l "$out/devices.log" "$overlay" \
 	</dev/null | tr -d '\r' >"$out/devices.out"
 grep -q '^##done KVM' "$out/devices.out" && grep -q '^##done cleave' "$out/devices.out" ||
 	{ tail -n 30 "$out/devices.out" >&2; die "a guest has not come to its end"; }

@@ -54,7 +54,7 @@ struct blk_queue {
 	unsigned int in_flight, to_submit;
 	struct request *free;
 	struct request *held;		/* the host had no room for them */
-	int timer;			/* timerfd: they are tried again */
+	int retry;			/* timerfd: they are tried again */
 	struct request request[QUEUE_SIZE];
 	struct vq_chain chain;
 };
@@ -109,7 +109,7 @@ static void ended(struct blk *b, unsigned int i, struct request *r, int error)
 		return;
 	}
 	if (!q->held)
-		timerfd_settime(q->timer, 0, &second, NULL);
+		timerfd_settime(q->retry, 0, &second, NULL);
 	r->next = q->held;
 	q->held = r;
 	if (!r->held && !atomic_fetch_add(&b->d.counter[WAITING_FOR_ROOM], 1))
@@ -338,7 +338,7 @@ static void try_again(struct blk *b, unsigned int i)
 	uint64_t times;
 	int ret;
 
-	if (!r || vdev_leaves(&b->d) || read(q->timer, &times, sizeof(times)) < 0)
+	if (!r || vdev_leaves(&b->d) || read(q->retry, &times, sizeof(times)) < 0)
 		return;
 	for (q->held = NULL; r; r = next) {
 		next = r->next;
@@ -449,11 +449,7 @@ static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 		fds[n++] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
 	}
 	if (q->held)
-		fds[n++] = (struct pollfd){ .fd = q->timer, .events = POLLIN };
-	if (q->uring && refused(q)) {	/* after a while, by what is always ready */
-		poll(NULL, 0, AGAIN_MS);
-		fds[n++] = (struct pollfd){ .fd = d->worker[i].wake, .events = POLLOUT };
-	}
+		fds[n++] = (struct pollfd){ .fd = q->retry, .events = POLLIN };
 	return n;
 }
 
@@ -499,8 +495,8 @@ static void blk_destroy(struct vdev *d)
 	for (i = 0; i < d->queues; i++) {
 		if (b->queue[i] && b->queue[i]->uring)
 			io_uring_queue_exit(&b->queue[i]->ring);
-		if (b->queue[i] && b->queue[i]->timer >= 0)
-			close(b->queue[i]->timer);
+		if (b->queue[i] && b->queue[i]->retry >= 0)
+			close(b->queue[i]->retry);
 		free(b->queue[i]);
 	}
 	b->image->ops->close(b->image);
@@ -550,8 +546,8 @@ static bool make_queue(struct blk *b, unsigned int i)
 		q->free = &q->request[j];
 	}
 	q->uring = b->image->raw_fd >= 0 && !blk_ring_init(&q->ring, QUEUE_SIZE);
-	q->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-	return q->timer >= 0;
+	q->retry = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	return q->retry >= 0;
 }
 
 struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const char *serial,
