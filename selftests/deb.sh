@@ -16,7 +16,7 @@ n=0 failed=0
 
 # In the clean system, and what the packages and what they recommend bring there.
 base=systemd,udev,kmod
-downloads="dkms openssl libjson-c5 libzydis4.0"
+downloads="dkms openssl libjson-c5 libzydis4.0 liburing2 seabios"
 
 # result STATUS NAME [LOG]
 result()

@@ -358,8 +358,113 @@ UNIT_TEST(pci)
 	CHECK(memmem(ram + ACPI_BASE, ACPI_END - ACPI_BASE, "PCI0", 4) == NULL);
 }
 
+/* ---- by firmware ---- */
+
+#define FW_RSDP_AT	(ACPI_BASE + 0x10)
+#define FW_TABLES_AT	(ACPI_BASE + 0x1040)
+#define FW_COMMAND	128
+
+static struct boot_fw_acpi fw;
+
+/* Where firmware has put the file that the name in a command says. */
+static uint8_t *fw_file(const uint8_t *name, uint32_t *size)
+{
+	bool is_rsdp = !strcmp((const char *)name, "etc/acpi/rsdp");
+
+	if (!is_rsdp && strcmp((const char *)name, "etc/acpi/tables")) {
+		unit_fail("a file %.56s", name);
+		abort();
+	}
+	*size = is_rsdp ? fw.rsdp_size : fw.tables_size;
+	return ram + (is_rsdp ? FW_RSDP_AT : FW_TABLES_AT);
+}
+
+static void fw_pointer(const uint8_t *c)
+{
+	uint32_t to_size, size, at = get(c + 116, 4), n = c[120];
+	uint8_t *file = fw_file(c + 4, &size), *to = fw_file(c + 60, &to_size);
+	uint64_t v = get(file + at, n);
+
+	CHECK(at + n <= size && v < to_size && (n == 4 || n == 8));
+	for (v += to - ram; n--; v >>= 8)
+		file[at++] = v;
+}
+
+static void fw_checksum(const uint8_t *c)
+{
+	uint32_t size, at = get(c + 60, 4), start = get(c + 64, 4), len = get(c + 68, 4);
+	uint8_t *file = fw_file(c + 4, &size), sum = 0;
+
+	CHECK(at < size && start < size && len <= size - start);
+	for (; len; len--)
+		sum += file[start + len - 1];
+	file[at] -= sum;
+}
+
+/* What the commands say, in their order. */
+static void fw_execute(void)
+{
+	unsigned int allocated = 0;
+	const uint8_t *c;
+	uint32_t size;
+
+	CHECK(fw.loader_size && fw.loader_size % FW_COMMAND == 0);
+	memset(ram, 0, sizeof(ram));
+	for (c = fw.loader; c < (uint8_t *)fw.loader + fw.loader_size; c += FW_COMMAND) {
+		switch (get(c, 4)) {
+		case 1:
+			CHECK_EQ(get(c + 60, 4), fw_file(c + 4, &size) == ram + FW_RSDP_AT ? 16 : 64);
+			CHECK_EQ(c[64], fw_file(c + 4, &size) == ram + FW_RSDP_AT ? 2 : 1);
+			memcpy(fw_file(c + 4, &size), size == fw.rsdp_size ? fw.rsdp : fw.tables, size);
+			allocated++;
+			break;
+		case 2:
+			CHECK_EQ(allocated, 2);
+			fw_pointer(c);
+			break;
+		case 3:
+			fw_checksum(c);
+			break;
+		default:
+			unit_fail("command %llu", (long long)get(c, 4));
+		}
+	}
+}
+
+/* The same tables, but for where they are. */
+UNIT_TEST(for_firmware)
+{
+	static const uint8_t some[BOOT_PCI_SLOTS] = { [1] = 10 };
+	const struct boot_params_in in = { .memory = 5ULL << 30, .cpus = 3, .pci_lines = some };
+	static uint8_t dsdt[8192];
+	const uint8_t *f;
+	uint32_t len;
+
+	lines = some;
+	CHECK_EQ(build(3), 0);
+	f = table(get(find("FACP") + 40, 4), "DSDT");
+	len = get(f + 4, 4);
+	REQUIRE(len <= sizeof(dsdt));
+	memcpy(dsdt, f, len);
+	REQUIRE(!boot_fw_acpi_build(&in, &fw));
+	fw_execute();
+	rsdp = FW_RSDP_AT;
+	CHECK(!memcmp(ram + rsdp, "RSD PTR ", 8));
+	CHECK(sums_to_zero(ram + rsdp, 20) && sums_to_zero(ram + rsdp, 36));
+	f = find("FACP");
+	CHECK(!memcmp(ram + get(f + 36, 4), "FACS", 4) && get(f + 36, 4) % 64 == 0);
+	CHECK_EQ(get(f + 40, 4), get(f + 140, 8));
+	CHECK(!memcmp(table(get(f + 40, 4), "DSDT"), dsdt, len));
+	CHECK_EQ(get(find("APIC") + 36, 4), 0xfee00000);
+	CHECK_EQ(get(find("MCFG") + 44, 8), BOOT_ECAM);
+	boot_fw_acpi_free(&fw);
+	lines = NULL;
+}
+
 UNIT_TEST(bad_counts)
 {
 	CHECK_EQ(build(0), -EINVAL);
 	CHECK_EQ(build(CLEAVE_MAX_VCPUS + 1), -EINVAL);
+	CHECK_EQ(boot_fw_acpi_build(&(struct boot_params_in){ .memory = 1 << 30 }, &fw), -EINVAL);
+	boot_fw_acpi_free(&fw);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "unit.h"
+#define ARGS_SEABIOS "/tmp/cleave-args-bios"
 #include "../../userspace-tool/cmd/args.c"
 #define fail fail_device
 #include "../../userspace-tool/cmd/device_args.c"
@@ -358,6 +359,29 @@ UNIT_TEST(stat_refused)
 	COMMAND_REFUSED(stat, &s, "--live nan", "a", "--live=nan");
 	COMMAND_REFUSED(stat, &s, "--live 1x", "a", "--live=1x");
 	COMMAND_REFUSED(stat, &s, "no such option", "a", "--exits", "3");
+}
+
+UNIT_TEST(disk_that_boots)
+{
+	unlink(ARGS_SEABIOS);
+	CHECK_EQ(RUN("--disk", "/x/debian.raw"), -ENOENT);
+	CHECK(strstr(err, "--disk /x/debian.raw") && strstr(err, "; apt-get install seabios, or give --kernel"));
+	close(open(ARGS_SEABIOS, O_CREAT | O_WRONLY, 0600));
+	CHECK_EQ(RUN("--disk", "/x/debian.raw", "--disk", "/x/more.raw"), 0);
+	CHECK(a.boots_disk && !strcmp(a.firmware, ARGS_SEABIOS) && a.devices.there[DEV_FW_CFG]);
+	CHECK(!a.kernel[0] && !strcmp(a.name, "debian.raw") && !strcmp(a.append, ARGS_APPEND));
+	CHECK_EQ(RUN("--disk", "d", "-d", "fw-cfg,name=x,file=y"), 0);
+	CHECK(a.boots_disk && a.devices.files == 1);
+	/* Who says what is to start is heard. */
+	CHECK_EQ(RUN("--disk", "d", "-k", "/k"), 0);
+	CHECK(!a.boots_disk && !a.firmware[0] && !a.devices.there[DEV_FW_CFG]);
+	CHECK_EQ(RUN("--disk", "d", "-f", "/f"), 0);
+	CHECK(!a.boots_disk && !strcmp(a.firmware, "/f"));
+	CHECK_EQ(RUN("--disk", "d", "--flat", "/f"), 0);
+	CHECK(!a.boots_disk && !a.firmware[0]);
+	REFUSED("--append: belongs to a kernel", "--disk", "d", "-a", "quiet");
+	REFUSED("--initrd: belongs to a kernel", "--disk", "d", "-i", "/i");
+	unlink(ARGS_SEABIOS);
 }
 
 UNIT_TEST(newest_kernel)

@@ -284,6 +284,77 @@ UNIT_TEST(a_module_that_refuses)
 }
 
 /* What a guest of many CPUs may meet, and that nothing of those there were is left. */
+/* ---- what firmware finds by fw_cfg ---------------------------------------------- */
+
+static uint8_t fwcfg_byte(void)
+{
+	return bus_read(&m.pio, FWCFG_PORT + 1, 1);
+}
+
+/* The file's size, and its first bytes; -1: there is none. */
+static long fwcfg_file(const char *name, void *data, unsigned int n)
+{
+	unsigned int count, i, j;
+	uint8_t entry[64];
+	long size = -1;
+
+	bus_write(&m.pio, FWCFG_PORT, 2, FWCFG_DIRECTORY);
+	for (i = 0, count = 0; i < 4; i++)
+		count = count << 8 | fwcfg_byte();
+	for (i = 0; i < count && size < 0; i++) {
+		for (j = 0; j < sizeof(entry); j++)
+			entry[j] = fwcfg_byte();
+		if (!strcmp((char *)entry + 8, name))
+			size = entry[0] << 24 | entry[1] << 16 | entry[2] << 8 | entry[3];
+	}
+	if (size < 0)
+		return -1;
+	bus_write(&m.pio, FWCFG_PORT, 2, entry[4] << 8 | entry[5]);
+	for (j = 0; j < n; j++)
+		((uint8_t *)data)[j] = fwcfg_byte();
+	return size;
+}
+
+UNIT_TEST(files_for_firmware)
+{
+	char path[] = "/tmp/cleave-machine-XXXXXX";
+	uint64_t port;
+	char rsdp[8];
+	int fd = mkstemp(path);
+
+	REQUIRE(fd >= 0 && write(fd, "12345678", 8) == 8);
+	close(fd);
+	good_module();
+	strcpy(args.firmware, "/none");
+	args.devices.there[DEV_FW_CFG] = true;
+	CHECK(!machine_create(&m, &args) && !machine_load(&m));
+	CHECK_EQ(fwcfg_file("etc/acpi/rsdp", rsdp, 8), 36);
+	CHECK(!memcmp(rsdp, "RSD PTR ", 8));
+	CHECK(fwcfg_file("etc/acpi/tables", NULL, 0) > 500);
+	CHECK(fwcfg_file("etc/table-loader", NULL, 0) > 5 * 128);
+	CHECK_EQ(fwcfg_file("etc/sercon-port", NULL, 0), -1);
+	machine_destroy(&m);
+
+	args.boots_disk = true;
+	CHECK(!machine_create(&m, &args) && !machine_load(&m));
+	CHECK_EQ(fwcfg_file("etc/sercon-port", &port, 8), 8);
+	CHECK_EQ(port, COM1_PORT);
+	machine_destroy(&m);
+
+	args.devices.files = 1;
+	strcpy(args.devices.file[0].name, "etc/sercon-port");
+	strcpy(args.devices.file[0].path, path);
+	CHECK(!machine_create(&m, &args) && !machine_load(&m));
+	CHECK_EQ(fwcfg_file("etc/sercon-port", &port, 8), 8);
+	CHECK(!memcmp(&port, "12345678", 8));
+	machine_destroy(&m);
+
+	memset(&args.devices, 0, sizeof(args.devices));
+	args.boots_disk = false;
+	args.firmware[0] = 0;
+	unlink(path);
+}
+
 UNIT_TEST(limits_of_vcpus)
 {
 	good_module();

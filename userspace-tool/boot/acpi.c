@@ -7,29 +7,29 @@
 #include <string.h>
 #include "boot.h"
 
-#define TABLES_MAX	8192
-#define HEADER		36		/* of a system description table, 5.2.6 */
 #define CREATOR		"CLV "
 
-/* Grows from ACPI_BASE; sizes are bounded by CLEAVE_MAX_VCPUS. */
-struct tables {
-	uint8_t data[TABLES_MAX];
-	uint32_t len;
-};
-
-static void put(struct tables *t, uint32_t at, uint64_t v, unsigned int size)
+static void put(struct acpi_tables *t, uint32_t at, uint64_t v, unsigned int size)
 {
 	for (unsigned int i = 0; i < size; i++)
 		t->data[at + i] = v >> 8 * i;
 }
 
-static void append(struct tables *t, const void *p, uint32_t n)
+/* The address of what is at target. */
+static void put_address(struct acpi_tables *t, uint32_t at, uint32_t target, unsigned int size)
+{
+	put(t, at, t->base + target, size);
+	t->pointer[t->pointers].at = at;
+	t->pointer[t->pointers++].size = size;
+}
+
+static void append(struct acpi_tables *t, const void *p, uint32_t n)
 {
 	memcpy(t->data + t->len, p, n);
 	t->len += n;
 }
 
-static void append_int(struct tables *t, uint64_t v, unsigned int size)
+static void append_int(struct acpi_tables *t, uint64_t v, unsigned int size)
 {
 	put(t, t->len, v, size);
 	t->len += size;
@@ -44,7 +44,7 @@ static uint8_t checksum(const uint8_t *p, uint32_t n)
 	return -sum;
 }
 
-static uint32_t begin(struct tables *t, const char *signature, uint8_t revision)
+static uint32_t begin(struct acpi_tables *t, const char *signature, uint8_t revision)
 {
 	uint32_t at = (t->len + 63) & ~63U;
 
@@ -59,22 +59,24 @@ static uint32_t begin(struct tables *t, const char *signature, uint8_t revision)
 	return at;
 }
 
-static void end(struct tables *t, uint32_t at)
+static void end(struct acpi_tables *t, uint32_t at)
 {
 	put(t, at + 4, t->len - at, 4);
+	t->table[t->tables].at = at;
+	t->table[t->tables++].size = t->len - at;
 	t->data[at + 9] = checksum(t->data + at, t->len - at);
 }
 
 /* ---- AML, chapter 20 ---- */
 
 /* PkgLength in its 2-byte form, filled by aml_end(). */
-static uint32_t aml_begin(struct tables *t)
+static uint32_t aml_begin(struct acpi_tables *t)
 {
 	t->len += 2;
 	return t->len - 2;
 }
 
-static void aml_end(struct tables *t, uint32_t at)
+static void aml_end(struct acpi_tables *t, uint32_t at)
 {
 	uint32_t n = t->len - at;
 
@@ -82,14 +84,14 @@ static void aml_end(struct tables *t, uint32_t at)
 	t->data[at + 1] = n >> 4;
 }
 
-static void aml_name(struct tables *t, const char *seg)
+static void aml_name(struct acpi_tables *t, const char *seg)
 {
 	append_int(t, 0x08, 1);			/* NameOp */
 	append(t, seg, 4);
 }
 
 /* Name (_HID, EisaId ("PNPxxxx")) */
-static void aml_hid(struct tables *t, uint16_t pnp)
+static void aml_hid(struct acpi_tables *t, uint16_t pnp)
 {
 	aml_name(t, "_HID");
 	append(t, "\x0c\x41\xd0", 3);		/* DWordPrefix, EISA id "PNP" */
@@ -97,7 +99,7 @@ static void aml_hid(struct tables *t, uint16_t pnp)
 }
 
 /* Device (seg) { _HID PNPxxxx, _UID 0, _STA 0xf, _CRS: ports, one ISA interrupt } */
-static void aml_device(struct tables *t, const char *seg, uint16_t pnp, uint16_t port,
+static void aml_device(struct acpi_tables *t, const char *seg, uint16_t pnp, uint16_t port,
 		       uint8_t ports, uint8_t irq)
 {
 	uint32_t dev, buf;
@@ -127,7 +129,7 @@ static void aml_device(struct tables *t, const char *seg, uint16_t pnp, uint16_t
 }
 
 /* An address space of 16, 32 or 64 bits that the bridge produces, 6.4.3.5. */
-static void aml_space(struct tables *t, uint8_t tag, uint8_t type, uint8_t specific, uint64_t base,
+static void aml_space(struct acpi_tables *t, uint8_t tag, uint8_t type, uint8_t specific, uint64_t base,
 		      uint64_t size)
 {
 	unsigned int width = tag == 0x88 ? 2 : tag == 0x87 ? 4 : 8;
@@ -145,7 +147,7 @@ static void aml_space(struct tables *t, uint8_t tag, uint8_t type, uint8_t speci
 }
 
 /* Name (_CRS, Buffer () { ... end tag }); *buf and *size for aml_resources_end(). */
-static void aml_resources(struct tables *t, uint32_t *buf, uint32_t *size)
+static void aml_resources(struct acpi_tables *t, uint32_t *buf, uint32_t *size)
 {
 	aml_name(t, "_CRS");
 	append_int(t, 0x11, 1);			/* BufferOp */
@@ -155,7 +157,7 @@ static void aml_resources(struct tables *t, uint32_t *buf, uint32_t *size)
 	append_int(t, 0, 2);
 }
 
-static void aml_resources_end(struct tables *t, uint32_t buf, uint32_t size)
+static void aml_resources_end(struct acpi_tables *t, uint32_t buf, uint32_t size)
 {
 	append(t, "\x79\x00", 2);		/* end, checksum not used */
 	put(t, size, t->len - size - 2, 2);
@@ -163,7 +165,7 @@ static void aml_resources_end(struct tables *t, uint32_t buf, uint32_t size)
 }
 
 /* What PCI0 passes on: bus 0, all ports but those of mechanism 1, the windows of BARs. */
-static void aml_windows(struct tables *t, uint64_t memory)
+static void aml_windows(struct acpi_tables *t, uint64_t memory)
 {
 	struct boot_range high = boot_pci_high(memory);
 	uint32_t buf, size;
@@ -179,7 +181,7 @@ static void aml_windows(struct tables *t, uint64_t memory)
 }
 
 /* 6.2.13: of each slot INTA, by the number of the interrupt. */
-static void aml_prt(struct tables *t, const uint8_t *lines)
+static void aml_prt(struct acpi_tables *t, const uint8_t *lines)
 {
 	uint32_t all, one, i;
 
@@ -204,7 +206,7 @@ static void aml_prt(struct tables *t, const uint8_t *lines)
 }
 
 /* PCI0, and what tells an operating system that ECAM is not to be given away. */
-static void aml_pci(struct tables *t, const struct boot_params_in *in)
+static void aml_pci(struct acpi_tables *t, const struct boot_params_in *in)
 {
 	uint32_t dev, buf, size;
 
@@ -234,7 +236,7 @@ static void aml_pci(struct tables *t, const struct boot_params_in *in)
 	aml_end(t, dev);
 }
 
-static uint32_t dsdt(struct tables *t, const struct boot_params_in *in)
+static uint32_t dsdt(struct acpi_tables *t, const struct boot_params_in *in)
 {
 	uint32_t at = begin(t, "DSDT", 2), scope;
 
@@ -259,7 +261,7 @@ static uint32_t dsdt(struct tables *t, const struct boot_params_in *in)
 }
 
 /* 5.2.10: no header, no checksum. */
-static uint32_t facs(struct tables *t)
+static uint32_t facs(struct acpi_tables *t)
 {
 	uint32_t at = (t->len + 63) & ~63U;
 
@@ -271,7 +273,7 @@ static uint32_t facs(struct tables *t)
 }
 
 /* Generic address, 5.2.3.2: an I/O port. */
-static void gas(struct tables *t, uint32_t at, uint16_t port, uint8_t bytes, uint8_t access)
+static void gas(struct acpi_tables *t, uint32_t at, uint16_t port, uint8_t bytes, uint8_t access)
 {
 	t->data[at] = 1;
 	t->data[at + 1] = bytes * 8;
@@ -280,13 +282,13 @@ static void gas(struct tables *t, uint32_t at, uint16_t port, uint8_t bytes, uin
 }
 
 /* 5.2.9. No SMI command port: ACPI mode from the start. */
-static uint32_t fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
+static uint32_t fadt(struct acpi_tables *t, uint32_t facs_at, uint32_t dsdt_at)
 {
 	uint32_t at = begin(t, "FACP", 6);
 
 	t->len = at + 276;
-	put(t, at + 36, ACPI_BASE + facs_at, 4);
-	put(t, at + 40, ACPI_BASE + dsdt_at, 4);
+	put_address(t, at + 36, facs_at, 4);
+	put_address(t, at + 40, dsdt_at, 4);
 	put(t, at + 46, ACPI_SCI_IRQ, 2);
 	put(t, at + 56, PM1A_EVT_PORT, 4);
 	put(t, at + 64, PM1A_CNT_PORT, 4);
@@ -303,7 +305,7 @@ static uint32_t fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
 	gas(t, at + 116, ACPI_RESET_PORT, 1, 1);
 	t->data[at + 128] = ACPI_RESET_VALUE;
 	t->data[at + 131] = 3;			/* 6.3 */
-	put(t, at + 140, ACPI_BASE + dsdt_at, 8);
+	put_address(t, at + 140, dsdt_at, 8);
 	gas(t, at + 148, PM1A_EVT_PORT, 4, 2);
 	gas(t, at + 172, PM1A_CNT_PORT, 2, 2);
 	gas(t, at + 208, PM_TMR_PORT, 4, 3);
@@ -312,7 +314,7 @@ static uint32_t fadt(struct tables *t, uint32_t facs_at, uint32_t dsdt_at)
 }
 
 /* 5.2.12. APIC ids are below 255: local APIC entries serve x2APIC mode too. */
-static uint32_t madt(struct tables *t, uint32_t cpus)
+static uint32_t madt(struct acpi_tables *t, uint32_t cpus)
 {
 	uint32_t at = begin(t, "APIC", 5);
 
@@ -344,7 +346,7 @@ static uint32_t madt(struct tables *t, uint32_t cpus)
 }
 
 /* PCI Firmware Specification 3.2, 4.1.2: ECAM of bus 0. */
-static uint32_t mcfg(struct tables *t)
+static uint32_t mcfg(struct acpi_tables *t)
 {
 	uint32_t at = begin(t, "MCFG", 1);
 
@@ -356,33 +358,43 @@ static uint32_t mcfg(struct tables *t)
 	return at;
 }
 
-int acpi_build(const struct cleave_mem *mem, const struct boot_params_in *in, uint64_t *rsdp)
+int acpi_tables(const struct boot_params_in *in, uint64_t base, struct acpi_tables *t)
 {
-	struct tables t = { .len = 36 };
-	uint32_t facs_at, dsdt_at, fadt_at, madt_at, mcfg_at = 0, xsdt_at;
+	uint32_t facs_at, dsdt_at, list[3], n = 0, i, xsdt_at;
 
 	if (!in->cpus || in->cpus > CLEAVE_MAX_VCPUS)
 		return -EINVAL;
-	facs_at = facs(&t);
-	dsdt_at = dsdt(&t, in);
-	fadt_at = fadt(&t, facs_at, dsdt_at);
-	madt_at = madt(&t, in->cpus);
+	memset(t, 0, sizeof(*t));
+	t->base = base;
+	t->len = ACPI_RSDP_SIZE;
+	facs_at = facs(t);
+	dsdt_at = dsdt(t, in);
+	list[n++] = fadt(t, facs_at, dsdt_at);
+	list[n++] = madt(t, in->cpus);
 	if (in->pci_lines)
-		mcfg_at = mcfg(&t);
-	xsdt_at = begin(&t, "XSDT", 1);
-	append_int(&t, ACPI_BASE + fadt_at, 8);
-	append_int(&t, ACPI_BASE + madt_at, 8);
-	if (mcfg_at)
-		append_int(&t, ACPI_BASE + mcfg_at, 8);
-	end(&t, xsdt_at);
+		list[n++] = mcfg(t);
+	xsdt_at = begin(t, "XSDT", 1);
+	for (i = 0; i < n; i++) {
+		t->len += 8;
+		put_address(t, t->len - 8, list[i], 8);
+	}
+	end(t, xsdt_at);
 
-	memcpy(t.data, "RSD PTR ", 8);		/* 5.2.5.3 */
-	memcpy(t.data + 9, "CLEAVE", 6);
-	t.data[15] = 2;
-	put(&t, 20, 36, 4);
-	put(&t, 24, ACPI_BASE + xsdt_at, 8);
-	t.data[8] = checksum(t.data, 20);
-	t.data[32] = checksum(t.data, 36);
+	memcpy(t->data, "RSD PTR ", 8);		/* 5.2.5.3 */
+	memcpy(t->data + 9, "CLEAVE", 6);
+	t->data[15] = 2;
+	put(t, 20, ACPI_RSDP_SIZE, 4);
+	put_address(t, 24, xsdt_at, 8);
+	t->data[8] = checksum(t->data, 20);
+	t->data[32] = checksum(t->data, ACPI_RSDP_SIZE);
+	return 0;
+}
+
+int acpi_build(const struct cleave_mem *mem, const struct boot_params_in *in, uint64_t *rsdp)
+{
+	struct acpi_tables t;
+	int ret = acpi_tables(in, ACPI_BASE, &t);
+
 	*rsdp = ACPI_BASE;
-	return cleave_mem_write(mem, ACPI_BASE, t.data, t.len);
+	return ret ?: cleave_mem_write(mem, ACPI_BASE, t.data, t.len);
 }

@@ -112,12 +112,45 @@ int boot_fw_kernel_load(const struct boot_params_in *in, struct boot_fw_kernel *
 			size_t errlen);
 void boot_fw_kernel_free(struct boot_fw_kernel *k);
 
+/* fwacpi.c: the ACPI tables for firmware, which puts them where it likes. */
+#define BOOT_FW_RSDP	"etc/acpi/rsdp"
+#define BOOT_FW_TABLES	"etc/acpi/tables"
+#define BOOT_FW_LOADER	"etc/table-loader"
+
+struct boot_fw_acpi {
+	void *rsdp, *tables, *loader;	/* files of fw_cfg */
+	uint32_t rsdp_size, tables_size, loader_size;
+};
+
+/* 0, -EINVAL: more CPUs than there may be, or -ENOMEM. */
+int boot_fw_acpi_build(const struct boot_params_in *in, struct boot_fw_acpi *a);
+void boot_fw_acpi_free(struct boot_fw_acpi *a);
+
 /* ---- acpi.c ------------------------------------------------------------------ */
 
 /* For in->memory, in->cpus and in->pci_lines, from ACPI_BASE on; *rsdp is where they start. */
 int acpi_build(const struct cleave_mem *mem, const struct boot_params_in *in, uint64_t *rsdp);
 
 /* ---- between the files here --------------------------------------------------- */
+
+#define ACPI_TABLES_MAX		8192	/* bounded by CLEAVE_MAX_VCPUS */
+#define ACPI_RSDP_SIZE		36
+#define ACPI_POINTERS		8
+
+/* All tables, the RSDP first, for memory from base on. */
+struct acpi_tables {
+	uint64_t base;
+	uint8_t data[ACPI_TABLES_MAX];
+	uint32_t len;
+	unsigned int pointers, tables;
+	/* Where in them addresses of others are, little-endian; and those that have a checksum. */
+	struct acpi_part {
+		uint32_t at, size;
+	} pointer[ACPI_POINTERS], table[ACPI_POINTERS];
+};
+
+/* -EINVAL: more CPUs than there may be. */
+int acpi_tables(const struct boot_params_in *in, uint64_t base, struct acpi_tables *t);
 
 struct boot_file {
 	const char *what;		/* "kernel", "initrd" */

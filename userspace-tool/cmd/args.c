@@ -7,11 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd.h"
 #include "config.h"
 
 #define PAGE	4096
+#ifndef ARGS_SEABIOS
+#define ARGS_SEABIOS	"/usr/share/seabios/bios.bin"	/* Debian's package seabios */
+#endif
 
 /* Options without a letter. */
 enum {
@@ -202,7 +206,8 @@ static int parse_name(const char *what, const char *text, char name[ARGS_NAME_MA
 /* The name, without its path and "vmlinuz-", of what starts. */
 static void default_name(struct run_args *a)
 {
-	const char *path = a->kernel[0] ? a->kernel : a->flat[0] ? a->flat : a->firmware;
+	const char *path = a->kernel[0] ? a->kernel : a->flat[0] ? a->flat :
+			   a->boots_disk ? a->virtio.disk[0].path : a->firmware;
 	const char *base = strrchr(path, '/');
 	size_t i;
 
@@ -216,22 +221,50 @@ static void default_name(struct run_args *a)
 		a->name[0] = '_';
 }
 
+/* A disk is started as a PC starts it: by its own boot loader, with which SeaBIOS begins. */
+static int boot_disk(struct run_args *a, char *err, size_t errlen)
+{
+	if (a->append)
+		return fail(err, errlen, "--append: belongs to a kernel, and here the disk's boot loader starts one; give --kernel too, or leave it out");
+	if (access(ARGS_SEABIOS, R_OK)) {
+		fail(err, errlen, "--disk %s: without --kernel its boot loader starts it, by SeaBIOS, and there is no " ARGS_SEABIOS "; apt-get install seabios, or give --kernel and --initrd",
+		     a->virtio.disk[0].path);
+		return -ENOENT;
+	}
+	strcpy(a->firmware, ARGS_SEABIOS);
+	a->boots_disk = true;
+	a->devices.there[DEV_FW_CFG] = true;
+	return 0;
+}
+
+static int find_kernel(struct run_args *a, char *err, size_t errlen)
+{
+	if (!args_newest("/boot/vmlinuz-*-cloud-amd64", a->kernel) || !args_newest("/boot/vmlinuz-*", a->kernel))
+		return 0;
+	fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
+	return -ENOENT;
+}
+
 static int defaults(struct run_args *a, char *err, size_t errlen)
 {
+	bool nothing = !a->kernel[0] && !a->flat[0] && !a->firmware[0];
+	int ret;
+
 	if (a->flat[0] && (a->kernel[0] || a->firmware[0]))
 		return fail(err, errlen, "--flat: starts the guest alone; leave out --kernel and --firmware");
 	if (a->firmware[0] && a->kernel[0] && !a->devices.there[DEV_FW_CFG])
 		return fail(err, errlen, "--firmware and --kernel: firmware finds a kernel by fw_cfg; add --device fw-cfg");
-	if (a->initrd && !a->kernel[0] && (a->flat[0] || a->firmware[0]))
+	if (a->initrd && !a->kernel[0] && (!nothing || a->virtio.disks))
 		return fail(err, errlen, "--initrd: belongs to a kernel, and there is none; give --kernel too");
-	if (!a->kernel[0] && !a->flat[0] && !a->firmware[0] &&
-	    args_newest("/boot/vmlinuz-*-cloud-amd64", a->kernel) &&
-	    args_newest("/boot/vmlinuz-*", a->kernel)) {
-		fail(err, errlen, "no --kernel given and none in /boot; give one, or apt-get install linux-image-cloud-amd64");
-		return -ENOENT;
+	if (nothing) {
+		ret = a->virtio.disks ? boot_disk(a, err, errlen) : find_kernel(a, err, errlen);
+		if (ret)
+			return ret;
 	}
 	if (a->virtio.balloon_bytes && a->virtio.balloon_bytes >= a->memory)
 		return fail(err, errlen, "--balloon: all of --memory; give less than that");
+	if (!a->append)
+		a->append = ARGS_APPEND;
 	if (!a->name[0])
 		default_name(a);
 	return 0;
@@ -360,7 +393,6 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 	int opt, ret;
 
 	memset(a, 0, sizeof(*a));
-	a->append = ARGS_APPEND;
 	a->memory = ARGS_MEMORY;
 	a->cpus = 1;
 	a->pv = ~0U;

@@ -24,7 +24,7 @@
 /* main.c: one line on stderr, "cleave: ...". */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- args.c: options, without side effects but reading /boot ---------------- */
+/* ---- args.c: options, without side effects but looks for kernels and SeaBIOS -- */
 
 #define ARGS_MEMORY	(512ULL << 20)
 #define ARGS_APPEND	"console=ttyS0 earlyprintk=ttyS0 panic=-1"
@@ -93,6 +93,7 @@ struct run_args {
 	char kernel[PATH_MAX];		/* or empty, with the next two */
 	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
 	uint64_t flat_gpa;
+	bool boots_disk;		/* firmware is SeaBIOS, as there was a disk and nothing to start */
 	struct device_args devices;
 	struct virtio_args virtio;
 	bool list_devices;

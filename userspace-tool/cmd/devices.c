@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The devices of --device, and what they need of the machine. */
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,6 +20,8 @@ struct devices {
 	struct fwcfg fwcfg;
 	struct testdev testdev;
 	struct boot_fw_kernel kernel;
+	struct boot_fw_acpi acpi;
+	uint64_t sercon;	/* little-endian */
 	void *file[ARGS_DEVICE_FILES];
 	struct boot_e820 ram[2];
 };
@@ -148,10 +151,34 @@ static int fwcfg_kernel(struct machine *m, struct devices *d)
 	return 0;
 }
 
+/* Files of the same name that the user has given come first. */
+static int fwcfg_firmware(struct machine *m, struct devices *d)
+{
+	const struct boot_params_in in = {
+		.memory = m->args->memory, .cpus = m->args->cpus, .pci_lines = virtio_lines(m),
+	};
+	struct boot_fw_acpi *a = &d->acpi;
+
+	if (boot_fw_acpi_build(&in, a)) {
+		complain("--firmware: the host has no memory for ACPI tables, or --cpus is too many; free some, or give fewer");
+		return -ENOMEM;
+	}
+	fwcfg_add_file(&d->fwcfg, BOOT_FW_RSDP, a->rsdp, a->rsdp_size);
+	fwcfg_add_file(&d->fwcfg, BOOT_FW_TABLES, a->tables, a->tables_size);
+	fwcfg_add_file(&d->fwcfg, BOOT_FW_LOADER, a->loader, a->loader_size);
+	if (m->args->boots_disk) {
+		/* Where SeaBIOS says that a disk does not boot, as there is no screen. */
+		d->sercon = htole64(COM1_PORT);
+		fwcfg_add_file(&d->fwcfg, "etc/sercon-port", &d->sercon, sizeof(d->sercon));
+	}
+	return 0;
+}
+
 static int add_fwcfg(struct machine *m, struct devices *d)
 {
 	struct boot_range ram[2];
 	unsigned int i, n = boot_ram(m->args->memory, ram);
+	int ret;
 
 	d->fwcfg.get = on_get;
 	d->fwcfg.put = on_put;
@@ -164,7 +191,12 @@ static int add_fwcfg(struct machine *m, struct devices *d)
 	for (i = 0; i < n; i++)
 		d->ram[i] = (struct boot_e820){ ram[i].gpa, ram[i].size, E820_RAM };
 	fwcfg_add_file(&d->fwcfg, "etc/e820", d->ram, n * sizeof(d->ram[0]));
-	return fwcfg_files(m, d) ?: m->args->kernel[0] && m->args->firmware[0] ? fwcfg_kernel(m, d) : 0;
+	ret = fwcfg_files(m, d);
+	if (!ret && m->args->firmware[0])
+		ret = fwcfg_firmware(m, d);
+	if (!ret && m->args->firmware[0] && m->args->kernel[0])
+		ret = fwcfg_kernel(m, d);
+	return ret;
 }
 
 /* ---- all of them ------------------------------------------------------------------- */
@@ -235,6 +267,7 @@ void devices_remove(struct machine *m)
 	if (!m->devices)
 		return;
 	boot_fw_kernel_free(&m->devices->kernel);
+	boot_fw_acpi_free(&m->devices->acpi);
 	for (i = 0; i < ARGS_DEVICE_FILES; i++)
 		free(m->devices->file[i]);
 	free(m->devices);

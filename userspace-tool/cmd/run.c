@@ -13,8 +13,9 @@
 static void help(void)
 {
 	printf("usage: cleave run [OPTION]...\n"
-	       "Boots a kernel as a guest. Its console is this terminal.\n\n"
+	       "Boots a kernel or a disk as a guest. Its console is this terminal.\n\n"
 	       "  -k, --kernel FILE    bzImage, multiboot, or ELF with a PVH note (default: the\n"
+	       "                       boot loader of the first --disk, by SeaBIOS; without one the\n"
 	       "                       newest /boot/vmlinuz-*-cloud-amd64, else /boot/vmlinuz-*)\n"
 	       "  -i, --initrd FILE    initial RAM disk (default: none)\n"
 	       "  -a, --append STRING  command line (default: \"" ARGS_APPEND "\")\n"
