@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The disk that `make guest-image` makes: what must not be in it is not, and QEMU boots
-# it by its kernels to a login, with a network, and with a seed for cloud-init. TAP;
+# it by its kernels and by its boot loader to a login, with a network, and with a seed for
+# cloud-init, and it grows with its disk. TAP;
 # setup.sh check image svm has been run. QEMU emulates the processor.
 
 set -u
@@ -11,6 +12,8 @@ export LC_ALL=C
 work=$build/image-test
 image=$work/image
 tool=$top/userspace-tool/cleave
+. "$top/packaging/guest-image/recipe.sh"
+file_system="$image/debian.raw?offset=$((root_at * 512))"
 n=0 failed=0
 qemu=
 
@@ -33,7 +36,7 @@ check()
 # look COMMAND: of debugfs, in the image.
 look()
 {
-	debugfs -R "$1" "$image/debian.raw" 2>/dev/null
+	debugfs -R "$1" "$file_system" 2>/dev/null
 }
 
 # What two guests must not share, and nothing of the machine that made it.
@@ -57,8 +60,7 @@ accounts()
 # All of one time, so that another build of the same packages is the same.
 one_time()
 {
-	. "$top/packaging/guest-image/recipe.sh"
-	dumpe2fs -h "$image/debian.raw" 2>/dev/null | grep -i "UUID: *$uuid" &&
+	dumpe2fs -h "$file_system" 2>/dev/null | grep -i "UUID: *$uuid" &&
 		look 'stat /etc/fstab' | grep time: | grep -v ": $(printf 0x%x "$epoch")" | grep . && return 1
 	return 0
 }
@@ -79,20 +81,22 @@ kept()
 	printf guest | dd of="$image/debian.raw" bs=1 seek=0 conv=notrunc status=none &&
 		"$top/packaging/guest-image.sh" "$image" &&
 		[ "$(head -c 5 "$image/debian.raw")" = guest ] && rm "$image/debian.raw" &&
-		"$top/packaging/guest-image.sh" "$image" && e2fsck -fn "$image/debian.raw"
+		"$top/packaging/guest-image.sh" "$image" && e2fsck -fn "$file_system"
 }
 
-# start KIND [QEMU-ARGUMENT...]: its console is the file console, and what is typed goes to fd keys.
+# start KIND|disk [QEMU-ARGUMENT...]: its console is the file console, and what is typed goes to
+# fd keys.
 start()
 {
-	local kind=$1
+	local kernel=()
 
+	[ "$1" = disk ] || kernel=(-kernel "$image/$1/vmlinuz" -initrd "$image/$1/initrd"
+		-append 'root=LABEL=debian console=ttyS0 quiet')
 	shift
 	rm -f "$work/keys" && mkfifo "$work/keys" && : >"$work/console" || return
 	setpriv --pdeathsig KILL qemu-system-x86_64 -machine q35 -accel tcg -cpu EPYC -m 1024 -smp 1 \
 		-nodefaults -no-reboot -display none -serial stdio \
-		-kernel "$image/$kind/vmlinuz" -initrd "$image/$kind/initrd" \
-		-append 'root=LABEL=debian console=ttyS0 quiet' \
+		"${kernel[@]}" \
 		-drive "file=$image/debian.raw,format=raw,if=none,id=d" -device virtio-blk-pci,drive=d \
 		-netdev user,id=n -device virtio-net-pci,netdev=n -device virtio-rng-pci "$@" \
 		<"$work/keys" >"$work/console" 2>&1 &
@@ -130,7 +134,7 @@ ended()
 		sleep 0.5
 	done
 	exec {keys}>&-
-	e2fsck -fn "$image/debian.raw"
+	e2fsck -fn "$file_system"
 }
 
 login()
@@ -146,9 +150,17 @@ lives()
 	type_line 'echo address-$w: $(ip -4 -o addr show scope global | grep -c "inet 10\.0\.2\.")'
 	type_line 'echo sshd-$w: $(timeout 10 bash -c "head -c 7 </dev/tcp/127.0.0.1/22")'
 	type_line 'echo keys-$w: $(ls /etc/ssh/ssh_host_*_key | grep -c .)'
-	type_line 'echo root-$w: $(findmnt -rno SOURCE,FSTYPE,OPTIONS / | cut -c1-16)'
+	type_line 'echo root-$w: $(findmnt -rno SOURCE,FSTYPE,OPTIONS / | cut -c1-17)'
+	type_line 'echo size-$w: $(df --output=size -BM / | tail -n 1)'
 	await 'address-well: 1' 60 && await 'sshd-well: SSH-2.0' 60 && await 'keys-well: [1-9]' 60 &&
-		await 'root-well: /dev/vda ext4 rw' 60
+		await 'root-well: /dev/vda2 ext4 rw' 60 && await 'size-well: 3[0-9]{3}M' 60
+}
+
+# What update-grub writes, boots next time.
+new_menu()
+{
+	type_line 'w=well; update-grub; echo menu-$w: $? $(grep -c "^ *menuentry .*Debian" /boot/grub/grub.cfg);' &&
+		await 'menu-well: 0 [1-9]' 120 && power_off
 }
 
 power_off()
@@ -219,17 +231,24 @@ mkdir -p "$work"
 trap finish EXIT
 check "the tool" make -C "$top/userspace-tool"
 check "make guest-image" "$top/packaging/guest-image.sh" "$image"
-check "the file system is sound" e2fsck -fn "$image/debian.raw"
+check "the file system is sound" e2fsck -fn "$file_system"
 check "nothing in it that two guests must not share" private
 check "no account that the network gets to" accounts
 check "all of one time" one_time
 check "the kernels beside it are those in it" kernels_are_its_own
 check "what a guest has written stays" kept
 if [ $failed = 0 ]; then
+	truncate -s 4G "$image/debian.raw"
 	start cloud
 	check "the cloud kernel boots it to a login" login
 	check "all units are well, it has an address, sshd answers" lives
 	check "it powers off" power_off
+	start disk
+	check "its boot loader boots it to a login" login
+	check "it makes its boot loader another menu" new_menu
+	start disk
+	check "by which it boots, too" login
+	check "and powers off" power_off
 	check "seeds for cloud-init" seeds
 	check "what cannot be made a seed" wrong_seeds
 	check "the generic kernel boots it, and who has the seed's key may log in" keyed

@@ -7,6 +7,7 @@ cache=$build/cache
 kernels=$cache/kernels
 source=$cache/linux-source-6.1
 bare=$cache/bare
+installer=$cache/installer
 
 die()
 {

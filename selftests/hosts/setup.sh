@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Installs what is missing, from Debian 12 alone; silent and quick if nothing is.
-#   setup.sh svm|vmx|both|local|check|debug|matrix|deb|chroot|image...
+#   setup.sh svm|vmx|both|local|check|debug|matrix|deb|chroot|image|guest...
 # svm, vmx, both, local: what that test host needs, and to build and boot a guest.
 # check: what the tests need beside it; debug: what builds a kernel;
 # matrix: each of Debian's kernels that the module is built for; deb: what builds
 # Debian packages; chroot: what makes Debian's root file systems, image: and a disk
-# of one; and for these three nothing for hosts.
+# of one; and for these three nothing for hosts. guest: what boots that disk, and Debian's
+# installer.
 #
 # Kernels that are booted, as test host or guest, need not be this machine's:
 # their packages are downloaded and unpacked to build/cache/, so that nothing
@@ -21,11 +22,12 @@ packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev 
 series=()
 matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
 tests=
+guest=
 for word; do
 	case $word in
 	deb)	packages+=(debhelper dh-dkms dpkg-dev lintian)
 		continue ;;
-	chroot|image) packages+=(mmdebstrap e2fsprogs)
+	chroot|image) packages+=(mmdebstrap e2fsprogs fdisk)
 		[ "$(id -u)" = 0 ] || packages+=(uidmap)
 		continue ;;
 	esac
@@ -39,11 +41,14 @@ for word; do
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
+	guest)	packages+=(mmdebstrap e2fsprogs fdisk seabios)
+		[ "$(id -u)" = 0 ] || packages+=(uidmap)
+		guest=1 ;;
 	matrix)	for s in "${matrix[@]}"; do
 			packages+=("$(headers_of "$s")")
 		done
 		series+=(6.1-rt) ;;
-	*)	die "$word: there are svm, vmx, both, local, check, debug, matrix, deb, chroot and image" ;;
+	*)	die "$word: there are svm, vmx, both, local, check, debug, matrix, deb, chroot, image and guest" ;;
 	esac
 done
 
@@ -107,13 +112,13 @@ fetch()
 
 # The kernel whose headers are installed, unpacked as far as it is booted:
 # image, KVM's modules, beside which cleave must live, what shows its MSRs, and vhost-vsock;
-# and the drivers of virtio that it has as a guest.
+# the drivers of virtio that it has as a guest, and those of a disk of Bochs as a host.
 get_kernel()
 {
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && return
+	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && [ -d "$dir/disk" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
@@ -125,7 +130,9 @@ get_kernel()
 		die "linux-image-$kver has not the files looked for"
 	# The drivers that are modules there: tar complains of the others.
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards '*/drivers/virtio/virtio*.ko*' \
-		'*/block/virtio_blk.ko*' '*/char/virtio_console.ko*' '*/hw_random/virtio-rng.ko*' 2>/dev/null
+		'*/block/virtio_blk.ko*' '*/char/virtio_console.ko*' '*/hw_random/virtio-rng.ko*' \
+		'*/ata/libata.ko*' '*/ata/ata_piix.ko*' '*/scsi/scsi_common.ko*' '*/scsi/scsi_mod.ko*' \
+		'*/scsi/sd_mod.ko*' 2>/dev/null
 	[ -n "$(find "$tmp" -name 'virtio_blk.ko*')" ] || die "linux-image-$kver has no virtio_blk.ko"
 	# What kvm-amd.ko needs where it knows SEV, as the cloud flavour's does not.
 	[[ $kver == *-cloud-* ]] || dpkg-deb --fsys-tarfile "$tmp"/*.deb |
@@ -133,10 +140,11 @@ get_kernel()
 		die "linux-image-$kver has no ccp.ko"
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
-	mkdir -p "$tmp/modules" "$tmp/virtio"
+	mkdir -p "$tmp/modules" "$tmp/virtio" "$tmp/disk"
 	find "$tmp" -name 'virtio*.ko*' -exec mv -t "$tmp/virtio" {} +
-	find "$tmp" -path "$tmp/virtio" -prune -o -name '*.ko*' -exec mv -t "$tmp/modules" {} +
-	find "$tmp/modules" "$tmp/virtio" -name '*.ko.xz' -exec xz -d {} +
+	find "$tmp" \( -path '*/ata/*.ko*' -o -path '*/scsi/*.ko*' \) -exec mv -t "$tmp/disk" {} +
+	find "$tmp" \( -path "$tmp/virtio" -o -path "$tmp/disk" \) -prune -o -name '*.ko*' -exec mv -t "$tmp/modules" {} +
+	find "$tmp/modules" "$tmp/virtio" "$tmp/disk" -name '*.ko.xz' -exec xz -d {} +
 	rm -rf "$tmp/boot" "$tmp/lib" "$tmp/usr"
 	mkdir -p "$kernels" && rm -rf "$dir" && mv "$tmp" "$dir" || exit 1
 }
@@ -188,6 +196,19 @@ get_bare()
 	rm -rf "$bare" && mv "$tmp/bare" "$bare" && rm -rf "$tmp" || exit 1
 }
 
+# Debian's installer, as it starts from the network.
+get_installer()
+{
+	[ -e "$installer/linux" ] && return
+	new_tmp
+	echo "fetching debian-installer-12-netboot-amd64"
+	fetch "$tmp" debian-installer-12-netboot-amd64
+	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards '*/text/debian-installer/amd64/linux' \
+		'*/text/debian-installer/amd64/initrd.gz' || die "debian-installer-12-netboot-amd64 has not the files looked for"
+	mkdir "$tmp/installer" && find "$tmp/usr" -type f -exec mv -t "$tmp/installer" {} + || exit
+	rm -rf "$installer" && mv "$tmp/installer" "$installer" && rm -rf "$tmp" || exit 1
+}
+
 [ "$(. /etc/os-release && echo "${ID-}")" = debian ] ||
 	die "setup installs Debian packages, and this is not Debian; see Documentation/testing.rst"
 mkdir -p "$cache" || exit 1
@@ -198,3 +219,4 @@ for s in "${series[@]}"; do
 done
 [ -z "$tests" ] || get_source
 [ -z "$tests" ] || get_bare
+[ -z "$guest" ] || get_installer
