@@ -22,7 +22,7 @@ HOST	 ?= both
 
 .DEFAULT_GOAL := all
 .PHONY: all module tool install install-tool uninstall deb guest-image clean distclean help run setup
-.PHONY: bench check check-debug check-matrix check-packages coverage fuzz lint unit
+.PHONY: bench check check-debug check-guest check-matrix check-packages coverage fuzz lint unit
 
 all: module tool
 
@@ -98,6 +98,9 @@ bench:
 check-matrix:
 	@selftests/check.sh matrix
 
+check-guest:
+	@HOST=$(HOST) selftests/check.sh guest
+
 check-packages:
 	@selftests/check.sh deb image
 
@@ -134,6 +137,7 @@ help:
 	@echo '                  which it builds first, once: minutes each'
 	@echo 'make check-matrix the module for each Debian kernel, every test on four of them'
 	@echo 'make check-packages  what make deb and make guest-image made, in a clean Debian 12 and in QEMU'
+	@echo 'make check-guest  Debian 12 from a disk, and its installer, as guests in the test hosts'
 	@echo 'make coverage     which lines of the module all tests together execute'
 	@echo 'make bench        KVM and cleave side by side, in instructions an operation'
 	@echo 'make fuzz         random input to the ABI, from guests, to the tool; FUZZ_SECONDS=300 each'

@@ -3,11 +3,12 @@
 #
 # make check: builds and runs every test; TAP on stdout, one line a test that
 # ran, and `N passed, N failed, N skipped` counted from them at the end.
-#   check.sh [lint|unit|fuzz|deb|image|host|ends|debug|matrix|coverage|hostile|long]...  default: lint unit fuzz host ends
+#   check.sh [lint|unit|fuzz|deb|image|guest|host|ends|debug|matrix|coverage|hostile|long]...  default: lint unit fuzz host ends
 # ends:   hosts that end while guests live, by reboot, kexec, crash and the like;
 #         hosts whose CPU lacks something.
 # deb:    the Debian packages, in a clean Debian 12, see deb.sh.
 # image:  the disk that make guest-image makes, which QEMU boots.
+# guest:  that disk and Debian's installer as guests, see debian.sh.
 # fuzz:   the tool's parsers, see fuzz/fuzz.sh.
 # debug:  every program on AMD-V in a kernel that looks for misuse of memory and
 #         locks (KASAN, lockdep, ...), those of several threads in one that looks
@@ -430,6 +431,7 @@ for stage; do
 	case $stage in
 	deb)	needs+=(deb chroot) ;;
 	image)	needs+=(image svm) ;;
+	guest)	needs+=(guest "$kind") ;;
 	host|ends) needs+=("$kind") ;;
 	debug)	needs+=(svm debug) ;;
 	coverage|hostile) needs+=(both debug) ;;
@@ -471,6 +473,7 @@ for stage; do
 	fuzz)	program fuzz timeout -k 5 $((${FUZZ_SECONDS:-0} * 10 + 1800)) "$tests/fuzz/fuzz.sh" ;;
 	deb)	program deb timeout -k 5 2400 "$tests/deb.sh" ;;
 	image)	program image timeout -k 5 3000 "$tests/image.sh" ;;
+	guest)	program guest timeout -k 5 14400 "$tests/debian.sh" ;;
 	host)	run_hosts "${plan_hosts[@]}" ;;
 	ends)	program ends "$tests/ends.sh" short
 		program cpus "$tests/cpus.sh" short ;;
@@ -479,7 +482,7 @@ for stage; do
 	coverage) run_coverage ;;
 	hostile) run_hostile ;;
 	long)	run_long ;;
-	*)	die "no stage $stage: lint, unit, fuzz, deb, image, host, ends, debug, matrix, coverage, hostile, long" ;;
+	*)	die "no stage $stage: lint, unit, fuzz, deb, image, guest, host, ends, debug, matrix, coverage, hostile, long" ;;
 	esac
 done
 summary

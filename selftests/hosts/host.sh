@@ -14,7 +14,8 @@
 # -e  it is to end by a reset, or by the RESETS-th of them (QEMU), with status 3. FILE says
 #     of each and of INITs, `CPU n on` or `off`: had it virtualization on then?
 # -d  say in a line what it would be, and do nothing
-# $HOST_DISK: (QEMU) a file that is its disk, /dev/nvme0n1.
+# $HOST_DISK: a file that is its disk: /dev/nvme0n1 in QEMU; in Bochs the slave of the first
+#     channel of a PIIX3, for which Debian's kernels need modules.
 # local runs OVERLAY/test on this machine; the tree's path is in $ROOT, which
 # is empty elsewhere.
 #
@@ -24,7 +25,7 @@
 set -u
 . "$(dirname "$0")/common.sh"
 
-usage() { sed -n '4,24s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '4,25s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 
 kver=$(release_of 6.1) cpus=1 mem=2048 limit=300 words='' klog='' icount='' interactive='' follow='' describe='' ends='' count=1
 kind=${1-}

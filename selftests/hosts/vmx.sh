@@ -71,9 +71,10 @@ bochs_resets()
 # most, and keeps what of a larger memory does not fit in a file.
 bochs_command()
 {
-	local com1="mode=file, dev=$work/console"
+	local com1="mode=file, dev=$work/console" disk=
 
 	bochs_iso || return
+	[ -z "${HOST_DISK-}" ] || disk="ata0-slave: type=disk, path=$HOST_DISK, mode=flat, cylinders=0"
 	[ -z "$interactive" ] || com1="mode=term, dev=$(tty)"
 	cat >"$work/bochsrc" <<-END
 		plugin_ctrl: unmapped=1, biosdev=1, speaker=0, serial=1, iodebug=1
@@ -86,6 +87,7 @@ bochs_command()
 		clock: sync=none, time0=utc
 		ata0: enabled=1, ioaddr1=0x1f0, ioaddr2=0x3f0, irq=14
 		ata0-master: type=cdrom, path=$work/host.iso, status=inserted
+		$disk
 		boot: cdrom
 		com1: enabled=1, $com1
 		com2: enabled=1, mode=file, dev=$klog
