@@ -339,6 +339,8 @@ UNIT_TEST(files_for_firmware)
 	CHECK(!machine_create(&m, &args) && !machine_load(&m));
 	CHECK_EQ(fwcfg_file("etc/sercon-port", &port, 8), 8);
 	CHECK_EQ(port, COM1_PORT);
+	CHECK_EQ(fwcfg_file("etc/show-boot-menu", &port, 8), 8);
+	CHECK_EQ(port, 0);
 	machine_destroy(&m);
 
 	args.devices.files = 1;

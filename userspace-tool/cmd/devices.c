@@ -21,7 +21,7 @@ struct devices {
 	struct testdev testdev;
 	struct boot_fw_kernel kernel;
 	struct boot_fw_acpi acpi;
-	uint64_t sercon;	/* little-endian */
+	uint64_t sercon, menu;	/* little-endian */
 	void *file[ARGS_DEVICE_FILES];
 	struct boot_e820 ram[2];
 };
@@ -167,9 +167,10 @@ static int fwcfg_firmware(struct machine *m, struct devices *d)
 	fwcfg_add_file(&d->fwcfg, BOOT_FW_TABLES, a->tables, a->tables_size);
 	fwcfg_add_file(&d->fwcfg, BOOT_FW_LOADER, a->loader, a->loader_size);
 	if (m->args->boots_disk) {
-		/* Where SeaBIOS says that a disk does not boot, as there is no screen. */
+		/* Where SeaBIOS says that a disk does not boot, as there is no screen; and no wait for a key. */
 		d->sercon = htole64(COM1_PORT);
 		fwcfg_add_file(&d->fwcfg, "etc/sercon-port", &d->sercon, sizeof(d->sercon));
+		fwcfg_add_file(&d->fwcfg, "etc/show-boot-menu", &d->menu, sizeof(d->menu));
 	}
 	return 0;
 }
