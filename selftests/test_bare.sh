@@ -56,7 +56,7 @@ firmware()
 		--device "fw-cfg,name=etc/sercon-port,file=$out.port,name=genroms/linuxboot.bin,file=$bare/linuxboot.bin" "$@"
 }
 
-echo 1..7
+echo 1..8
 printf '\370\3\0\0\0\0\0\0' >$out.port
 # mov al, 0x15; out 0xf4, al; hlt
 printf '\260\25\346\364\364' >$out.flat
@@ -69,5 +69,10 @@ ok "a multiboot kernel has its magic number" status 5 --kernel $out.multiboot --
 ok "an unknown device is refused" status 2 --flat $out.flat --device none
 ok "memtest86+ starts" says "Memtest86+" --kernel "$bare/memtest86+x64.bin" --append "console=ttyS0,115200"
 ok "SeaBIOS starts" firmware "SeaBIOS (version"
+# The same three instructions as a boot sector.
+cp $out.flat $out.disk
+printf '\125\252' | dd of=$out.disk bs=1 seek=510 2>/dev/null
+truncate -s 1M $out.disk
+ok "SeaBIOS boots a virtio disk" status 43 --firmware $bare/bios.bin --device fw-cfg --device debug-exit --disk $out.disk
 ok "iPXE starts" firmware "iPXE" --kernel $bare/ipxe.lkrn
 ok "GRUB starts" firmware "GRUB is here" --kernel $bare/grub.lkrn
