@@ -119,14 +119,6 @@ static void ended(struct blk *b, unsigned int i, struct request *r, int error)
 
 /* ---- by io_uring ----------------------------------------------------------------------- */
 
-/* To rest: how many segments. */
-static unsigned int next_piece(struct request *r)
-{
-	uint64_t len = r->len - r->done;
-
-	return vq_slice(r->iov, r->segments, r->done, len < PIECE ? len : PIECE, r->rest);
-}
-
 static void prepare(struct io_uring_sqe *sqe, bool in, int fd, const struct iovec *iov, unsigned int n,
 		    uint64_t offset)
 {
