@@ -78,6 +78,8 @@ struct port_args {
 	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
 };
 
+#define ARGS_TYPE_NAME		32	/* TYPES_NAME_MAX */
+
 /* The devices of virtio. */
 struct virtio_args {
 	unsigned int ports;
@@ -87,6 +89,14 @@ struct virtio_args {
 	unsigned int disks;
 	struct disk_args disk[ARGS_DISKS];
 	bool rng;
+};
+
+/* --slice: what a guest has of the host. */
+struct slice_args {
+	bool there;
+	char type[ARGS_TYPE_NAME + 1];	/* of instance, or empty */
+	unsigned int share, burst;	/* per cent of each vCPU */
+	uint64_t disk_rate, network_rate;	/* bytes a second; 0: no limit */
 };
 
 struct run_args {
@@ -103,6 +113,8 @@ struct run_args {
 	uint64_t memory;
 	uint32_t cpus;
 	bool detach, no_sandbox;
+	struct slice_args slice;
+	bool no_limits;			/* the slice is told, not held */
 	const char *user;		/* that root becomes, or NULL */
 	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
@@ -118,6 +130,8 @@ int args_console(const char *text, struct virtio_args *v, char *err, size_t errl
 int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --slice KEY=VALUE,...: likewise; slice_args.c. */
+int args_slice(const char *text, struct slice_args *s, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */
@@ -162,6 +176,12 @@ struct attach_args {
 int args_attach(int argc, char **argv, struct attach_args *a, char *err, size_t errlen);
 int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
+
+/* slice.c: this process's limits, before it has a guest's memory. 0 or -errno after one line. */
+int slice_enter(const struct run_args *a);
+struct json_object;
+/* slice_stat.c: what `cleave ps` and `cleave stat` tell of it, if there is one. */
+void slice_describe(const struct run_args *a, struct json_object *doc);
 
 /* ---- the commands ----------------------------------------------------------- */
 

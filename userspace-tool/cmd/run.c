@@ -40,6 +40,10 @@ static void help(void)
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"
 	       "                       `cleave console`\n"
+	       "      --slice KEY=VALUE[,KEY=VALUE]...  what it has of the host, by a cgroup of its\n"
+	       "                       own: cpu-share=, cpu-burst= (per cent of each CPU), disk-rate=,\n"
+	       "                       network-rate= (bytes a second), type= (a name for it)\n"
+	       "      --no-limits      --slice is told by `cleave ps`, and not held\n"
 	       "      --user USER      root becomes this user once all files are open\n"
 	       "      --no-sandbox     the process may do all that its user may\n"
 	       "  -h, --help           this\n\n"
@@ -148,6 +152,8 @@ int cmd_run(int argc, char **argv)
 	}
 	if (args.detach && detach_begin(&ret))
 		return ret;
+	if (slice_enter(&args))
+		return STATUS_ERROR;
 	ret = start(&m, &args);
 	if (!ret)
 		vcpus_wait(&m);

@@ -82,6 +82,8 @@ static int add_bus(struct machine *m)
 	}
 	m->virtio = v;
 	data.dev = ecam.dev = &v->pci;
+	if (!m->args->no_limits)
+		v->disk_rate.rate = m->args->slice.disk_rate;
 	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd };
 	v->pci.mmio = &m->mmio;
 	v->pci.irq = machine_irq;
@@ -131,13 +133,19 @@ static int add_disk(struct machine *m, unsigned int number)
 	unsigned int queues = m->args->cpus < BLK_QUEUES_MAX ? m->args->cpus : BLK_QUEUES_MAX;
 	char err[2 * PATH_MAX + 512];
 	struct block *image;
+	struct vdev *d;
 	int ret = block_open(&params, &image, err, sizeof(err));
 
 	if (ret) {
 		complain("--disk %s", err);
 		return ret;
 	}
-	return add_device(m, virtio_blk(&m->mem, image, a->serial, queues), "--disk", number);
+	d = virtio_blk(&m->mem, image, a->serial, queues);
+	if (d && m->virtio->disk_rate.rate && virtio_blk_rate(d, &m->virtio->disk_rate)) {
+		d->ops->destroy(d);
+		d = NULL;
+	}
+	return add_device(m, d, "--disk", number);
 }
 
 static int add_console(struct machine *m)

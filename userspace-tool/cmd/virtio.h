@@ -3,6 +3,7 @@
 #ifndef CLEAVE_CMD_VIRTIO_H
 #define CLEAVE_CMD_VIRTIO_H
 
+#include "../virtio/bucket.h"
 #include "../virtio/virtio.h"
 #include "machine.h"
 
@@ -15,6 +16,7 @@ struct virtio_devices {
 	struct vdev *console;		/* of device[], or NULL */
 	unsigned int sockets;
 	const char *socket[ARGS_PORTS];	/* paths that are ours to remove */
+	struct bucket disk_rate;	/* of all disks together */
 	unsigned int count;
 	struct vdev *device[VIRTIO_DEVICES];
 	struct virtio_pci function[VIRTIO_DEVICES];

@@ -9,14 +9,19 @@
 #include <linux/virtio_blk.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/timerfd.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "../block/block.h"
+#include "bucket.h"
 #include "virtio.h"
 
 #define QUEUE_SIZE	256
 #define SEGMENTS	(QUEUE_SIZE - 2)	/* beside the header and the status */
 #define RANGES		16			/* of a discard request */
 #define RANGE_SECTORS	(1U << 22)		/* of one of them: 2 GiB */
+#define COST_MIN	4096			/* bytes that a request costs of a rate */
 
 enum {
 	READS, WRITES, FLUSHES, DISCARDS, BYTES_READ, BYTES_WRITTEN, ERRORS,
@@ -42,6 +47,8 @@ struct blk_queue {
 	bool uring;
 	unsigned int in_flight, to_submit;
 	struct request *free;
+	int timer;			/* of one that is throttled; or -1 */
+	bool throttled;			/* requests wait for the rate */
 	struct request request[QUEUE_SIZE];
 	struct vq_chain chain;
 };
@@ -51,12 +58,41 @@ struct blk {
 	struct block *image;
 	struct virtio_blk_config config;
 	char serial[BLK_SERIAL];
+	struct bucket *rate;		/* or NULL */
 	struct blk_queue *queue[VDEV_QUEUES];
 };
 
 static void count(struct blk *b, unsigned int what, uint64_t n)
 {
 	atomic_fetch_add_explicit(&b->d.counter[what], n, memory_order_relaxed);
+}
+
+/* ---- the rate, of all disks together --------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Zeros cost what they take on the disk at worst, the rest what comes and goes. */
+static void pay(struct blk *b, uint64_t len)
+{
+	if (b->rate)
+		bucket_take(b->rate, now_ns(), len > COST_MIN ? len : COST_MIN);
+}
+
+/* False: not now; the timer will tell. */
+static bool may_begin(struct blk *b, struct blk_queue *q)
+{
+	uint64_t wait = b->rate ? bucket_wait(b->rate, now_ns()) : 0;
+	const struct itimerspec at = { .it_value = { wait / 1000000000, wait % 1000000000 } };
+
+	/* Without its timer, which does not happen, it goes on. */
+	q->throttled = wait && !timerfd_settime(q->timer, 0, &at, NULL);
+	return !q->throttled;
 }
 
 /* ---- the end of a request ------------------------------------------------------------ */
@@ -193,6 +229,8 @@ static int ranges(struct blk *b, struct request *r, const struct vq_chain *c)
 		ret = range.num_sectors > RANGE_SECTORS ? -EIO : check_range(b, range.sector, len);
 		if (ret || !len)
 			continue;
+		if (zero)
+			pay(b, len);
 		ret = zero ? b->image->ops->zero(b->image, range.sector * BLOCK_SECTOR, len, range.flags) :
 			     b->image->ops->discard(b->image, range.sector * BLOCK_SECTOR, len);
 	}
@@ -264,6 +302,7 @@ static bool begin(struct blk *b, unsigned int i, const struct vq_chain *c)
 	r->len = r->done = 0;
 	r->status = block_at(c->iov + c->out, c->in, c->in_bytes - 1, &len);
 	ret = carry_out(b, q, r, c, h.sector);
+	pay(b, r->len);
 	if (ret <= 0)
 		finish(b, i, r, ret);
 	return true;
@@ -280,24 +319,26 @@ static void blk_work(struct vdev *d, unsigned int i)
 	do {
 		vq_no_kick(vq);
 		reap(b, i);
-		while (q->free && vdev_pop(d, i, &q->chain))
+		while (q->free && may_begin(b, q) && vdev_pop(d, i, &q->chain))
 			if (!begin(b, i, &q->chain))
 				break;
 		push_out(q);
 		reap(b, i);
 		push_out(q);	/* the rest of what was done in part */
 		vdev_done(d, i);
-	} while (vq_want_kick(vq) && q->free);
+	} while (!q->throttled && vq_want_kick(vq) && q->free);
 }
 
 static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 {
 	struct blk_queue *q = ((struct blk *)d)->queue[i];
+	unsigned int n = 0;
 
-	if (!q->uring || !q->in_flight)
-		return 0;
-	fds[0] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
-	return 1;
+	if (q->uring && q->in_flight)
+		fds[n++] = (struct pollfd){ .fd = q->ring.ring_fd, .events = POLLIN };
+	if (q->throttled)
+		fds[n++] = (struct pollfd){ .fd = q->timer, .events = POLLIN };
+	return n;
 }
 
 static void blk_drain(struct vdev *d, unsigned int i)
@@ -323,6 +364,8 @@ static void blk_destroy(struct vdev *d)
 	for (i = 0; i < d->queues; i++) {
 		if (b->queue[i] && b->queue[i]->uring)
 			io_uring_queue_exit(&b->queue[i]->ring);
+		if (b->queue[i] && b->queue[i]->timer >= 0)
+			close(b->queue[i]->timer);
 		free(b->queue[i]);
 	}
 	if (!b->image->readonly)
@@ -364,6 +407,7 @@ static bool make_queue(struct blk *b, unsigned int i)
 
 	if (!q)
 		return false;
+	q->timer = -1;
 	for (j = 0; j < QUEUE_SIZE; j++) {
 		q->request[j].next = q->free;
 		q->free = &q->request[j];
@@ -398,4 +442,18 @@ struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const
 		return &b->d;
 	blk_destroy(&b->d);
 	return NULL;
+}
+
+int virtio_blk_rate(struct vdev *d, struct bucket *rate)
+{
+	struct blk *b = (struct blk *)d;
+	unsigned int i;
+
+	for (i = 0; i < d->queues; i++) {
+		b->queue[i]->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		if (b->queue[i]->timer < 0)
+			return -errno;
+	}
+	b->rate = rate;
+	return 0;
 }

@@ -164,6 +164,9 @@ struct vdev *virtio_rng(const struct cleave_mem *mem);
 struct block;
 struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const char *serial,
 			unsigned int queues);
+/* Before it starts: what it reads and writes is bound to the rate. -errno: no descriptor is left. */
+struct bucket;
+int virtio_blk_rate(struct vdev *d, struct bucket *rate);
 
 #define CONSOLE_PORTS	8
 #define CONSOLE_NAME	63
