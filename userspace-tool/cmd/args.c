@@ -21,6 +21,7 @@ enum {
 	OPT_NO_SANDBOX,
 	OPT_SLICE,
 	OPT_NO_LIMITS,
+	OPT_METADATA,
 };
 
 int args_size(const char *text, uint64_t *size)
@@ -288,6 +289,9 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 		return 0;
 	case OPT_SLICE:
 		return args_slice(arg, &a->slice, err, errlen);
+	case OPT_METADATA:
+		a->metadata = arg;
+		return 0;
 	case OPT_NO_LIMITS:
 		a->no_limits = true;
 		return 0;
@@ -318,6 +322,7 @@ static const struct option run_options[] = {
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
 	{ "slice", required_argument, NULL, OPT_SLICE },
 	{ "no-limits", no_argument, NULL, OPT_NO_LIMITS },
+	{ "metadata", required_argument, NULL, OPT_METADATA },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };

@@ -24,6 +24,9 @@
 /* main.c: one line on stderr, "cleave: ...". */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* file.c: a file of max bytes at most, to be freed; NULL, and said, by that command. */
+char *file_read(const char *command, const char *path, size_t max, size_t *size);
+
 /* ---- args.c: options, without side effects but reading /boot ---------------- */
 
 #define ARGS_MEMORY	(512ULL << 20)
@@ -115,6 +118,7 @@ struct run_args {
 	bool detach, no_sandbox;
 	struct slice_args slice;
 	bool no_limits;			/* the slice is told, not held */
+	const char *metadata;		/* the directory of an instance, or NULL */
 	const char *user;		/* that root becomes, or NULL */
 	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
@@ -179,6 +183,9 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 
 /* slice.c: this process's limits, before it has a guest's memory. 0 or -errno after one line. */
 int slice_enter(const struct run_args *a);
+/* metadata.c: what answers the guest at 169.254.169.254, NULL: nothing. As the above. */
+struct net_service;
+int metadata_service(const struct run_args *a, const struct net_service **s);
 struct json_object;
 /* slice_stat.c: what `cleave ps` and `cleave stat` tell of it, if there is one. */
 void slice_describe(const struct run_args *a, struct json_object *doc);
@@ -195,5 +202,8 @@ int cmd_console(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 int cmd_seed(int argc, char **argv);
+int cmd_images(int argc, char **argv);
+int cmd_launch(int argc, char **argv);
+int cmd_instances(int argc, char **argv);	/* delete, too */
 
 #endif /* CLEAVE_CMD_H */

@@ -44,6 +44,8 @@ static void help(void)
 	       "                       own: cpu-share=, cpu-burst= (per cent of each CPU), disk-rate=,\n"
 	       "                       network-rate= (bytes a second), type= (a name for it)\n"
 	       "      --no-limits      --slice is told by `cleave ps`, and not held\n"
+	       "      --metadata DIR   of an instance: what its network tells the guest of itself at\n"
+	       "                       169.254.169.254, as clouds do; `cleave launch` gives it\n"
 	       "      --user USER      root becomes this user once all files are open\n"
 	       "      --no-sandbox     the process may do all that its user may\n"
 	       "  -h, --help           this\n\n"
