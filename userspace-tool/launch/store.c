@@ -42,12 +42,14 @@ static int base(char path[PATH_MAX])
 static int make(char *path, mode_t mode)
 {
 	char *p = path;
+	int ret;
 
 	while ((p = strchr(p + 1, '/'))) {
 		*p = 0;
-		if (mkdir(path, 0755) && errno != EEXIST && errno != EROFS)
-			return -errno;
+		ret = mkdir(path, 0755) && errno != EEXIST && errno != EROFS ? -errno : 0;
 		*p = '/';
+		if (ret)
+			return ret;
 	}
 	return mkdir(path, mode) && errno != EEXIST ? -errno : 0;
 }
