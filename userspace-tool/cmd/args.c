@@ -242,6 +242,18 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 	return 0;
 }
 
+/* Those of an instance. */
+static int parse_instance(int opt, const char *arg, struct run_args *a, char *err, size_t errlen)
+{
+	if (opt == OPT_SLICE)
+		return args_slice(arg, &a->slice, err, errlen);
+	if (opt == OPT_METADATA)
+		a->metadata = arg;
+	else
+		a->no_limits = true;
+	return 0;
+}
+
 static int parse_option(int opt, const char *arg, struct run_args *a, char *err, size_t errlen)
 {
 	switch (opt) {
@@ -288,13 +300,9 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 		a->no_sandbox = true;
 		return 0;
 	case OPT_SLICE:
-		return args_slice(arg, &a->slice, err, errlen);
 	case OPT_METADATA:
-		a->metadata = arg;
-		return 0;
 	case OPT_NO_LIMITS:
-		a->no_limits = true;
-		return 0;
+		return parse_instance(opt, arg, a, err, errlen);
 	case 'h':
 		a->help = true;
 	}
