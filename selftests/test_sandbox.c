@@ -52,7 +52,7 @@ TEST_F(sandbox, files)
 			_exit(2);
 		if (open("/dev/null", O_RDWR) < 0 || read(open_before, &c, 1) != 1)
 			_exit(3);
-		fd = openat(self->dir, "N.json.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		fd = openat(self->dir, "N.json.new", O_WRONLY | O_CREAT | O_EXCL, 0600);
 		if (fd < 0 || write(fd, "{}", 2) != 2 || renameat(self->dir, "N.json.new", self->dir, "N.json") ||
 		    unlinkat(self->dir, "N.json", 0))
 			_exit(4);

@@ -5,6 +5,7 @@
  */
 #include <fcntl.h>
 #include <stdarg.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 
@@ -718,12 +719,21 @@ UNIT_TEST(names)
 {
 	struct machine other = { .args = &args };
 	char name[ARGS_NAME_MAX + 1], known[64];
+	struct rlimit limit, none;
 
 	begin();
 	REQUIRE(start("web-1", true));
 	strcpy(name, "web-1");
 	CHECK_EQ(control_claim(&other, name, sizeof(name), true), -EADDRINUSE);
 	CHECK(strstr(line, "--name web-1: a guest of that name runs; "));
+	/* Nor does it lose its name to one that could not ask whether it lives. */
+	getrlimit(RLIMIT_NOFILE, &limit);
+	none = limit;
+	none.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &none);
+	CHECK_EQ(runtime_claim(&rt, "web-1"), -EMFILE);
+	setrlimit(RLIMIT_NOFILE, &limit);
+	CHECK(serves());
 	CHECK_EQ(control_claim(&other, name, sizeof(name), false), 0);
 	CHECK(!strcmp(name, "web-1-2") && other.control);
 	runtime_list(&rt, known, sizeof(known));

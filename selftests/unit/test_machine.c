@@ -49,11 +49,6 @@ void control_wake(struct machine *machine)
 {
 }
 
-bool sandbox_keep(const char *path)
-{
-	return true;
-}
-
 int sandbox_thread(enum sandbox_thread kind)
 {
 	return 0;

@@ -20,7 +20,12 @@ static struct ring *ring_of(uint64_t size)
 
 static void put(struct ring *r, const char *text)
 {
-	ring_put(r, (const uint8_t *)text, strlen(text));
+	ring_put(r, NULL, (const uint8_t *)text, strlen(text));
+}
+
+static void put_to(struct ring *file, struct ring *r, const char *text)
+{
+	ring_put(r, file, (const uint8_t *)text, strlen(text));
 }
 
 static const char *get(struct ring *r, uint64_t *pos, size_t room, uint64_t *lost)
@@ -73,7 +78,7 @@ UNIT_TEST(as_the_whole_stream)
 			all[total + k] = seed >> (k % 50);
 		if (total + n > sizeof(all))
 			break;
-		ring_put(r, all + total, n);
+		ring_put(r, NULL, all + total, n);
 		total += n;
 		k = i % 3;
 		was = pos[k];
@@ -133,7 +138,7 @@ static void end(void)
 /* Killed outright: what it put is there. */
 UNIT_TEST(outlives_its_process)
 {
-	struct ring *r;
+	struct ring *r, *own = ring_of(RING_DATA);
 	uint64_t pos = 0, lost;
 	pid_t pid;
 
@@ -143,8 +148,8 @@ UNIT_TEST(outlives_its_process)
 		if (ring_create(dir, "a.log", &r))
 			_exit(1);
 		for (int i = 0; i < 50000; i++)
-			put(r, "a line of some length\n");
-		put(r, "the last words");
+			put_to(r, own, "a line of some length\n");
+		put_to(r, own, "the last words");
 		kill(getpid(), SIGKILL);
 	}
 	waitpid(pid, NULL, 0);
@@ -154,13 +159,33 @@ UNIT_TEST(outlives_its_process)
 	pos = r->total - 14;
 	CHECK(!strcmp(get(r, &pos, 99, &lost), "the last words"));
 	free(r);
+	free(own);
+	end();
+}
+
+/* Who may write to the file spoils the file. */
+UNIT_TEST(file_that_others_write_to)
+{
+	struct ring *file, *own = ring_of(RING_DATA);
+	uint64_t pos = 0, lost;
+
+	begin();
+	REQUIRE(!ring_create(dir, "a.log", &file));
+	put_to(file, own, "one ");
+	file->size = 0;
+	file->total = ~0ULL - 3;
+	file->from = 1ULL << 63;
+	put_to(file, own, "two");
+	CHECK(!strcmp(get(own, &pos, 99, &lost), "one two") && !memcmp(file->data, "one two", 7));
+	ring_close(file);
+	free(own);
 	end();
 }
 
 /* Read while it is written to: nothing that is new stands where the oldest was. */
 UNIT_TEST(read_while_written)
 {
-	struct ring *w = NULL, *r;
+	struct ring *w = NULL, *r, *own = ring_of(RING_DATA);
 	int status, torn = 0;
 	pid_t pid;
 
@@ -172,7 +197,7 @@ UNIT_TEST(read_while_written)
 
 		for (unsigned int i = 0; ; i++) {
 			snprintf(text, sizeof(text), "%08u\n", i);
-			put(w, text);
+			put_to(w, own, text);
 		}
 	}
 	for (int i = 0; i < 300; i++) {
@@ -194,6 +219,7 @@ UNIT_TEST(read_while_written)
 	kill(pid, SIGKILL);
 	waitpid(pid, &status, 0);
 	ring_close(w);
+	free(own);
 	end();
 }
 

@@ -74,6 +74,14 @@ UNIT_TEST(negotiation)
 	d_set(0x20, 4, 1);
 	d_set(0x10, 2, 2);			/* vectors that are not there */
 	CHECK_EQ(d_get(0x10, 2), 0xffff);
+	/* Addresses by halves, or at once. */
+	d_set(0x16, 2, 0);
+	d_set(0x20, 4, 0x1000);
+	d_set(0x24, 4, 2);
+	CHECK(d_get(0x20, 4) == 0x1000 && d_get(0x24, 4) == 2);
+	d_set(0x28, 8, 0x700003000);
+	d_set(0x30, 8, 0x900004000);
+	CHECK(d_get(0x28, 4) == 0x3000 && d_get(0x2c, 4) == 7 && d_get(0x30, 8) == 0x900004000);
 	d_unplug();
 }
 
@@ -134,6 +142,21 @@ UNIT_TEST(interrupt_line)
 	for (i = 0; i < 5000 && atomic_load(&dr.levels[line]); i++)
 		d_pause();
 	CHECK(!atomic_load(&dr.levels[line]));
+	/* Nothing is due when the driver may begin anew, and what comes then is its own. */
+	d_start(0, 1);
+	d_set_config(0x42, 2, 0);
+	d_offer(0, &part, 1);
+	d_kick(0);
+	d_wait(0);
+	for (i = 0; i < 5000 && !atomic_load(&dr.levels[line]); i++)
+		d_pause();
+	pthread_mutex_lock(&dr.d->lock);
+	vdev_clear(dr.d);
+	CHECK_EQ(dr.fn.isr, 0);
+	dr.fn.isr = 1;
+	pthread_mutex_unlock(&dr.d->lock);
+	dr.d->transport->was_reset(dr.d);
+	CHECK_EQ(d_get(0x1000, 1), 1);
 	d_unplug();
 }
 

@@ -188,6 +188,7 @@ void console_newline(struct machine *m)
 
 struct input {
 	bool open, tty, escape;
+	bool asked;		/* its power button was pressed for SIGTERM */
 	int signals;		/* signalfd */
 	size_t head, count;
 	uint8_t buf[4096];
@@ -250,6 +251,22 @@ static void input_read(struct machine *m, struct input *in)
 		in->open = false;	/* the guest runs on without */
 }
 
+/* Who ends a process in the background, as systemd does, ends a guest: it is asked to, once. */
+static bool ask_to_end(struct machine *m, struct input *in)
+{
+	bool ask = m->args->detach && !in->asked;
+
+	pthread_mutex_lock(&m->lock);
+	ask &= !m->clock_stopped;
+	if (ask)
+		pm_power_button(&m->pm);
+	pthread_mutex_unlock(&m->lock);
+	in->asked |= ask;
+	if (ask)
+		complain("%s: its power button is pressed for SIGTERM; another one ends it", m->args->name);
+	return ask;
+}
+
 static void input_signal(struct machine *m, struct input *in)
 {
 	struct signalfd_siginfo info;
@@ -269,6 +286,10 @@ static void input_signal(struct machine *m, struct input *in)
 	case SIGWINCH:
 		virtio_resized(m);
 		break;
+	case SIGTERM:
+		if (ask_to_end(m, in))
+			break;
+		/* fall through */
 	default:
 		m->signal = info.ssi_signo;
 		machine_end(m, M_SIGNAL);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -15,12 +16,15 @@ int hub_open(struct hub *h, int dir, const char *name, void (*wake)(void *ctx), 
 	h->ctx = ctx;
 	if (pipe2(h->input, O_CLOEXEC | O_NONBLOCK))
 		return -errno;
-	ret = ring_create(dir, name, &h->ring);
+	h->ring = calloc(1, sizeof(*h->ring) + RING_DATA);
+	ret = h->ring ? ring_create(dir, name, &h->file) : -ENOMEM;
 	if (ret) {
+		free(h->ring);
 		close(h->input[0]);
 		close(h->input[1]);
 		return ret;
 	}
+	ring_init(h->ring, RING_DATA);
 	pthread_mutex_init(&h->lock, NULL);
 	return 0;
 }
@@ -29,14 +33,15 @@ void hub_close(struct hub *h)
 {
 	close(h->input[0]);
 	close(h->input[1]);
-	ring_close(h->ring);
+	ring_close(h->file);
+	free(h->ring);
 	pthread_mutex_destroy(&h->lock);
 }
 
 void hub_put(struct hub *h, const void *bytes, size_t n)
 {
 	pthread_mutex_lock(&h->lock);
-	ring_put(h->ring, bytes, n);
+	ring_put(h->ring, h->file, bytes, n);
 	pthread_mutex_unlock(&h->lock);
 	if (atomic_load(&h->hungry) && atomic_exchange(&h->hungry, false))
 		h->wake(h->ctx);
@@ -46,7 +51,7 @@ void hub_last_words(struct hub *h, const void *bytes, size_t n)
 {
 	/* Its holder may be this thread; a byte that another puts beside it is lost at worst. */
 	pthread_mutex_trylock(&h->lock);
-	ring_put(h->ring, bytes, n);
+	ring_put(h->ring, h->file, bytes, n);
 }
 
 size_t hub_get(struct hub *h, uint64_t *pos, uint8_t *buf, size_t room, uint64_t *lost)

@@ -18,6 +18,7 @@
 struct hub {
 	pthread_mutex_t lock;		/* ring */
 	struct ring *ring;
+	struct ring *file;		/* a copy, for those who come when the process has ended */
 	int input[2];			/* pipe: to the guest, and what the guest's input comes from */
 	atomic_bool hungry;		/* a reader has all there is, and waits */
 	void (*wake)(void *ctx);	/* it is to look again */

@@ -222,6 +222,10 @@ int detach_input(struct machine *m);	/* stdin is the hub's; 0 or -errno after on
 void detach_done(struct machine *m);	/* the guest runs: who waits is told, what is said goes to the log */
 void detach_end(struct machine *m);	/* before the hub goes; harmless without the others */
 
+/* inherited.c: the caller's open descriptors, before there are others; and closes those. */
+void inherited_note(void);
+void inherited_close(void);
+
 /* counters.c */
 struct json_object *counters_build(struct machine *m);	/* by any thread; what `cleave stat` gets */
 void counters_describe(struct json_object *o, const struct cleave_recorder *rec);

@@ -35,7 +35,10 @@ static int open_terminal(struct machine *m, struct console_port *p)
 	return 0;
 }
 
-/* One that nobody listens at any more, which a process that was killed has left. */
+/*
+ * One that nobody listens at any more, which an earlier guest has left: to remove it at the
+ * end a process would have to keep the right to remove whatever else is there.
+ */
 static bool is_stale(const struct sockaddr_un *address)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -49,20 +52,7 @@ static bool is_stale(const struct sockaddr_un *address)
 	return stale;
 }
 
-/* Where it is removed from when the guest ends; if that fails, it is found to be stale next time. */
-static void keep_directory(const char *path)
-{
-	char dir[PATH_MAX];
-	char *slash;
-
-	snprintf(dir, sizeof(dir), "%s", path);
-	slash = strrchr(dir, '/');
-	if (slash)
-		slash[slash == dir] = 0;
-	sandbox_keep(slash ? dir : ".");
-}
-
-static int open_socket(struct machine *m, const struct port_args *a, struct console_port *p)
+static int open_socket(const struct port_args *a, struct console_port *p)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int ret, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -79,8 +69,6 @@ static int open_socket(struct machine *m, const struct port_args *a, struct cons
 			close(fd);
 		return ret;
 	}
-	keep_directory(a->socket);
-	m->virtio->socket[m->virtio->sockets++] = a->socket;
 	p->console = !a->name[0];
 	strcpy(p->name, a->name);
 	p->listen = fd;
@@ -105,7 +93,7 @@ int ports_open(struct machine *m, struct console_port port[CONSOLE_PORTS])
 
 	for (i = 0; i < a->ports && !ret; i++) {
 		port[i] = (struct console_port){ .fd = -1, .listen = -1 };
-		ret = a->port[i].socket[0] ? open_socket(m, &a->port[i], &port[i]) :
+		ret = a->port[i].socket[0] ? open_socket(&a->port[i], &port[i]) :
 					     open_terminal(m, &port[i]);
 	}
 	if (ret)

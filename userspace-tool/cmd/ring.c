@@ -21,21 +21,25 @@ void ring_init(struct ring *r, uint64_t size)
 	r->size = size;
 }
 
-void ring_put(struct ring *r, const uint8_t *bytes, size_t n)
+void ring_put(struct ring *r, struct ring *file, const uint8_t *bytes, size_t n)
 {
-	uint64_t at, part;
+	uint64_t at, part, total = r->total + n;
 
 	if (n > r->size) {
-		r->total += n - r->size;
 		bytes += n - r->size;
 		n = r->size;
 	}
-	at = r->total % r->size;
+	at = (total - n) % r->size;
 	part = n < r->size - at ? n : r->size - at;
 	memcpy(r->data + at, bytes, part);
 	memcpy(r->data, bytes + part, n - part);
+	r->total = total;
+	if (!file)
+		return;
+	memcpy(file->data + at, bytes, part);
+	memcpy(file->data, bytes + part, n - part);
 	/* Last, so that a process that is killed here has put nothing that is not there. */
-	__atomic_store_n(&r->total, r->total + n, __ATOMIC_RELEASE);
+	__atomic_store_n(&file->total, total, __ATOMIC_RELEASE);
 }
 
 static uint64_t first(const struct ring *r)

@@ -23,7 +23,8 @@ struct ring {
 };
 
 void ring_init(struct ring *r, uint64_t size);
-void ring_put(struct ring *r, const uint8_t *bytes, size_t n);
+/* file: NULL, or one of that size whose contents others may change: it is only written to. */
+void ring_put(struct ring *r, struct ring *file, const uint8_t *bytes, size_t n);
 /*
  * Bytes from *pos on, which moves behind them; at most room. *lost: so many
  * before them are not kept any more.

@@ -110,6 +110,7 @@ static int start(struct machine *m, struct run_args *args)
 		ret = control_claim(m, args->name, sizeof(args->name), args->named);
 	if (!ret && args->detach)
 		ret = control_keep_console(m) ?: detach_input(m);
+	inherited_close();
 	if (!ret && !args->no_sandbox)
 		ret = sandbox_enter(m, control_directory(m));
 	if (!ret)
@@ -139,6 +140,7 @@ int cmd_run(int argc, char **argv)
 	char err[512];
 	int ret;
 
+	inherited_note();
 	ret = args_run(argc, argv, &args, err, sizeof(err));
 	if (ret) {
 		complain("%s", err);

@@ -32,7 +32,10 @@ static void choose(char path[PATH_MAX])
 	const char *xdg = getenv("XDG_RUNTIME_DIR");
 	struct stat st;
 
-	if (xdg && *xdg == '/' && !stat(xdg, &st) && S_ISDIR(st.st_mode) &&
+	/* Root's guests are in one place, whether a login or a service has started them. */
+	if (xdg && !geteuid() && !strncmp(xdg, "/run/user/", strlen("/run/user/")))
+		xdg = NULL;
+	if (xdg && *xdg == '/' && !stat(xdg, &st) && S_ISDIR(st.st_mode) && st.st_uid == geteuid() &&
 	    snprintf(path, PATH_MAX, "%s/cleave", xdg) < PATH_MAX)
 		return;
 	if (geteuid()) {
@@ -209,16 +212,16 @@ int runtime_claim(const struct runtime *r, const char *name)
 		if (errno != EINTR)
 			return -errno;
 	fd = runtime_connect(r, name, 0);
-	if (fd >= 0 || fd == -EAGAIN) {
-		if (fd >= 0)
-			close(fd);
-		flock(r->dir, LOCK_UN);
-		return -EADDRINUSE;
-	}
+	if (fd >= 0)
+		close(fd);
+	if (fd >= 0 || fd == -EAGAIN)
+		fd = -EADDRINUSE;
 	/* Nobody listens: what is left of a process that was killed. */
 	file_name(path, sizeof(path), name, ".sock");
-	unlinkat(r->dir, path, 0);
-	fd = listen_there(r, name);
+	if (fd == -ECONNREFUSED)
+		unlinkat(r->dir, path, 0);
+	if (fd == -ECONNREFUSED || fd == -ENOENT)
+		fd = listen_there(r, name);
 	if (fd >= 0) {
 		file_name(path, sizeof(path), name, ".json");
 		unlinkat(r->dir, path, 0);
@@ -259,7 +262,8 @@ int runtime_save(const struct runtime *r, const char *name, const char *text)
 
 	file_name(path, sizeof(path), name, ".json");
 	file_name(new, sizeof(new), name, ".json.new");
-	fd = openat(r->dir, new, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	unlinkat(r->dir, new, 0);
+	fd = openat(r->dir, new, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return -errno;
 	ret = write_all(fd, text, strlen(text));

@@ -19,11 +19,7 @@
 #include "machine.h"
 #include "sandbox.h"
 
-#define KEPT	32
-
 static struct machine *entered;		/* NULL: there is no sandbox */
-static int kept[KEPT + 1];		/* directories */
-static size_t kept_count;
 
 /* ---- the user ----------------------------------------------------------------------- */
 
@@ -122,24 +118,12 @@ static int drop_capabilities(void)
 	return syscall(SYS_capset, &head, none) ? -errno : 0;
 }
 
-bool sandbox_keep(const char *path)
-{
-	int fd = kept_count < KEPT ? open(path, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
-
-	if (fd >= 0)
-		kept[kept_count++] = fd;
-	return fd >= 0;
-}
-
 static int landlock(int keep)
 {
-	int ret;
+	int ret = landlock_enter(&keep, keep >= 0);
 
-	if (keep >= 0)
-		kept[kept_count] = keep;
-	ret = landlock_enter(kept, kept_count + (keep >= 0));
-	while (kept_count)
-		close(kept[--kept_count]);
+	if (ret == -EOPNOTSUPP)
+		complain("sandbox: this kernel has no Landlock (CONFIG_SECURITY_LANDLOCK, and `lsm=`): the thread that ends the guest may open files");
 	return ret == -EOPNOTSUPP ? 0 : ret;
 }
 

@@ -34,11 +34,6 @@ struct machine;
  */
 int sandbox_user(const char *user);
 /*
- * A directory where the main thread may still open, make and remove files, as for
- * a socket that goes with the guest; before the next. False: it is not there, or one too many.
- */
-bool sandbox_keep(const char *path);
-/*
  * Of the process, before it has threads. keep: the runtime directory, or -1; as
  * the above. 0 or -errno after one line on stderr.
  */

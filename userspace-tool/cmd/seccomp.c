@@ -22,6 +22,7 @@
 
 enum check {
 	ANY,
+	OWN,			/* the first argument is this process */
 	NO_EXEC,		/* the third argument has no PROT_EXEC */
 	MODULE,			/* ioctl: of /dev/cleave's files, and a terminal's modes */
 	BLOCK,			/* ioctl: those, and discard and zero of a disk */
@@ -42,7 +43,7 @@ static const struct call common[] = {
 	{ SYS_madvise, ANY }, { SYS_brk, ANY }, { SYS_sched_getaffinity, ANY }, { SYS_getrandom, ANY },
 	{ SYS_sysinfo, ANY },
 	{ SYS_close, ANY }, { SYS_fstat, ANY }, { SYS_newfstatat, ANY }, { SYS_lseek, ANY },
-	{ SYS_getpid, ANY }, { SYS_gettid, ANY }, { SYS_tgkill, ANY }, { SYS_rt_sigaction, ANY },
+	{ SYS_getpid, ANY }, { SYS_gettid, ANY }, { SYS_tgkill, OWN }, { SYS_rt_sigaction, ANY },
 	{ SYS_set_robust_list, ANY }, { SYS_rseq, ANY }, { SYS_exit, ANY }, { SYS_exit_group, ANY },
 };
 
@@ -159,6 +160,12 @@ static void rule(struct program *p, const struct call *c, bool exec)
 	case ANY:
 		give(p, SECCOMP_RET_ALLOW);
 		break;
+	case OWN:
+		load(p, offsetof(struct seccomp_data, args[0]));
+		unless(p, getpid(), 1);
+		give(p, SECCOMP_RET_ALLOW);
+		give(p, SECCOMP_RET_TRAP);
+		break;
 	case NO_EXEC:
 		load(p, offsetof(struct seccomp_data, args[2]));
 		put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, exec ? 0 : PROT_EXEC, 1, 0));
@@ -222,7 +229,7 @@ static const char *call_name(int nr)
 	} known[] = {
 		{ SYS_open, "open" }, { SYS_openat, "openat" }, { SYS_execve, "execve" },
 		{ SYS_socket, "socket" }, { SYS_connect, "connect" }, { SYS_clone, "clone" },
-		{ SYS_clone3, "clone3" }, { SYS_fork, "fork" }, { SYS_vfork, "vfork" }, { SYS_kill, "kill" },
+		{ SYS_clone3, "clone3" }, { SYS_fork, "fork" }, { SYS_vfork, "vfork" }, { SYS_kill, "kill" }, { SYS_tgkill, "tgkill" },
 		{ SYS_ptrace, "ptrace" }, { SYS_mmap, "mmap" }, { SYS_mprotect, "mprotect" },
 		{ SYS_ioctl, "ioctl" }, { SYS_unlink, "unlink" }, { SYS_unlinkat, "unlinkat" },
 		{ SYS_rename, "rename" }, { SYS_bind, "bind" }, { SYS_mount, "mount" },

@@ -250,8 +250,6 @@ void virtio_remove(struct machine *m)
 
 	for (i = 0; v && i < v->count; i++)
 		v->device[i]->ops->destroy(v->device[i]);
-	for (i = 0; v && i < v->sockets; i++)
-		unlink(v->socket[i]);
 	if (m->keys >= 0)
 		close(m->keys);
 	m->keys = -1;

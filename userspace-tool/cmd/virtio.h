@@ -14,8 +14,6 @@ struct virtio_devices {
 	struct virtio_host host;
 	uint8_t lines[BOOT_PCI_SLOTS];
 	struct vdev *console;		/* of device[], or NULL */
-	unsigned int sockets;
-	const char *socket[ARGS_PORTS];	/* paths that are ours to remove */
 	struct bucket disk_rate;	/* of all disks together */
 	unsigned int count;
 	struct vdev *device[VIRTIO_DEVICES];

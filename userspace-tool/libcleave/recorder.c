@@ -27,9 +27,10 @@ unsigned int cleave_records(const struct cleave_recorder *rec, struct cleave_rec
 		copy_record(&out[i - first], &rec->records[i % CLEAVE_RECORDS]);
 	*count = end;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	if (__atomic_load_n(&rec->frozen, __ATOMIC_RELAXED))
-		return end - first;
-	/* The next record goes where the one before the last 255 was. */
+	/*
+	 * The next record goes where the one before the last 255 was; of a frozen
+	 * recorder, too: the exit that was under way writes the rest of its own.
+	 */
 	valid = __atomic_load_n(&rec->count, __ATOMIC_RELAXED);
 	valid = valid < CLEAVE_RECORDS ? 0 : valid - (CLEAVE_RECORDS - 1);
 	if (valid <= first)

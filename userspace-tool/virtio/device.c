@@ -74,6 +74,9 @@ void vdev_clear(struct vdev *d)
 
 	if (d->ops->reset)
 		d->ops->reset(d);
+	/* Before the driver sees that it may begin anew. */
+	if (d->transport)
+		d->transport->clear(d);
 	for (i = 0; i < d->queues; i++)
 		reset_queue(&d->queue[i]);
 	d->accepted = 0;

@@ -57,19 +57,23 @@ static void on_interrupt(struct vdev *d, const uint16_t *vector, bool config)
 	p->host->unlock(p->host->ctx);
 }
 
+static void on_clear(struct vdev *d)
+{
+	struct virtio_pci *p = d->transport_data;
+
+	p->isr = 0;
+}
+
 static void on_reset(struct vdev *d)
 {
 	struct virtio_pci *p = d->transport_data;
 
 	p->host->lock(p->host->ctx);
-	pthread_mutex_lock(&d->lock);
-	p->isr = 0;
-	pthread_mutex_unlock(&d->lock);
 	update_line(p);
 	p->host->unlock(p->host->ctx);
 }
 
-static const struct vdev_transport transport = { on_interrupt, on_reset };
+static const struct vdev_transport transport = { on_interrupt, on_clear, on_reset };
 
 /* ---- common configuration (4.1.4.3) ---------------------------------------------------- */
 
@@ -147,7 +151,7 @@ static void queue_write(struct virtio_pci *p, unsigned int offset, unsigned int 
 }
 
 /* By the fields' own widths (4.1.3.1). Machine's and device's lock held. */
-static void common_write(struct virtio_pci *p, unsigned int offset, unsigned int size, uint64_t value)
+static void common_write_field(struct virtio_pci *p, unsigned int offset, unsigned int size, uint64_t value)
 {
 	struct vdev *d = p->d;
 
@@ -171,8 +175,6 @@ static void common_write(struct virtio_pci *p, unsigned int offset, unsigned int
 	case VIRTIO_PCI_COMMON_STATUS:
 		if (size == 1)
 			vdev_set_status(d, value);
-		if (!d->status)
-			p->isr = 0;
 		break;
 	case VIRTIO_PCI_COMMON_Q_SELECT:
 		if (size == 2)
@@ -181,6 +183,17 @@ static void common_write(struct virtio_pci *p, unsigned int offset, unsigned int
 	default:
 		if (d->queue_select < d->queues)
 			queue_write(p, offset, size, value);
+	}
+}
+
+/* A 64-bit field is two of 32 bits, which some drivers write at once. */
+static void common_write(struct virtio_pci *p, unsigned int offset, unsigned int size, uint64_t value)
+{
+	if (size == 8 && !(offset % 8)) {
+		common_write_field(p, offset, 4, (uint32_t)value);
+		common_write_field(p, offset + 4, 4, value >> 32);
+	} else {
+		common_write_field(p, offset, size, value);
 	}
 }
 

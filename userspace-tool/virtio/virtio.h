@@ -64,6 +64,7 @@ struct vdev_worker {
 /* How the device reaches the driver: by its transport. */
 struct vdev_transport {
 	void (*interrupt)(struct vdev *d, const uint16_t *vector, bool config);	/* no lock held */
+	void (*clear)(struct vdev *d);		/* no interrupt is due any more; lock held */
 	void (*was_reset)(struct vdev *d);					/* no lock held */
 };
 
