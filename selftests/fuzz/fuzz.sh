@@ -23,7 +23,7 @@ declare -A runs=([args]=30000 [assist]=6000 [client]=20000 [control]=8000 [kerne
 declare -A room=([assist]=300 [args]=512 [control]=12000 [kernel]=16384 [recorder]=24000 [symbols]=8192 [types]=1024 [virtqueue]=1024 [qcow2]=8192 [virtio]=2048 [metadata]=1024)
 
 # What coverage of a fuzzer is about: what it includes of these.
-files='/(block|boot|libcleave|cmd|dev|launch|virtio)/[a-z_0-9]*[.]c$'
+files='/(block|boot|libcleave|cmd|dev|launch|net|virtio)/[a-z_0-9]*[.]c$'
 
 # fuzz NAME: its output; the status says whether something was found.
 fuzz()

@@ -174,3 +174,5 @@ device blk 01
 device console 02
 device ports 06
 device balloon 03
+device net 10
+device net_user 30

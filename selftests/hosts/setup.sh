@@ -17,7 +17,7 @@ set -u
 . "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev zlib1g-dev)
+packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev libslirp-dev zlib1g-dev)
 series=()
 matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
 tests=

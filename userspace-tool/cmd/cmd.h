@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../net/net.h"
+
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* Exit status; of `cleave run` also 128 + N: ended by signal N. Listed in cleave(1). */
@@ -83,6 +85,17 @@ struct port_args {
 
 #define ARGS_TYPE_NAME		32	/* TYPES_NAME_MAX */
 
+#define ARGS_NETS		8
+#define ARGS_INTERFACE		15	/* IFNAMSIZ - 1 */
+
+/* --net */
+struct net_args {
+	char tap[ARGS_INTERFACE + 1];	/* empty: user */
+	bool has_mac;
+	uint8_t mac[6];
+	struct net_user user;		/* mtu, too, of the other */
+};
+
 /* The devices of virtio. */
 struct virtio_args {
 	unsigned int ports;
@@ -92,6 +105,9 @@ struct virtio_args {
 	unsigned int disks;
 	struct disk_args disk[ARGS_DISKS];
 	bool rng;
+	unsigned int nets;
+	struct net_args net[ARGS_NETS];
+	const struct net_service *service;	/* that the guest reaches by each of them, or NULL */
 };
 
 /* --slice: what a guest has of the host. */
@@ -136,6 +152,8 @@ int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errl
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --slice KEY=VALUE,...: likewise; slice_args.c. */
 int args_slice(const char *text, struct slice_args *s, char *err, size_t errlen);
+/* --net user|tap=NAME[,KEY=VALUE]..., likewise; net_args.c. */
+int args_net(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */
@@ -184,7 +202,6 @@ int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen
 /* slice.c: this process's limits, before it has a guest's memory. 0 or -errno after one line. */
 int slice_enter(const struct run_args *a);
 /* metadata.c: what answers the guest at 169.254.169.254, NULL: nothing. As the above. */
-struct net_service;
 int metadata_service(const struct run_args *a, const struct net_service **s);
 struct json_object;
 /* slice_stat.c: what `cleave ps` and `cleave stat` tell of it, if there is one. */

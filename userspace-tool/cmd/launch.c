@@ -145,7 +145,7 @@ static int start(const struct launch_args *a, struct instance *i)
 		i->port = 0;
 	else if (choose_port(i))
 		return STATUS_ERROR;
-	snprintf(net, sizeof(net), "user,hostfwd=127.0.0.1:%u-22", i->port);
+	snprintf(net, sizeof(net), "user,hostfwd=tcp:127.0.0.1:%u:22", i->port);
 	argv[argc++] = "--net";
 	argv[argc++] = a->net ? (char *)a->net : net;
 	argv[argc++] = "--metadata";

@@ -31,6 +31,9 @@ static void help(void)
 	       "      --disk FILE[,ro][,format=raw|qcow2][,serial=S][,overlay=FILE]  a disk,\n"
 	       "                       /dev/vda and so on: a file or a block device; qcow2 is only\n"
 	       "                       read; overlay= has what is written, FILE stays as it is\n"
+	       "      --net user|tap=NAME[,mac=MAC][,mtu=N]  an interface: behind this user's\n"
+	       "                       sockets, or of the host's; user has [,hostfwd=tcp:[ADDRESS:]\n"
+	       "                       PORT:GUESTPORT]...[,dns=ADDRESS][,restrict=on] too\n"
 	       "      --rng            random numbers of the host's\n"
 	       "      --console terminal|socket=PATH[,name=NAME]  a port: this terminal as hvc0, or\n"
 	       "                       a unix socket, as a console or with a name for programs\n"
@@ -156,7 +159,7 @@ int cmd_run(int argc, char **argv)
 	}
 	if (args.detach && detach_begin(&ret))
 		return ret;
-	if (slice_enter(&args))
+	if (slice_enter(&args) || metadata_service(&args, &args.virtio.service))
 		return STATUS_ERROR;
 	ret = start(&m, &args);
 	if (!ret)

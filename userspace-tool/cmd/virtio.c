@@ -82,8 +82,10 @@ static int add_bus(struct machine *m)
 	}
 	m->virtio = v;
 	data.dev = ecam.dev = &v->pci;
-	if (!m->args->no_limits)
+	if (!m->args->no_limits) {
 		v->disk_rate.rate = m->args->slice.disk_rate;
+		v->rate_in.rate = v->rate_out.rate = m->args->slice.network_rate;
+	}
 	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd };
 	v->pci.mmio = &m->mmio;
 	v->pci.irq = machine_irq;
@@ -148,6 +150,14 @@ static int add_disk(struct machine *m, unsigned int number)
 	return add_device(m, d, "--disk", number);
 }
 
+static int add_net(struct machine *m, unsigned int number)
+{
+	struct vdev *d;
+	int ret = net_open(m, number, &d);
+
+	return ret ?: add_device(m, d, "--net", number);
+}
+
 static int add_console(struct machine *m)
 {
 	struct console_port port[CONSOLE_PORTS];
@@ -181,11 +191,13 @@ int virtio_add(struct machine *m)
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng && !a->ports && !a->balloon)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->nets)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
 		ret = add_disk(m, i);
+	for (i = 0; i < a->nets && !ret; i++)
+		ret = add_net(m, i);
 	if (!ret && a->rng)
 		ret = add_device(m, virtio_rng(&m->mem), "--rng", 0);
 	if (!ret && a->ports)
@@ -214,9 +226,9 @@ int virtio_connect(struct machine *m)
 	return -ENOSPC;
 }
 
-static void thread_begins(void)
+static void thread_begins(const struct vdev *d)
 {
-	sandbox_thread(SANDBOX_DEVICE);
+	sandbox_thread(d->sockets ? SANDBOX_NET : SANDBOX_DEVICE);
 }
 
 int virtio_start(struct machine *m)

@@ -17,7 +17,7 @@
 
 #define NET_HEADER	12
 #define NET_FRAME	65562	/* bytes of the longest one, with its header (5.1.6.3.1) */
-#define NET_MTU_MIN	68
+#define NET_MTU_MIN	128
 #define NET_MTU_MAX	65520
 
 /* ---- back ends ------------------------------------------------------------------- */
@@ -32,7 +32,7 @@ struct net_ops {
 	 * fd takes it; -ENODEV: never again; other: it is lost.
 	 */
 	ssize_t (*send)(struct net_backend *b, const struct iovec *iov, unsigned int n);
-	/* The next frame for the guest, as far as there is room: bytes; -EAGAIN: none now; -ENODEV. */
+	/* The next frame for the guest, as far as there is room: bytes; -EAGAIN: none now; or -ENODEV. */
 	ssize_t (*receive)(struct net_backend *b, const struct iovec *iov, unsigned int n);
 	/* Or NULL: nothing is offloaded. guest: what it has accepted, 1 << VIRTIO_NET_F_GUEST_*. */
 	void (*offload)(struct net_backend *b, uint64_t guest);
@@ -48,7 +48,10 @@ struct net_backend {
 	uint16_t mtu;		/* that the guest is told; 0: nothing */
 };
 
-/* Those that open one: 0 or -errno, and then in err what, why and what to do next. */
+/*
+ * Those that open one: 0 or -errno, and in err what, why and what to do next; or with 0 something
+ * to be said all the same, or nothing.
+ */
 
 /* An interface of the host's of that name, which is made if it is not there. */
 int net_tap(const char *name, uint16_t mtu, struct net_backend **b, char *err, size_t errlen);
@@ -72,6 +75,9 @@ struct net_user {
 };
 
 int net_user(const struct net_user *u, struct net_backend **b, char *err, size_t errlen);
+
+/* The first IPv4 address that a file like /etc/resolv.conf names, in host order; 0: none. */
+uint32_t net_name_server(const char *path);
 
 /* ---- a service inside the tool --------------------------------------------------- */
 
