@@ -261,6 +261,66 @@ disks_without()
 	[ $busy -gt $((2097152 * 3 / 2)) ] && [ $quiet -ge $((1048576 * 90 / 100)) ]
 }
 
+# ---- instances, of an image that the test's guest is -------------------------------------
+
+launched()
+{
+	mkdir -p $dir/image $dir/home
+	cp "$k" $dir/image/vmlinuz && cp "${k%/*}/virtio" $dir/image/initrd &&
+		dd if=/dev/zero of=$dir/image/disk bs=1 count=0 seek=8M 2>/dev/null &&
+		echo 'ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq me' >$dir/key.pub || return
+	printf '[tiny]\nvcpus = 1\nmemory = 128M\ncpu-share = 30\ndisk-rate = 1M\nnetwork-rate = 1M\n' >$dir/types
+	cleave images add tiny $dir/image/disk -a "console=ttyS0 loglevel=5 panic=-1 cleave.virtio=metadata" >$out 2>&1 &&
+		cleave images | grep -q '^tiny .* raw ' || return
+	cleave launch web --type tiny --image tiny --types $dir/types --ssh-key $dir/key.pub --json >$dir/told 2>$out ||
+		{ cat $out; return 1; }
+	port=$(number $dir/told port)
+	grep -q "\"ssh\":\"ssh -p $port debian@127.0.0.1\"" $dir/told && [ "$port" -gt 0 ] && running web &&
+		holds web/cpu.weight 30 && cleave ps | grep -qE '^web .* tiny +/' &&
+		cleave instances | grep -qE "^web +tiny +tiny +running +$port\$" || return
+	# It is the guest that was asked for, and it is told so.
+	soon_console web 'cleave guest: metadata: web tiny ssh-ed25519 .* me' &&
+		soon_console web 'cleave guest: user-data: #cloud-config'
+}
+
+# soon_console NAME TEXT
+soon_console()
+{
+	i=0
+	until cleave console "$1" --log 2>/dev/null | grep -q "$2"; do
+		i=$((i + 1))
+		[ $i -lt 200 ] || { cleave console "$1" --log; return 1; }
+		sleep 0.5
+	done
+}
+
+# A second one of that name, one that is there, one that runs: an error, and it stays.
+kept()
+{
+	cleave launch web --type tiny --image tiny --types $dir/types >$out 2>&1
+	[ $? = 1 ] && grep -q 'runs already' $out || return
+	cleave delete web >$out 2>&1
+	[ $? = 1 ] && grep -q 'cleave stop web' $out || return
+	cleave images remove tiny >$out 2>&1
+	[ $? = 1 ] && grep -q 'cleave delete web' $out
+}
+
+again()
+{
+	cleave kill web && soon gone web && cleave instances --json | grep -q '"state":"stopped"' || return
+	cleave launch web --type tiny --image tiny >$out 2>&1
+	[ $? = 2 ] && grep -q 'is there already' $out || return
+	cleave launch web >$out 2>&1 && running web && grep -q "^ssh -p $port debian@127.0.0.1\$" $out && cleave kill web
+}
+
+deleted()
+{
+	soon gone web && cleave delete web && ! cleave instances | grep -q web && cleave images remove tiny &&
+		[ -z "$(find /var/lib/cleave -type f)" ] || return
+	cleave delete web >$out 2>&1
+	[ $? = 5 ]
+}
+
 without_cgroups()
 {
 	umount $root || return 0	# it is the host's
@@ -272,7 +332,7 @@ without_cgroups()
 # 1: mov ecx, 0x40000; 2: loop 2b (by ecx); out 0x80, al; jmp 1b
 flat work 66 b9 00 00 04 00 67 e2 fd e6 80 eb f3
 
-echo "1..15"
+echo "1..19"
 ok "a guest is in a group of its own, with its limits" grouped
 ok "which ps and stat tell" told
 ok "and which nobody else has" taken
@@ -287,4 +347,8 @@ ok "a neighbour at full load leaves a guest its share" neighbour
 ok "which it does not without limits" neighbour_without
 ok "a disk has its rate beside one that wants more" disks
 ok "which would have it" disks_without
+ok "an instance, from image and type to its address" launched
+ok "what is there stays" kept
+ok "it is started again as it was" again
+ok "and deleted" deleted
 ok "no cgroup v2: an error, or --no-limits" without_cgroups
