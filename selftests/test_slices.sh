@@ -140,6 +140,7 @@ oversold()
 # A user whose group is delegated, as systemd delegates: the uppermost of it has `cleave`.
 delegated()
 {
+	mkdir -p /etc
 	[ -e /etc/passwd ] || echo 'nobody:x:65534:65534::/:/bin/sh' >/etc/passwd
 	mkdir -p $root/his/shell && chmod 666 /dev/cleave && chmod 755 $dir && mkdir -m 700 $dir/his || return
 	chown 65534 $dir/his
@@ -154,7 +155,7 @@ delegated()
 	END
 	sh $dir/his.sh --slice cpu-share=10 </dev/null >$out 2>&1 || return
 	pid=$(cat $root/his/cleave/his/cgroup.procs) && [ -n "$pid" ] &&
-		[ "$(cat $root/his/cleave/his/cpu.weight)" = 10 ] && kill $pid || return
+		[ "$(cat $root/his/cleave/his/cpu.weight)" = 10 ] && kill -9 $pid || return
 	i=0
 	while [ -e $root/his/cleave/his ]; do
 		i=$((i + 1))
@@ -170,7 +171,7 @@ not_delegated()
 	[ $? = 1 ] && grep -q 'his/shell, is not delegated to its user.*systemd-run --user --scope.*--no-limits' $out ||
 		return
 	sh $dir/his.sh --slice cpu-share=10 --no-limits </dev/null >$out 2>&1 || return
-	kill $(sed -n 's/.* runs, pid \([0-9]*\);.*/\1/p' $out)
+	kill -9 $(sed -n 's/.* runs, pid \([0-9]*\);.*/\1/p' $out)
 	chmod 660 /dev/cleave
 	rmdir $root/his/cleave $root/his/shell $root/his
 }
