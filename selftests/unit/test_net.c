@@ -144,6 +144,7 @@ UNIT_TEST(resolv_conf)
 UNIT_TEST(name_server)
 {
 	static struct user u = { .dns = 0x7f000035, .limit = 100 };
+	unsigned int bit;
 	uint8_t f[256];
 	size_t len;
 
@@ -166,6 +167,14 @@ UNIT_TEST(name_server)
 	len = make_frame(f, IPPROTO_UDP, GUEST, NAME_SERVER, 4000, 53, 20, 0);
 	put16(f + 20, 0x2000);
 	CHECK(!passes(&u, f, len));
+	len = make_frame(f, IPPROTO_ICMP, GUEST, HOST, 0, 0, 20, 0);
+	CHECK(passes(&u, f, len));
+	put16(f + 20, 0x4000);
+	CHECK(passes(&u, f, len));
+	for (bit = 0; bit < 16; bit++) {
+		put16(f + 20, 1 << bit);
+		CHECK_EQ(passes(&u, f, len), bit == 14);
+	}
 	u.dns = 0;
 	len = make_frame(f, IPPROTO_UDP, GUEST, NAME_SERVER, 4000, 53, 20, 0);
 	CHECK(!passes(&u, f, len));

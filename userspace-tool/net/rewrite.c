@@ -34,7 +34,7 @@ bool ipv4_parse(uint8_t *frame, size_t len, struct ipv4 *ip)
 		return false;
 	*ip = (struct ipv4){
 		.packet = p, .from = get32(p + 12), .to = get32(p + 16), .protocol = p[9],
-		.fragment = get16(p + 6) & 0x3fff,
+		.fragment = get16(p + 6) & 0xbfff,	/* all but DF */
 	};
 	if (!(get16(p + 6) & 0x1fff))
 		parse_ports(p + header, total - header, ip);

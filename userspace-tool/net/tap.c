@@ -119,9 +119,12 @@ static void settle(const char *name, bool made, uint16_t *mtu)
 
 	if (sock < 0)
 		return;
+	strcpy(r.ifr_name, name);
+	r.ifr_mtu = *mtu;
+	if (made && *mtu)
+		ioctl(sock, SIOCSIFMTU, &r);
 	if (made)
 		up(sock, name);
-	strcpy(r.ifr_name, name);
 	if (!*mtu && !ioctl(sock, SIOCGIFMTU, &r) && r.ifr_mtu >= NET_MTU_MIN && r.ifr_mtu <= NET_MTU_MAX)
 		*mtu = r.ifr_mtu;
 	close(sock);

@@ -53,14 +53,17 @@ static bool to_name_server(struct user *u, struct ipv4 *ip)
 		*asks &= ~bit;
 	if (ip->to != NAME_SERVER)
 		return true;
-	if (!u->dns || ip->fragment || ip->to_port != DNS_PORT)
+	if (!u->dns || ip->to_port != DNS_PORT)
 		return false;
 	*asks |= bit;
 	ipv4_set_to(ip, u->dns);
 	return true;
 }
 
-/* What libslirp gets: nothing that it would send to the host's own addresses unasked. */
+/*
+ * What libslirp gets: nothing that it would send to the host's own addresses unasked; and no
+ * fragments, as 4.7 writes to where they say when it puts those together that overlap.
+ */
 static bool passes(struct user *u, uint8_t *frame, size_t len)
 {
 	uint16_t type = ethernet_type(frame, len);
@@ -68,7 +71,8 @@ static bool passes(struct user *u, uint8_t *frame, size_t len)
 
 	if (type == ETHERNET_ARP)
 		return true;
-	if (type != ETHERNET_IPV4 || !ipv4_parse(frame, len, &ip) || ip.to >> 24 == 127 || !(ip.to >> 24))
+	if (type != ETHERNET_IPV4 || !ipv4_parse(frame, len, &ip) || ip.fragment ||
+	    ip.to >> 24 == 127 || !(ip.to >> 24))
 		return false;
 	/* The tool needs files, too: to be stopped, for example. */
 	if (u->sockets >= u->limit && (ip.protocol != IPPROTO_TCP || ip.syn))
