@@ -122,6 +122,8 @@ UNIT_TEST(bash_values)
 	CHECK(has(bash("run -i /etc/pass"), "/etc/passwd"));
 	CHECK(is(bash("stop --timeout \"\""), "\n"));
 	CHECK(is(bash("bench \"\""), "generations\n"));
+	CHECK(is(bash("images rem"), "remove\n"));
+	CHECK(has(bash("launch --ssh-key /etc/pass"), "/etc/passwd"));
 }
 
 static char home[] = "/tmp/cleave-completion-XXXXXX";
