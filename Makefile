@@ -50,6 +50,7 @@ install-tool:
 	install -D -m 0644 Documentation/cleave.1 $(SHARE)/man/man1/cleave.1
 	install -D -m 0644 Documentation/explain.rst $(SHARE)/doc/cleave/explain.rst
 	install -D -m 0644 Documentation/api.rst $(SHARE)/doc/cleave/api.rst
+	install -D -m 0644 Documentation/slices.rst $(SHARE)/doc/cleave/slices.rst
 	install -D -m 0644 userspace-tool/systemd/example.conf $(SHARE)/doc/cleave/example.conf
 	install -D -m 0644 userspace-tool/completion/cleave.bash $(SHARE)/bash-completion/completions/cleave
 	install -D -m 0644 userspace-tool/completion/_cleave $(SHARE)/zsh/site-functions/_cleave
@@ -63,7 +64,7 @@ install-tool:
 uninstall:
 	rm -f $(DESTDIR)/lib/modules/*/updates/cleave.ko $(DESTDIR)$(PREFIX)/bin/cleave
 	rm -f $(SHARE)/man/man1/cleave.1 $(DESTDIR)$(UDEVDIR)/65-cleave.rules
-	rm -f $(SHARE)/doc/cleave/explain.rst $(SHARE)/doc/cleave/api.rst $(SHARE)/doc/cleave/example.conf
+	rm -f $(SHARE)/doc/cleave/explain.rst $(SHARE)/doc/cleave/api.rst $(SHARE)/doc/cleave/slices.rst $(SHARE)/doc/cleave/example.conf
 	rm -f $(SHARE)/bash-completion/completions/cleave $(SHARE)/zsh/site-functions/_cleave
 	rm -f $(SHARE)/fish/vendor_completions.d/cleave.fish $(DESTDIR)$(UNITDIR)/cleave@.service
 	if cmp -s userspace-tool/launch/types.conf $(DESTDIR)$(TYPES); then rm $(DESTDIR)$(TYPES); fi

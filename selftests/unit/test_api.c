@@ -12,7 +12,10 @@
 
 #define PAGE	TOP "/Documentation/api.rst"
 
-static struct run_args args = { .name = "web-1", .kernel = "/boot/vmlinuz", .memory = 512 << 20 };
+static struct run_args args = {
+	.name = "web-1", .kernel = "/boot/vmlinuz", .memory = 512 << 20,
+	.slice = { true, "small", 20, 100, 50 << 20, 12 << 20 },
+};
 static struct machine m = { .args = &args };
 static struct vcpu cpus[2];
 static struct cleave_run run;

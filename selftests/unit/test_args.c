@@ -95,6 +95,32 @@ UNIT_TEST(options)
 	CHECK_EQ(a.cpus, 254);
 }
 
+UNIT_TEST(slices)
+{
+	CHECK_EQ(RUN("-k", "/etc/passwd", "-n", "web", "--slice",
+		     "type=small,cpu-share=20,cpu-burst=60,disk-rate=50M,network-rate=4096"), 0);
+	CHECK(a.slice.there && !strcmp(a.slice.type, "small") && a.slice.share == 20 && a.slice.burst == 60);
+	CHECK(a.slice.disk_rate == 50 << 20 && a.slice.network_rate == 4096 && !a.no_limits);
+	CHECK_EQ(RUN("-k", "/etc/passwd", "-n", "web", "--slice", "cpu-burst=30", "--no-limits"), 0);
+	CHECK(a.slice.share == 30 && a.slice.burst == 30 && !a.slice.disk_rate && a.no_limits);
+	CHECK_EQ(RUN("-k", "/etc/passwd", "-n", "web", "--slice", "type=x"), 0);
+	CHECK(a.slice.share == 100 && a.slice.burst == 100);
+	CHECK_EQ(RUN("-k", "/etc/passwd"), 0);
+	CHECK(!a.slice.there);
+	REFUSED("give --name", "-k", "/etc/passwd", "--slice", "type=x");
+	REFUSED("an empty word", "-n", "web", "--slice", "");
+	REFUSED("share is none of", "-n", "web", "--slice", "share=5");
+	REFUSED("cpu-share is none of", "-n", "web", "--slice", "cpu-share");
+	REFUSED("cpu-share=0: not per cent", "-n", "web", "--slice", "cpu-share=0");
+	REFUSED("cpu-burst=101: not per cent", "-n", "web", "--slice", "cpu-burst=101");
+	REFUSED("cpu-share=1x: not per cent", "-n", "web", "--slice", "cpu-share=1x");
+	REFUSED("more than cpu-burst=10", "-n", "web", "--slice", "cpu-share=11,cpu-burst=10");
+	REFUSED("disk-rate=4095: not bytes", "-n", "web", "--slice", "disk-rate=4095");
+	REFUSED("network-rate=fast: not bytes", "-n", "web", "--slice", "network-rate=fast");
+	REFUSED("type=: no name", "-n", "web", "--slice", "type=a/b");
+	REFUSED("type=: no name", "-n", "web", "--slice", "type=a23456789012345678901234567890123");
+}
+
 UNIT_TEST(disks)
 {
 	const struct disk_args *d = a.virtio.disk;

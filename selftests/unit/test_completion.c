@@ -123,6 +123,8 @@ UNIT_TEST(bash_values)
 	CHECK(has(bash("run --share /et"), "/etc") && is(bash("run --share /etc/pass"), "\n"));
 	CHECK(is(bash("stop --timeout \"\""), "\n"));
 	CHECK(is(bash("bench \"\""), "generations\n"));
+	CHECK(is(bash("images rem"), "remove\n"));
+	CHECK(has(bash("launch --ssh-key /etc/pass"), "/etc/passwd"));
 }
 
 static char home[] = "/tmp/cleave-completion-XXXXXX";

@@ -278,7 +278,7 @@ UNIT_TEST(kill_those_that_resist)
 	CHECK_EQ(DO(cmd_ps, "ps", "--json"), 0);
 	CHECK(prints("\"state\":\"silent\"") && prints("\"state\":\"running\""));
 	CHECK_EQ(DO(cmd_ps, "ps"), 0);
-	CHECK(prints("mute ") && prints(" silent ") && prints("0.0s    2       16  -\n"));
+	CHECK(prints("mute ") && prints(" silent ") && prints("0.0s    2       16  -        -\n"));
 	CHECK_EQ(DO(cmd_life, "kill", "stubborn", "mute", "stopped"), 0);
 	CHECK(ended(stubborn, SIGKILL) && ended(mute, SIGKILL) && ended(stopped, SIGKILL));
 	/* What they left is recognised. */

@@ -9,6 +9,7 @@
 
 #include "unit.h"
 #include "blk_driver.h"
+#include "virtio/bucket.h"
 
 #define V1		(1ULL << VIRTIO_F_VERSION_1)
 #define EVENT		(1ULL << VIRTIO_RING_F_EVENT_IDX)
@@ -589,4 +590,58 @@ UNIT_TEST(blk_end_has_a_limit)
 	dr.d->ops->destroy(dr.d);
 	close(fd[0]);
 	close(fd[1]);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000ULL + ts.tv_nsec / 1000000;
+}
+
+static void at_a_rate(void)
+{
+	struct bucket rate = { .rate = 256 << 10 };
+	uint64_t begin = now_ms(), took;
+	struct vdev *d = virtio_blk(d_memory(), image(false), "", 1);
+	unsigned int i;
+
+	REQUIRE(d && !virtio_blk_rate(d, &rate));
+	d_plug(d);
+	d_start(FLUSH | 1ULL << VIRTIO_BLK_F_WRITE_ZEROES, 1);
+	/* 128 KiB in half a second, but for what may be taken ahead, and the last. */
+	memset(dr.ram + BUFFER, 0x5c, 32768);
+	for (i = 0; i < 4; i++)
+		CHECK_EQ(request(VIRTIO_BLK_T_OUT, 64 * i, BUFFER, 32768), VIRTIO_BLK_S_OK);
+	took = now_ms() - begin;
+	if (took < 270)
+		unit_fail("128 KiB in %llu ms", (unsigned long long)took);
+	CHECK(on_disk(192, dr.ram + BUFFER, 32768));
+	/* Zeros are paid for as data is. */
+	begin = now_ms();
+	memcpy(dr.ram + BUFFER, &(struct virtio_blk_discard_write_zeroes){ 0, 128, 1 }, 16);
+	CHECK_EQ(request(VIRTIO_BLK_T_WRITE_ZEROES, 0, BUFFER, 16), VIRTIO_BLK_S_OK);
+	CHECK_EQ(request(VIRTIO_BLK_T_IN, 0, BUFFER, 512), VIRTIO_BLK_S_OK);
+	took = now_ms() - begin;
+	if (took < 250)
+		unit_fail("64 KiB of zeros in %llu ms", (unsigned long long)took);
+	/* One that waits for the rate does not keep a reset waiting, nor the end. */
+	bucket_take(&rate, now_ms() * 1000000, 64 << 20);
+	offer(0, VIRTIO_BLK_T_IN, 0, BUFFER, 512, 0);
+	d_kick(0);
+	for (i = 0; i < 20; i++)
+		d_pause();
+	CHECK_EQ(dr.ram[STATUS], 0xaa);
+	d_reset();
+	d_start(FLUSH, 1);
+	d_unplug();
+}
+
+UNIT_TEST(blk_at_a_rate)
+{
+	at_a_rate();
+	without_uring = true;
+	at_a_rate();
+	without_uring = false;
 }

@@ -13,6 +13,7 @@
 #include "virtio_driver.h"
 #include "net/net.h"
 #include "net/rewrite.h"
+#include "virtio/bucket.h"
 
 #define BIT(f)		(1ULL << VIRTIO_NET_F_##f)
 #define RX		0
@@ -22,6 +23,7 @@
 
 static int peer;
 static atomic_uint gone, offloads;
+static struct bucket *rate_in, *rate_out;
 
 int __real_ioctl(int fd, unsigned long request, ...);
 
@@ -46,11 +48,13 @@ static void on_gone(void *ctx)
 
 static void plug(struct net_backend *b, const struct net_service *service)
 {
-	const struct net_params p = {
+	struct net_params p = {
 		.backend = b, .mac = { 2, 0, 0, 1, 2, 3 }, .service = service, .gone = on_gone,
 	};
 
 	atomic_store(&gone, 0);
+	p.in = rate_in;
+	p.out = rate_out;
 	d_plug(virtio_net(d_memory(), &p));
 }
 
@@ -668,4 +672,49 @@ UNIT_TEST(service)
 	CHECK_EQ(opened, 1);
 	d_unplug();
 	CHECK_EQ(opened, 0);
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
+}
+
+/* 24 KB at 64 KiB/s, each way and both: a third of a second, but for what may be taken ahead. */
+UNIT_TEST(at_a_rate)
+{
+	struct bucket in = { .rate = 65536 }, out = { .rate = 65536 };
+	static uint8_t frame[2048];
+	uint64_t begin, took;
+	unsigned int i;
+
+	rate_in = &in;
+	rate_out = &out;
+	plug_socket(false);
+	d_start(1ULL << VIRTIO_NET_F_MRG_RXBUF, 2);
+	begin = now_ms();
+	for (i = 0; i < 24; i++) {
+		send_frame(NULL, 1000);
+		CHECK(hear(frame, sizeof(frame)) > 0);
+	}
+	took = now_ms() - begin;
+	if (took < 200 || took > 5000)
+		unit_fail("to the host in %llu ms", (unsigned long long)took);
+	give_room(30, 2048);
+	begin = now_ms();
+	for (i = 0; i < 24; i++)
+		say(NULL, 1000);
+	CHECK(counts("rx_frames", 24));
+	took = now_ms() - begin;
+	if (took < 200 || took > 5000)
+		unit_fail("to the guest in %llu ms", (unsigned long long)took);
+	/* A reset, and the end, do not wait for it. */
+	bucket_take(&in, now_ms() * 1000000, 1 << 30);
+	bucket_take(&out, now_ms() * 1000000, 1 << 30);
+	say(NULL, 100);
+	d_reset();
+	unplug();
+	rate_in = rate_out = NULL;
 }

@@ -23,6 +23,9 @@ enum {
 	OPT_DETACH,
 	OPT_USER,
 	OPT_NO_SANDBOX,
+	OPT_SLICE,
+	OPT_NO_LIMITS,
+	OPT_METADATA,
 };
 
 int args_size(const char *text, uint64_t *size)
@@ -263,10 +266,24 @@ static int defaults(struct run_args *a, char *err, size_t errlen)
 	}
 	if (a->virtio.balloon_bytes && a->virtio.balloon_bytes >= a->memory)
 		return fail(err, errlen, "--balloon: all of --memory; give less than that");
+	if (a->slice.there && !a->named)
+		return fail(err, errlen, "--slice: belongs to a guest that has a name of its own; give --name");
 	if (!a->append)
 		a->append = ARGS_APPEND;
 	if (!a->name[0])
 		default_name(a);
+	return 0;
+}
+
+/* Those of an instance. */
+static int parse_instance(int opt, const char *arg, struct run_args *a, char *err, size_t errlen)
+{
+	if (opt == OPT_SLICE)
+		return args_slice(arg, &a->slice, err, errlen);
+	if (opt == OPT_METADATA)
+		a->metadata = arg;
+	else
+		a->no_limits = true;
 	return 0;
 }
 
@@ -321,6 +338,10 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 	case OPT_NO_SANDBOX:
 		a->no_sandbox = true;
 		return 0;
+	case OPT_SLICE:
+	case OPT_METADATA:
+	case OPT_NO_LIMITS:
+		return parse_instance(opt, arg, a, err, errlen);
 	case 'h':
 		a->help = true;
 	}
@@ -349,6 +370,9 @@ static const struct option run_options[] = {
 	{ "detach", no_argument, NULL, OPT_DETACH },
 	{ "user", required_argument, NULL, OPT_USER },
 	{ "no-sandbox", no_argument, NULL, OPT_NO_SANDBOX },
+	{ "slice", required_argument, NULL, OPT_SLICE },
+	{ "no-limits", no_argument, NULL, OPT_NO_LIMITS },
+	{ "metadata", required_argument, NULL, OPT_METADATA },
 	{ "help", no_argument, NULL, 'h' },
 	{ NULL, 0, NULL, 0 },
 };

@@ -26,6 +26,9 @@
 /* main.c: one line on stderr, "cleave: ...". */
 void complain(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* file.c: a file of max bytes at most, to be freed; NULL, and said, by that command. */
+char *file_read(const char *command, const char *path, size_t max, size_t *size);
+
 /* ---- args.c: options, without side effects but looks for kernels and SeaBIOS -- */
 
 #define ARGS_MEMORY	(512ULL << 20)
@@ -92,6 +95,7 @@ struct share_args {
 
 #define ARGS_CID_MIN		3U	/* those below are the host's own, and everyone's */
 #define ARGS_CID_MAX		0xfffffffeU
+#define ARGS_TYPE_NAME		32	/* TYPES_NAME_MAX */
 
 #define ARGS_NETS		8
 #define ARGS_INTERFACE		15	/* IFNAMSIZ - 1 */
@@ -121,6 +125,14 @@ struct virtio_args {
 	const struct net_service *service;	/* that the guest reaches by each of them, or NULL */
 };
 
+/* --slice: what a guest has of the host. */
+struct slice_args {
+	bool there;
+	char type[ARGS_TYPE_NAME + 1];	/* of instance, or empty */
+	unsigned int share, burst;	/* per cent of each vCPU */
+	uint64_t disk_rate, network_rate;	/* bytes a second; 0: no limit */
+};
+
 struct run_args {
 	char kernel[PATH_MAX];		/* or empty, with the next two */
 	char firmware[PATH_MAX], flat[PATH_MAX];	/* or empty */
@@ -136,6 +148,9 @@ struct run_args {
 	uint64_t memory;
 	uint32_t cpus;
 	bool detach, no_sandbox;
+	struct slice_args slice;
+	bool no_limits;			/* the slice is told, not held */
+	const char *metadata;		/* the directory of an instance, or NULL */
 	const char *user;		/* that root becomes, or NULL */
 	char *config;			/* text of --config that others point to, or NULL */
 	uint32_t pv, hints;		/* KVM_FEATURE_*, KVM_HINTS_*: CPUID 0x40000001 */
@@ -154,6 +169,8 @@ int args_share(const char *text, struct virtio_args *v, char *err, size_t errlen
 int args_vsock(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --slice KEY=VALUE,...: likewise; slice_args.c. */
+int args_slice(const char *text, struct slice_args *s, char *err, size_t errlen);
 /* --net user|tap=NAME[,KEY=VALUE]..., likewise; net_args.c. */
 int args_net(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
@@ -201,6 +218,14 @@ int args_attach(int argc, char **argv, struct attach_args *a, char *err, size_t 
 int args_life(int argc, char **argv, struct life_args *a, char *err, size_t errlen);
 int args_run(int argc, char **argv, struct run_args *a, char *err, size_t errlen);
 
+/* slice.c: this process's limits, before it has a guest's memory. 0 or -errno after one line. */
+int slice_enter(const struct run_args *a);
+/* metadata.c: what answers the guest at 169.254.169.254, NULL: nothing. As the above. */
+int metadata_service(const struct run_args *a, const struct net_service **s);
+struct json_object;
+/* slice_stat.c: what `cleave ps` and `cleave stat` tell of it, if there is one. */
+void slice_describe(const struct run_args *a, struct json_object *doc);
+
 /* ---- the commands ----------------------------------------------------------- */
 
 int cmd_run(int argc, char **argv);
@@ -213,5 +238,8 @@ int cmd_console(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_types(int argc, char **argv);
 int cmd_seed(int argc, char **argv);
+int cmd_images(int argc, char **argv);
+int cmd_launch(int argc, char **argv);
+int cmd_instances(int argc, char **argv);	/* delete, too */
 
 #endif /* CLEAVE_CMD_H */

@@ -107,5 +107,6 @@ struct json_object *counters_build(struct machine *m)
 	}
 	describe(vm, &all);
 	virtio_describe(m, doc);
+	slice_describe(m->args, doc);
 	return doc;
 }

@@ -11,6 +11,10 @@ static const struct command {
 	const char *help;
 } commands[] = {
 	{ "run",	cmd_run,	"boot a kernel as a guest, its console on this terminal" },
+	{ "launch",	cmd_launch,	"start an instance of a type, from an image" },
+	{ "instances",	cmd_instances,	"list the instances that were launched, those that are stopped too" },
+	{ "delete",	cmd_instances,	"remove a stopped instance, with its disk" },
+	{ "images",	cmd_images,	"list the images there are, add one, remove one" },
 	{ "console",	cmd_console,	"attach this terminal to a guest that was started detached" },
 	{ "ps",		cmd_ps,		"list this user's guests" },
 	{ "stop",	cmd_life,	"press a guest's power button, and kill it if it does not heed that" },

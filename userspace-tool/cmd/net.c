@@ -38,7 +38,11 @@ int net_open(struct machine *m, unsigned int number, struct vdev **d)
 {
 	const struct net_args *a = &m->args->virtio.net[number];
 	struct net_watch *w = &m->virtio->watch[number];
-	struct net_params p = { .service = m->args->virtio.service, .gone = on_gone, .ctx = w };
+	bool limited = m->virtio->rate_in.rate;
+	struct net_params p = {
+		.service = m->args->virtio.service, .in = limited ? &m->virtio->rate_in : NULL,
+		.out = limited ? &m->virtio->rate_out : NULL, .gone = on_gone, .ctx = w,
+	};
 	char err[512];
 	int ret;
 

@@ -17,9 +17,9 @@ static void ps_help(void)
 {
 	printf("usage: cleave ps [NAME]... [OPTION]...\n"
 	       "Lists this user's guests: name, process, state, how long its CPUs have been there,\n"
-	       "CPUs, memory, and what it has started. States: starting, running, pausing, paused,\n"
-	       "ending; silent: its process does not answer; dead: it died, `cleave explain` tells\n"
-	       "why; gone: its process was killed, and only its name is left.\n\n"
+	       "CPUs, memory, type of instance, and what it has started. States: starting, running,\n"
+	       "pausing, paused, ending; silent: its process does not answer; dead: it died,\n"
+	       "`cleave explain` tells why; gone: its process was killed, and only its name is left.\n\n"
 	       "  -j, --json           an array of JSON objects\n"
 	       "  -h, --help           this\n\n"
 	       "Exit status: 0; 1 they could not be listed; 2 wrong usage; %u no guest of a NAME.\n",
@@ -96,7 +96,7 @@ static void put_count(const char *fmt, uint64_t n)
 
 static void put_line(struct json_object *doc)
 {
-	const char *what = doc_get_text(doc, "what"), *state = doc_get_text(doc, "state");
+	const char *what = doc_get_text(doc, "what"), *state = doc_get_text(doc, "state"), *type;
 	bool answers = doc_get_count(doc, "cpus");
 	char text[32];
 
@@ -106,6 +106,8 @@ static void put_line(struct json_object *doc)
 	printf("%8s ", answers ? duration(doc_get_count(doc, "uptime_ms"), text) : "-");
 	put_count("%4s ", doc_get_count(doc, "cpus"));
 	put_count("%8s  ", doc_get_count(doc, "memory") >> 20);
+	type = doc_get_text(doc_get_object(doc, "slice"), "type");
+	render_print(stdout, "%-8s ", type ? type : "-");
 	render_print(stdout, "%s\n", what ? what : "-");
 }
 
@@ -115,8 +117,8 @@ static int show(struct asked *a, int count, bool json)
 	int i;
 
 	if (!json)
-		printf("%-24s %7s %-9s %8s %4s %8s  %s\n", "NAME", "PID", "STATE", "UPTIME", "CPUS",
-		       "MEM MiB", "WHAT");
+		printf("%-24s %7s %-9s %8s %4s %8s  %-8s %s\n", "NAME", "PID", "STATE", "UPTIME", "CPUS",
+		       "MEM MiB", "TYPE", "WHAT");
 	for (i = 0; i < count; i++) {
 		if (!a[i].wanted)
 			continue;

@@ -49,6 +49,12 @@ static void help(void)
 	       "      --config FILE    options, one a line: NAME = VALUE\n"
 	       "      --detach         return when the guest runs, and keep its console for\n"
 	       "                       `cleave console`\n"
+	       "      --slice KEY=VALUE[,KEY=VALUE]...  what it has of the host, by a cgroup of its\n"
+	       "                       own: cpu-share=, cpu-burst= (per cent of each CPU), disk-rate=,\n"
+	       "                       network-rate= (bytes a second), type= (a name for it)\n"
+	       "      --no-limits      --slice is told by `cleave ps`, and not held\n"
+	       "      --metadata DIR   of an instance: what its network tells the guest of itself at\n"
+	       "                       169.254.169.254, as clouds do; `cleave launch` gives it\n"
 	       "      --user USER      root becomes this user once all files are open\n"
 	       "      --no-sandbox     the process may do all that its user may\n"
 	       "  -h, --help           this\n\n"
@@ -160,6 +166,8 @@ int cmd_run(int argc, char **argv)
 	}
 	if (args.detach && detach_begin(&ret))
 		return ret;
+	if (slice_enter(&args) || metadata_service(&args, &args.virtio.service))
+		return STATUS_ERROR;
 	ret = start(&m, &args);
 	if (!ret)
 		vcpus_wait(&m);

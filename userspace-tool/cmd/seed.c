@@ -80,30 +80,6 @@ static int parse(int argc, char **argv, struct seed_args *a)
 	return 0;
 }
 
-/* A file of max bytes at most, to be freed; NULL, and said. */
-static char *read_file(const char *path, size_t max, size_t *size)
-{
-	char *data = malloc(max + 1);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = data && fd >= 0 ? 1 : -1;
-
-	*size = 0;
-	while (n > 0 && *size <= max) {
-		n = read(fd, data + *size, max + 1 - *size);
-		*size += n > 0 ? n : 0;
-	}
-	if (n < 0)
-		complain("seed: %s: %s", path, strerror(errno));
-	else if (*size > max)
-		complain("seed: %s: longer than %zu bytes", path, max);
-	if (fd >= 0)
-		close(fd);
-	if (n >= 0 && *size <= max)
-		return data;
-	free(data);
-	return NULL;
-}
-
 /* A new file in the place of the old, so that a guest which has that keeps it. */
 static int write_file(const char *path, const void *data, size_t size)
 {
@@ -133,8 +109,8 @@ static char *user_data(const struct seed_args *a, size_t *size)
 	char *keys, *text, err[160];
 
 	if (a->user_data)
-		return read_file(a->user_data, SEED_SIZE_MAX, size);
-	keys = read_file(a->keys, NOCLOUD_KEYS_MAX, size);
+		return file_read("seed", a->user_data, SEED_SIZE_MAX, size);
+	keys = file_read("seed", a->keys, NOCLOUD_KEYS_MAX, size);
 	if (!keys)
 		return NULL;
 	text = nocloud_user_data(keys, *size, err, sizeof(err));
@@ -167,7 +143,7 @@ int cmd_seed(int argc, char **argv)
 	if (!data[1])
 		goto out;
 	if (a.network_config) {
-		data[2] = read_file(a.network_config, SEED_SIZE_MAX, &file[2].size);
+		data[2] = file_read("seed", a.network_config, SEED_SIZE_MAX, &file[2].size);
 		if (!data[2])
 			goto out;
 		count = 3;

@@ -135,12 +135,29 @@ static void put_cpu(FILE *f, struct json_object *cpu)
 	fputc('\n', f);
 }
 
+static void put_slice(FILE *f, struct json_object *slice)
+{
+	uint64_t disk = doc_get_count(slice, "disk_rate"), network = doc_get_count(slice, "network_rate");
+	const char *type = doc_get_text(slice, "type");
+
+	render_print(f, "  slice %s: %" PRIu64 "%% to %" PRIu64 "%% of each CPU", type ? type : "-",
+		     doc_get_count(slice, "cpu_share"), doc_get_count(slice, "cpu_burst"));
+	if (disk)
+		render_print(f, ", disks %" PRIu64 " KiB/s", disk >> 10);
+	if (network)
+		render_print(f, ", network %" PRIu64 " KiB/s", network >> 10);
+	render_print(f, "%s\n", doc_get_bool(slice, "limits") ? "" : ", not held (--no-limits)");
+}
+
 static void put_text(FILE *f, struct json_object *doc)
 {
+	struct json_object *slice = doc_get_object(doc, "slice");
 	size_t i, n = doc_length(doc, "vcpus");
 
 	render_print(f, "%s, pid %" PRIu64 ", %zu CPU%s\n", doc_get_text(doc, "name"),
 		     doc_get_count(doc, "pid"), n, n == 1 ? "" : "s");
+	if (slice)
+		put_slice(f, slice);
 	put_counters(f, doc_get_object(doc, "vm"));
 	if (n <= 1)
 		return;

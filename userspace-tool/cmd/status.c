@@ -50,6 +50,7 @@ struct json_object *status_build(struct machine *m)
 	doc_count(doc, "cpus", m->cpus);
 	doc_count(doc, "memory", m->args->memory);
 	doc_text(doc, "what", what_of(m->args));
+	slice_describe(m->args, doc);
 	return doc;
 }
 

@@ -109,6 +109,10 @@ static int add_bus(struct machine *m)
 	}
 	m->virtio = v;
 	data.dev = ecam.dev = &v->pci;
+	if (!m->args->no_limits) {
+		v->disk_rate.rate = m->args->slice.disk_rate;
+		v->rate_in.rate = v->rate_out.rate = m->args->slice.network_rate;
+	}
 	v->host = (struct virtio_host){ m, on_lock, on_unlock, on_msi, on_ioeventfd, on_irqfd };
 	v->pci.mmio = &m->mmio;
 	v->pci.irq = machine_irq;
@@ -158,6 +162,7 @@ static int add_disk(struct machine *m, unsigned int number)
 	unsigned int queues = m->args->cpus < BLK_QUEUES_MAX ? m->args->cpus : BLK_QUEUES_MAX;
 	char err[2 * PATH_MAX + 512];
 	struct block *image;
+	struct vdev *d;
 	int ret = block_open(&params, &image, err, sizeof(err));
 
 	block_lost = on_lost;
@@ -165,7 +170,12 @@ static int add_disk(struct machine *m, unsigned int number)
 		complain("--disk %s", err);
 		return ret;
 	}
-	return add_device(m, virtio_blk(&m->mem, image, a->serial, queues), "--disk", number);
+	d = virtio_blk(&m->mem, image, a->serial, queues);
+	if (d && m->virtio->disk_rate.rate && virtio_blk_rate(d, &m->virtio->disk_rate)) {
+		d->ops->destroy(d);
+		d = NULL;
+	}
+	return add_device(m, d, "--disk", number);
 }
 
 static int add_net(struct machine *m, unsigned int number)

@@ -3,6 +3,7 @@
 #ifndef CLEAVE_CMD_VIRTIO_H
 #define CLEAVE_CMD_VIRTIO_H
 
+#include "../virtio/bucket.h"
 #include "../virtio/virtio.h"
 #include "machine.h"
 
@@ -19,6 +20,8 @@ struct virtio_devices {
 	struct virtio_host host;
 	uint8_t lines[BOOT_PCI_SLOTS];
 	struct vdev *console;		/* of device[], or NULL */
+	struct bucket disk_rate;	/* of all disks together */
+	struct bucket rate_in, rate_out;	/* of all networks, to the guest and from it */
 	struct net_watch watch[ARGS_NETS];
 	unsigned int count;
 	struct vdev *device[VIRTIO_DEVICES];

@@ -18,10 +18,23 @@ _cleave_guests()
 	cleave ps 2>/dev/null | sed -nE '1!s/ .*//p'
 }
 
+_cleave_instances()
+{
+	cleave instances 2>/dev/null | sed -nE '1!s/ .*//p'
+}
+
+_cleave_images()
+{
+	cleave images 2>/dev/null | sed -nE '1!s/ .*//p'
+}
+
 _cleave_value()
 {
 	case $1 in
-	--kernel|--initrd|--firmware|--flat|--symbols|--config|--svg|-k|-i|-f|-s)
+	--image)
+		COMPREPLY=($(compgen -W "$(_cleave_images)" -- "$2")) ;;
+	--type)	COMPREPLY=($(compgen -W "$(cleave types 2>/dev/null | sed -nE '1!s/ .*//p')" -- "$2")) ;;
+	--kernel|--initrd|--firmware|--flat|--symbols|--config|--svg|--ssh-key|--user-data|--types|-k|-i|-f|-s)
 		compopt -o filenames 2>/dev/null
 		COMPREPLY=($(compgen -f -- "$2")) ;;
 	--device|-d)
@@ -65,6 +78,9 @@ _cleave()
 	case $command in
 	ps|stop|kill|pause|resume|console|stat|explain)
 		COMPREPLY=($(compgen -W "$(_cleave_guests)" -- "$cur")) ;;
+	launch|delete)
+		COMPREPLY=($(compgen -W "$(_cleave_instances)" -- "$cur")) ;;
+	images)	COMPREPLY=($(compgen -W "add remove $(_cleave_images)" -- "$cur") $(compgen -f -- "$cur")) ;;
 	bench)	COMPREPLY=($(compgen -W generations -- "$cur")) ;;
 	esac
 }

@@ -14,6 +14,11 @@ function __cleave_words
 	switch $words[2]
 		case ps stop kill pause resume console stat explain
 			cleave ps 2>/dev/null | sed -nE '1!s/ .*//p'
+		case launch delete
+			cleave instances 2>/dev/null | sed -nE '1!s/ .*//p'
+		case images
+			printf '%s\n' add remove
+			cleave images 2>/dev/null | sed -nE '1!s/ .*//p'
 		case bench
 			echo generations
 	end
@@ -21,7 +26,7 @@ end
 
 function __cleave_files
 	set -l words (commandline -opc)
-	test (count $words) -gt 1; and contains -- $words[2] run bench doctor explain
+	test (count $words) -gt 1; and contains -- $words[2] run bench doctor explain images launch
 end
 
 complete -c cleave -f -a '(__cleave_words)'

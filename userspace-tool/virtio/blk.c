@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../block/block.h"
 #include "blk_ring.h"
+#include "bucket.h"
 #include "virtio.h"
 
 #define QUEUE_SIZE	256
@@ -21,6 +23,7 @@
 #define RANGE_SECTORS	(1U << 22)		/* of one of them: 2 GiB */
 #define PIECE		(2U << 20)		/* bytes of a request at once: behind it a reset is seen */
 #define AGAIN_MS	10			/* the kernel is asked again if it took nothing */
+#define COST_MIN	4096			/* bytes that a request costs of a rate */
 
 enum {
 	READS, WRITES, FLUSHES, DISCARDS, BYTES_READ, BYTES_WRITTEN, ERRORS, WAITING_FOR_ROOM,
@@ -55,6 +58,8 @@ struct blk_queue {
 	struct request *free;
 	struct request *held;		/* the host had no room for them */
 	int retry;			/* timerfd: they are tried again */
+	int timer;			/* of one that is throttled; or -1 */
+	bool throttled;			/* requests wait for the rate */
 	struct request request[QUEUE_SIZE];
 	struct vq_chain chain;
 };
@@ -64,12 +69,41 @@ struct blk {
 	struct block *image;
 	struct virtio_blk_config config;
 	char serial[BLK_SERIAL];
+	struct bucket *rate;		/* or NULL */
 	struct blk_queue *queue[VDEV_QUEUES];
 };
 
 static void count(struct blk *b, unsigned int what, uint64_t n)
 {
 	atomic_fetch_add_explicit(&b->d.counter[what], n, memory_order_relaxed);
+}
+
+/* ---- the rate, of all disks together --------------------------------------------------- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* Zeros cost what they take on the disk at worst, the rest what comes and goes. */
+static void pay(struct blk *b, uint64_t len)
+{
+	if (b->rate)
+		bucket_take(b->rate, now_ns(), len > COST_MIN ? len : COST_MIN);
+}
+
+/* False: not now; the timer will tell. */
+static bool may_begin(struct blk *b, struct blk_queue *q)
+{
+	uint64_t wait = b->rate ? bucket_wait(b->rate, now_ns()) : 0;
+	const struct itimerspec at = { .it_value = { wait / 1000000000, wait % 1000000000 } };
+
+	/* Without its timer, which does not happen, it goes on. */
+	q->throttled = wait && !timerfd_settime(q->timer, 0, &at, NULL);
+	return !q->throttled;
 }
 
 /* ---- the end of a request ------------------------------------------------------------ */
@@ -302,6 +336,8 @@ static int do_ranges(struct blk *b, struct request *r)
 			continue;
 		if (vdev_leaves(&b->d))
 			return -ECANCELED;
+		if (r->type == VIRTIO_BLK_T_WRITE_ZEROES)
+			pay(b, r->range[i].len);
 		ret = r->type == VIRTIO_BLK_T_WRITE_ZEROES ?
 		      image->zero(b->image, r->range[i].offset, r->range[i].len, r->range[i].unmap) :
 		      image->discard(b->image, r->range[i].offset, r->range[i].len);
@@ -402,6 +438,7 @@ static bool begin(struct blk *b, unsigned int i, const struct vq_chain *c)
 	r->len = r->done = 0;
 	r->status = block_at(c->iov + c->out, c->in, c->in_bytes - 1, &len);
 	ret = carry_out(b, q, r, c, h.sector);
+	pay(b, r->len);
 	if (ret <= 0)
 		ended(b, i, r, ret);
 	return true;
@@ -419,14 +456,14 @@ static void blk_work(struct vdev *d, unsigned int i)
 		vq_no_kick(vq);
 		reap(b, i);
 		try_again(b, i);
-		while (q->free && !vdev_leaves(d) && vdev_pop(d, i, &q->chain))
+		while (q->free && !vdev_leaves(d) && may_begin(b, q) && vdev_pop(d, i, &q->chain))
 			if (!begin(b, i, &q->chain))
 				break;
 		push_out(q);
 		reap(b, i);
 		push_out(q);	/* the rest of what was done in part */
 		vdev_done(d, i);
-	} while (vq_want_kick(vq) && q->free && !vdev_leaves(d));
+	} while (!q->throttled && vq_want_kick(vq) && q->free && !vdev_leaves(d));
 }
 
 static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
@@ -442,6 +479,8 @@ static unsigned int blk_wait(struct vdev *d, unsigned int i, struct pollfd *fds)
 	}
 	if (q->held)
 		fds[n++] = (struct pollfd){ .fd = q->retry, .events = POLLIN };
+	if (q->throttled)
+		fds[n++] = (struct pollfd){ .fd = q->timer, .events = POLLIN };
 	return n;
 }
 
@@ -489,6 +528,8 @@ static void blk_destroy(struct vdev *d)
 			io_uring_queue_exit(&b->queue[i]->ring);
 		if (b->queue[i] && b->queue[i]->retry >= 0)
 			close(b->queue[i]->retry);
+		if (b->queue[i] && b->queue[i]->timer >= 0)
+			close(b->queue[i]->timer);
 		free(b->queue[i]);
 	}
 	b->image->ops->close(b->image);
@@ -533,6 +574,7 @@ static bool make_queue(struct blk *b, unsigned int i)
 
 	if (!q)
 		return false;
+	q->timer = -1;
 	for (j = 0; j < QUEUE_SIZE; j++) {
 		q->request[j].next = q->free;
 		q->free = &q->request[j];
@@ -570,4 +612,18 @@ struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const
 		return &b->d;
 	blk_destroy(&b->d);
 	return NULL;
+}
+
+int virtio_blk_rate(struct vdev *d, struct bucket *rate)
+{
+	struct blk *b = (struct blk *)d;
+	unsigned int i;
+
+	for (i = 0; i < d->queues; i++) {
+		b->queue[i]->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+		if (b->queue[i]->timer < 0)
+			return -errno;
+	}
+	b->rate = rate;
+	return 0;
 }

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "../net/inside.h"
+#include "bucket.h"
 #include "virtio.h"
 
 #define QUEUE_SIZE	256
@@ -46,6 +47,7 @@ struct held {
 /* What is the receiver's: buffers that the driver has given, and what one frame has beyond them. */
 struct receiver {
 	bool told;			/* the backend, what the guest takes off */
+	bool late;			/* frames wait for the rate */
 	bool merge;
 	uint64_t guest;			/* GUEST_OFFLOADS of now */
 	unsigned int held, segments;
@@ -60,6 +62,7 @@ struct receiver {
 
 struct sender {
 	bool holds;			/* chain waits for the backend */
+	bool late;			/* frames wait for the rate */
 	struct vq_chain chain;
 	struct iovec iov[VQ_SIZE_MAX + 1];
 	uint8_t frame[NET_FRAME];	/* for the service */
@@ -86,6 +89,32 @@ static uint64_t now_ms(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return t.tv_sec * 1000ULL + t.tv_nsec / 1000000;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ULL + t.tv_nsec;
+}
+
+/* May a frame pass now, by that rate? */
+static bool passes(struct bucket *b)
+{
+	return !b || !bucket_wait(b, now_ns());
+}
+
+static void pay(struct bucket *b, uint64_t len)
+{
+	if (b)
+		bucket_take(b, now_ns(), len);
+}
+
+/* ms until one may pass, which is tried again then. */
+static int time_left(struct bucket *b)
+{
+	return bucket_wait(b, now_ns()) / 1000000 + 1;
 }
 
 static void went(struct net *n)
@@ -227,6 +256,7 @@ static void give(struct net *n, uint64_t len)
 	copy(rx, NUM_BUFFERS, &buffers, sizeof(buffers), true);
 	vq_show(&n->d.queue[RX].vq);
 	let_go(rx, buffers);
+	pay(n->as.in, len);
 	count(n, RX_FRAMES, 1);
 	count(n, RX_BYTES, len - NET_HEADER);
 }
@@ -314,7 +344,10 @@ static bool receive(struct net *n)
 		return false;
 	vq_no_kick(q);
 	for (i = 0; i < BURST && more; i++) {
-		more = !rx->pending || finish(n);
+		rx->late = !passes(n->as.in);
+		more = !rx->late && (!rx->pending || finish(n));
+		if (rx->late)
+			continue;
 		if (more)
 			hold_enough(n);
 		if (!more || !rx->held) {
@@ -387,6 +420,10 @@ static bool transmit(struct net *n)
 		return false;
 	vq_no_kick(q);
 	for (i = 0; i < BURST && more; i++) {
+		tx->late = !passes(n->as.out);
+		more = !tx->late;
+		if (tx->late)
+			continue;
 		tx->holds = tx->holds || vdev_pop(&n->d, TX, &tx->chain);
 		if (!tx->holds) {
 			more = vq_want_kick(q);
@@ -395,6 +432,7 @@ static bool transmit(struct net *n)
 		more = send_one(n);
 		if (!more)
 			continue;
+		pay(n->as.out, tx->chain.out_bytes);
 		vq_push(q, tx->chain.head, 0);
 		tx->holds = false;
 	}
@@ -489,8 +527,8 @@ static void net_work(struct vdev *d, unsigned int worker)
 static unsigned int net_wait(struct vdev *d, unsigned int worker, struct pollfd *fds)
 {
 	struct net *n = (struct net *)d;
-	short events = (receives(d, worker) && n->rx.held && !n->rx.pending ? POLLIN : 0) |
-		       (sends(d, worker) && n->tx.holds ? POLLOUT : 0);
+	short events = (receives(d, worker) && n->rx.held && !n->rx.pending && !n->rx.late ? POLLIN : 0) |
+		       (sends(d, worker) && n->tx.holds && !n->tx.late ? POLLOUT : 0);
 
 	if (!events || n->as.backend->fd < 0 || atomic_load(&n->gone))
 		return 0;
@@ -502,8 +540,12 @@ static int net_poll(struct vdev *d, unsigned int worker, struct pollfd *fds, uns
 {
 	struct net *n = (struct net *)d;
 	bool room = n->rx.held && !n->rx.pending;
-	int timeout = n->inside && room ? net_inside_timeout(n->inside, now_ms()) : -1;
+	int timeout = n->inside && room && !n->rx.late ? net_inside_timeout(n->inside, now_ms()) : -1;
 
+	if (receives(d, worker) && n->rx.late)
+		timeout = time_left(n->as.in);
+	if (sends(d, worker) && n->tx.late && (timeout < 0 || time_left(n->as.out) < timeout))
+		timeout = time_left(n->as.out);
 	if (n->as.backend->ops->poll)
 		return n->as.backend->ops->poll(n->as.backend, fds, count, timeout);
 	return poll(fds, count, timeout);
@@ -514,12 +556,12 @@ static void net_drain(struct vdev *d, unsigned int worker)
 	struct net *n = (struct net *)d;
 
 	if (receives(d, worker)) {
-		n->rx.told = false;
+		n->rx.told = n->rx.late = false;
 		n->rx.held = n->rx.segments = 0;
 		n->rx.room = n->rx.pending = 0;
 	}
 	if (sends(d, worker))
-		n->tx.holds = false;
+		n->tx.holds = n->tx.late = false;
 }
 
 static void net_destroy(struct vdev *d)

@@ -194,8 +194,11 @@ struct vdev *virtio_rng(const struct cleave_mem *mem);
 
 /* The image is the device's, or closed if that fails. serial: at most BLK_SERIAL bytes. */
 struct block;
+struct bucket;
 struct vdev *virtio_blk(const struct cleave_mem *mem, struct block *image, const char *serial,
 			unsigned int queues);
+/* Before it starts: what it reads and writes is bound to the rate. -errno: no descriptor is left. */
+int virtio_blk_rate(struct vdev *d, struct bucket *rate);
 
 #define CONSOLE_PORTS	8
 #define CONSOLE_NAME	63
@@ -251,6 +254,7 @@ struct net_params {
 	struct net_backend *backend;	/* the device's; or closed if that fails */
 	uint8_t mac[6];
 	const struct net_service *service;	/* that the guest reaches, or NULL */
+	struct bucket *in, *out;	/* rates of bytes, to the guest and from it; or NULL */
 	void (*gone)(void *ctx);	/* the backend has gone for good; by a thread of the device's */
 	void *ctx;
 };
