@@ -38,6 +38,11 @@ bool sandbox_keep(const char *path)
 	return true;
 }
 
+int sandbox_user(const char *user)
+{
+	return 0;
+}
+
 int sandbox_thread(enum sandbox_thread kind)
 {
 	return 0;

@@ -80,7 +80,7 @@ static void count(struct blk *b, unsigned int what, uint64_t n)
 
 /* ---- the rate, of all disks together --------------------------------------------------- */
 
-static uint64_t now_ns(void)
+static uint64_t rate_now(void)
 {
 	struct timespec ts;
 
@@ -92,13 +92,13 @@ static uint64_t now_ns(void)
 static void pay(struct blk *b, uint64_t len)
 {
 	if (b->rate)
-		bucket_take(b->rate, now_ns(), len > COST_MIN ? len : COST_MIN);
+		bucket_take(b->rate, rate_now(), len > COST_MIN ? len : COST_MIN);
 }
 
 /* False: not now; the timer will tell. */
 static bool may_begin(struct blk *b, struct blk_queue *q)
 {
-	uint64_t wait = b->rate ? bucket_wait(b->rate, now_ns()) : 0;
+	uint64_t wait = b->rate ? bucket_wait(b->rate, rate_now()) : 0;
 	const struct itimerspec at = { .it_value = { wait / 1000000000, wait % 1000000000 } };
 
 	/* Without its timer, which does not happen, it goes on. */
