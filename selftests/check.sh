@@ -193,6 +193,20 @@ words_of()
 	esac
 }
 
+# served OVERLAY GUEST...: what test_served needs: virtiofsd, and guests with the drivers.
+served()
+{
+	local overlay=$1 virtiofsd=/usr/lib/qemu/virtiofsd guest
+
+	shift
+	mkdir -p "$overlay/usr/lib/qemu" && cp "$virtiofsd" "$overlay$virtiofsd" && copy_libs "$overlay" "$virtiofsd" &&
+		cp "$build/selftests/vsock" "$overlay/bin/" || return
+	for guest; do
+		MODULES=$kernels/$guest/served "$hosts/guest-initramfs.sh" "$overlay/guest/$guest/served" \
+			"$build/selftests/vsock" || return
+	done
+}
+
 # The tree that the test host runs: the programs, what they use, and the seconds
 # that one may take.
 make_overlay()
@@ -224,6 +238,9 @@ make_overlay()
 		mkdir "$overlay/guest/$guest" && cp "$kernels/$guest/vmlinuz" "$overlay/guest/$guest/" &&
 			MODULES=$kernels/$guest/virtio "$hosts/guest-initramfs.sh" "$overlay/guest/$guest/virtio" || return
 	done
+	if [[ " $(programs_of "$kver") " = *" test_served "* || -z $(programs_of "$kver") ]]; then
+		served "$overlay" $guests || return
+	fi
 	if [[ $kver == *-kcsan ]]; then
 		test_module_build race "$kver" && cp "$build/race-module/$kver/race.ko" "$overlay/modules/" || return
 	fi

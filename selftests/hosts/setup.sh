@@ -35,7 +35,7 @@ for word; do
 	vmx|both) packages+=(qemu-system-x86 bochs bochsbios vgabios isolinux syslinux-common xorriso) ;;
 	local)	[ -e "/lib/modules/$(uname -r)/build" ] || packages+=("linux-headers-$(uname -r)") ;;
 	check)	packages+=(g++ clang libclang-rt-14-dev llvm-14 sparse perl xz-utils linux-headers-6.12-cloud-amd64
-			   stress-ng fish zsh systemd xorriso)
+			   stress-ng fish zsh systemd xorriso qemu-system-common)
 		series+=(6.12)
 		tests=1 ;;
 	debug)	packages+=(bc bison flex libelf-dev xz-utils) ;;
@@ -141,6 +141,28 @@ get_kernel()
 	mkdir -p "$kernels" && rm -rf "$dir" && mv "$tmp" "$dir" || exit 1
 }
 
+# For its guests, the drivers of devices that the host's kernel or another process serves.
+get_served()
+{
+	local kver dir version
+	kver=$(kernel_of "$1") || die "$1 names no kernel"
+	dir=$kernels/$kver
+	[ -e "$dir/served/vmw_vsock_virtio_transport.ko" ] && return
+	new_tmp
+	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
+	echo "fetching linux-image-$kver, for its guests"
+	fetch "$tmp" "linux-image-$kver=$version"
+	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards '*/fuse/fuse.ko*' '*/fuse/virtiofs.ko*' \
+		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport.ko*' \
+		'*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' 2>/dev/null	# some build fuse in
+	[ -n "$(find "$tmp" -name 'vmw_vsock_virtio_transport.ko*')" ] ||
+		die "linux-image-$kver has no vmw_vsock_virtio_transport.ko"
+	mkdir "$tmp/served" && cp "$dir"/virtio/virtio*.ko "$tmp/served/" || exit 1
+	find "$tmp/lib" -name '*.ko*' -exec mv -t "$tmp/served" {} +
+	find "$tmp/served" -name '*.ko.xz' -exec xz -d {} +
+	rm -rf "$dir/served" && mv "$tmp/served" "$dir/served" && rm -rf "$tmp" || exit 1
+}
+
 # Two files of the kernel's tree: kselftest's harness, checkpatch with its word list.
 get_source()
 {
@@ -195,6 +217,7 @@ trap 'rm -rf "$tmp"' EXIT
 install_packages
 for s in "${series[@]}"; do
 	get_kernel "$(headers_of "$s")"
+	[[ $s == *-rt ]] || get_served "$(headers_of "$s")"
 done
 [ -z "$tests" ] || get_source
 [ -z "$tests" ] || get_bare

@@ -151,6 +151,30 @@ UNIT_TEST(vsock)
 	REFUSED("from 3 to", "-k", "k", "--vsock", "3");
 }
 
+UNIT_TEST(shares)
+{
+	CHECK_EQ(RUN("-k", "k", "--share", "/home/ada/", "--share", "/srv,ro,tag=data", "--share", "/"), 0);
+	CHECK(a.virtio.shares == 3 && !a.virtio.share[0].readonly && a.virtio.share[1].readonly);
+	CHECK(!strcmp(a.virtio.share[0].tag, "ada") && !strcmp(a.virtio.share[0].path, "/home/ada/"));
+	CHECK(!strcmp(a.virtio.share[1].tag, "data") && !strcmp(a.virtio.share[1].path, "/srv"));
+	CHECK(!strcmp(a.virtio.share[2].tag, "root"));
+	CHECK_EQ(RUN("-k", "k", "--share", "ada"), 0);
+	CHECK(!strcmp(a.virtio.share[0].tag, "ada"));
+	CHECK_EQ(RUN("-k", "k"), 0);
+	CHECK_EQ(a.virtio.shares, 0);
+	CHECK_EQ(RUN("-k", "k", "--share", "a,tag=123456789012345678901234567890123456"), 0);
+	REFUSED("37 characters", "-k", "k", "--share", "a,tag=1234567890123456789012345678901234567");
+	REFUSED("0 characters", "-k", "k", "--share", "a,tag=");
+	REFUSED("printable", "-k", "k", "--share", "a b");
+	REFUSED("printable", "-k", "k", "--share", "a,tag=\303\244");
+	REFUSED("an empty path", "-k", "k", "--share", ",ro");
+	REFUSED("none of ro, tag=", "-k", "k", "--share", "a,rw");
+	REFUSED("an empty word", "-k", "k", "--share", "a,");
+	REFUSED("two with the tag a", "-k", "k", "--share", "a", "--share", "/x/a");
+	REFUSED("more than 8", "-k", "k", "--share=1", "--share=2", "--share=3", "--share=4", "--share=5",
+		"--share=6", "--share=7", "--share=8", "--share=9");
+}
+
 UNIT_TEST(options_defaults)
 {
 	CHECK_EQ(RUN("-k", "/x/vmlinuz-6.1.0"), 0);

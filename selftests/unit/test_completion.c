@@ -120,6 +120,7 @@ UNIT_TEST(bash_values)
 	CHECK(has(bash("run --kernel /etc/pass"), "/etc/passwd"));
 	CHECK(has(bash("run --kernel = /etc/pass"), "/etc/passwd"));
 	CHECK(has(bash("run -i /etc/pass"), "/etc/passwd"));
+	CHECK(has(bash("run --share /et"), "/etc") && is(bash("run --share /etc/pass"), "\n"));
 	CHECK(is(bash("stop --timeout \"\""), "\n"));
 	CHECK(is(bash("bench \"\""), "generations\n"));
 }
