@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../net/net.h"
+
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* Exit status; of `cleave run` also 128 + N: ended by signal N. Listed in cleave(1). */
@@ -91,6 +93,17 @@ struct share_args {
 #define ARGS_CID_MIN		3U	/* those below are the host's own, and everyone's */
 #define ARGS_CID_MAX		0xfffffffeU
 
+#define ARGS_NETS		8
+#define ARGS_INTERFACE		15	/* IFNAMSIZ - 1 */
+
+/* --net */
+struct net_args {
+	char tap[ARGS_INTERFACE + 1];	/* empty: user */
+	bool has_mac;
+	uint8_t mac[6];
+	struct net_user user;		/* mtu, too, of the other */
+};
+
 /* The devices of virtio. */
 struct virtio_args {
 	unsigned int ports;
@@ -103,6 +116,9 @@ struct virtio_args {
 	uint32_t cid;			/* of --vsock; 0: none */
 	unsigned int shares;
 	struct share_args share[ARGS_SHARES];
+	unsigned int nets;
+	struct net_args net[ARGS_NETS];
+	const struct net_service *service;	/* that the guest reaches by each of them, or NULL */
 };
 
 struct run_args {
@@ -137,6 +153,8 @@ int args_share(const char *text, struct virtio_args *v, char *err, size_t errlen
 int args_vsock(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --net user|tap=NAME[,KEY=VALUE]..., likewise; net_args.c. */
+int args_net(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */

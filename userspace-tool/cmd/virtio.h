@@ -8,11 +8,18 @@
 
 #define VIRTIO_DEVICES	(PCI_SLOTS - 1)
 
+/* Of an interface, for the line that says that it has gone. */
+struct net_watch {
+	struct machine *m;
+	const char *tap;
+};
+
 struct virtio_devices {
 	struct pci pci;
 	struct virtio_host host;
 	uint8_t lines[BOOT_PCI_SLOTS];
 	struct vdev *console;		/* of device[], or NULL */
+	struct net_watch watch[ARGS_NETS];
 	unsigned int count;
 	struct vdev *device[VIRTIO_DEVICES];
 	struct virtio_pci function[VIRTIO_DEVICES];
@@ -29,5 +36,10 @@ int share_open(struct machine *m, unsigned int number, struct vdev **d);
 int virtiofsd_start(const struct share_args *a, const char *user);
 /* What the one that was started last has said on its end: a line, or nothing. */
 void virtiofsd_said(char *line, size_t size);
+
+/* net.c: the device of that --net; *d is NULL for want of memory. 0 or -errno after one line. */
+/* Of an interface that was given none. */
+void net_mac(const char *name, bool named, unsigned int number, uint8_t mac[6]);
+int net_open(struct machine *m, unsigned int number, struct vdev **d);
 
 #endif /* CLEAVE_CMD_VIRTIO_H */

@@ -30,6 +30,7 @@ _cleave_value()
 	--share)
 		compopt -o filenames 2>/dev/null
 		COMPREPLY=($(compgen -d -- "$2")) ;;
+	--net)	COMPREPLY=($(compgen -W "user tap=" -- "$2")) ;;
 	--user)	COMPREPLY=($(compgen -u -- "$2")) ;;
 	esac
 }

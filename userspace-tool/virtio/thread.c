@@ -85,7 +85,7 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 	i = n;
 	if (runs && d->ops->wait)
 		n += d->ops->wait(d, w->index, fds + n);
-	if (poll(fds, n, -1) < 0)
+	if ((runs && d->ops->poll ? d->ops->poll(d, w->index, fds, n) : poll(fds, n, -1)) < 0)
 		return;
 	while (i--)
 		if ((fds[i].revents & POLLIN) && read(fds[i].fd, &count, sizeof(count)) > 0 && i)

@@ -36,6 +36,8 @@ struct vdev_ops {
 	void (*work)(struct vdev *d, unsigned int worker);
 	/* Or NULL: what else to wait for: how many, at most VDEV_FDS. By the worker. */
 	unsigned int (*wait)(struct vdev *d, unsigned int worker, struct pollfd *fds);
+	/* Or NULL: poll() of these and of what is the device's own. Its result. By the worker. */
+	int (*poll)(struct vdev *d, unsigned int worker, struct pollfd *fds, unsigned int n);
 	/* Or NULL: ends what is under way: no more guest memory is used. By the worker. */
 	void (*drain)(struct vdev *d, unsigned int worker);
 	/* Or NULL: the driver has reset the device. Lock held. */
@@ -83,6 +85,7 @@ struct vdev {
 	void *config;			/* what the driver reads; changed under the lock */
 	unsigned int config_size;
 	unsigned int queues, workers;
+	bool sockets;			/* its threads make connections of their own */
 	atomic_ullong counter[VDEV_COUNTERS];
 
 	pthread_mutex_t lock;		/* what follows; queues' rings are their workers' */
@@ -219,5 +222,18 @@ struct vdev *virtio_fs(const struct cleave_mem *mem, int fd, const struct vhost_
 
 /* bytes: what the guest is to give up. */
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
+
+struct net_backend;
+struct net_service;
+
+struct net_params {
+	struct net_backend *backend;	/* the device's; or closed if that fails */
+	uint8_t mac[6];
+	const struct net_service *service;	/* that the guest reaches, or NULL */
+	void (*gone)(void *ctx);	/* the backend has gone for good; by a thread of the device's */
+	void *ctx;
+};
+
+struct vdev *virtio_net(const struct cleave_mem *mem, const struct net_params *p);
 
 #endif /* CLEAVE_VIRTIO_H */
