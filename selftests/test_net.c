@@ -208,14 +208,15 @@ static bool tap_there(void)
 	return !system(path) && !access("/dev/net/tun", F_OK);
 }
 
-static void by_tap(struct __test_metadata *_metadata, struct tool *t)
+/* What the tool has counted, if it has seen the frames; else by whom they go. */
+static void frames(struct __test_metadata *_metadata, bool vhost)
 {
-	char *words[] = { "--net", "tap=" TAP ",mac=02:00:00:12:34:56,mtu=1400", NULL };
-
-	tool_start(t, "net", "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.net=tap", words);
-	ASSERT_TRUE(WAIT_FOR(if_nametoindex(TAP), 60000));
-	command("ip addr add 192.0.2.1/24 dev " TAP);
-	EXPECT_TRUE(tool_hear(t, "cleave guest: listens", NULL));
+	if (vhost) {
+		EXPECT_EQ(0, tool_stat("net", "net 0", "rx_bytes"));
+		EXPECT_EQ(1, tool_stat("net", "net 0", "ioeventfd"));
+		EXPECT_EQ(1, tool_stat("net", "net 0", "irqfd"));
+		return;
+	}
 	counters(_metadata);
 	/* Segments are cut by the host, and put together by the guest: none is as small as on a wire. */
 	EXPECT_LT(1514 * tool_stat("net", "net 0", "tx_frames"), tool_stat("net", "net 0", "tx_bytes"));
@@ -223,6 +224,20 @@ static void by_tap(struct __test_metadata *_metadata, struct tool *t)
 	printf("# sent %ld frames, %ld bytes; got %ld, %ld\n", tool_stat("net", "net 0", "tx_frames"),
 	       tool_stat("net", "net 0", "tx_bytes"), tool_stat("net", "net 0", "rx_frames"),
 	       tool_stat("net", "net 0", "rx_bytes"));
+}
+
+static void by_tap(struct __test_metadata *_metadata, struct tool *t, bool vhost)
+{
+	char *words[] = {
+		"--net", vhost ? "tap=" TAP ",mac=02:00:00:12:34:56,mtu=1400,vhost=on" :
+				 "tap=" TAP ",mac=02:00:00:12:34:56,mtu=1400,vhost=off", NULL
+	};
+
+	tool_start(t, "net", "console=ttyS0 loglevel=5 panic=-1 cleave.auto cleave.net=tap", words);
+	ASSERT_TRUE(WAIT_FOR(if_nametoindex(TAP), 60000));
+	command("ip addr add 192.0.2.1/24 dev " TAP);
+	EXPECT_TRUE(tool_hear(t, "cleave guest: listens", NULL));
+	frames(_metadata, vhost);
 	echo(_metadata, 0xc0000202, 22);
 	EXPECT_TRUE(tool_hear(t, "cleave guest: cut me off", NULL));
 	command("ip link del " TAP);
@@ -241,7 +256,32 @@ TEST_F_TIMEOUT(net, tap_vanishes, 600)
 	if (emulated_by_bochs())
 		SKIP(return, "minutes there, and the same device as on AMD-V");
 	ASSERT_TRUE(tool_find_kernel(0));
-	by_tap(_metadata, &self->t);
+	by_tap(_metadata, &self->t, false);
+}
+
+static bool vhost_there(void)
+{
+	const char *const modules[] = { "vhost_iotlb", "vhost", "tap", "vhost_net" };
+	char path[300];
+
+	for (unsigned int i = 0; i < ARRAY_SIZE(modules); i++) {
+		snprintf(path, sizeof(path), "insmod %s/%s.ko 2>/dev/null", getenv("CLEAVE_MODULES") ?: "/modules",
+			 modules[i]);
+		if (system(path))
+			continue;	/* it is there, or built in */
+	}
+	return !access("/dev/vhost-net", F_OK);
+}
+
+/* The same by the host's vhost-net. */
+TEST_F_TIMEOUT(net, vhost_tap_vanishes, 600)
+{
+	if (!tap_there() || !vhost_there())
+		SKIP(return, "no tun.ko or vhost_net.ko in $CLEAVE_MODULES");
+	if (emulated_by_bochs())
+		SKIP(return, "minutes there, and the same device as on AMD-V");
+	ASSERT_TRUE(tool_find_kernel(0));
+	by_tap(_metadata, &self->t, true);
 }
 
 TEST_HARNESS_MAIN

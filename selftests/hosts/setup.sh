@@ -151,24 +151,27 @@ get_kernel()
 	mkdir -p "$kernels" && rm -rf "$dir" && mv "$tmp" "$dir" || exit 1
 }
 
-# For its guests, the drivers of devices that the host's kernel or another process serves.
+# For its guests, the drivers of devices that the host's kernel or another process serves; and vhost-net.
 get_served()
 {
 	local kver dir version
 	kver=$(kernel_of "$1") || die "$1 names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/served/virtiofs.ko" ] && return
+	[ -e "$dir/served/vmw_vsock_virtio_transport.ko" ] && [ -e "$dir/modules/vhost_net.ko" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver, for its guests"
 	fetch "$tmp" "linux-image-$kver=$version"
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards '*/fuse/fuse.ko*' '*/fuse/virtiofs.ko*' \
 		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport.ko*' \
-		'*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
-		die "linux-image-$kver has not the files looked for"
+		'*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' '*/vhost/vhost_net.ko*' '*/drivers/net/tap.ko*' \
+		2>/dev/null	# some build fuse in
+	[ -n "$(find "$tmp" -name 'vmw_vsock_virtio_transport.ko*')" ] ||
+		die "linux-image-$kver has no vmw_vsock_virtio_transport.ko"
 	mkdir "$tmp/served" && cp "$dir"/virtio/virtio*.ko "$tmp/served/" || exit 1
-	find "$tmp/lib" -name '*.ko*' -exec mv -t "$tmp/served" {} +
-	find "$tmp/served" -name '*.ko.xz' -exec xz -d {} +
+	find "$tmp/lib" -name '*.ko.xz' -exec xz -d {} +
+	find "$tmp/lib" \( -name vhost_net.ko -o -name tap.ko \) -exec mv -t "$dir/modules" {} +
+	find "$tmp/lib" -name '*.ko' -exec mv -t "$tmp/served" {} +
 	rm -rf "$dir/served" && mv "$tmp/served" "$dir/served" && rm -rf "$tmp" || exit 1
 }
 

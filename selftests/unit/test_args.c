@@ -173,6 +173,11 @@ UNIT_TEST(nets)
 	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02:00:00:00:00:0");
 	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02-00-00-00-00-01");
 	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02:00:00:00:00:0g");
+	CHECK_EQ(RUN("-k", "k", "--net", "tap=a,vhost=on", "--net", "tap=b,vhost=off", "--net", "tap=c"), 0);
+	CHECK(a.virtio.net[0].vhost == VHOST_ON && a.virtio.net[1].vhost == VHOST_OFF);
+	CHECK_EQ(a.virtio.net[2].vhost, VHOST_AUTO);
+	REFUSED("for tap= alone", "-k", "k", "--net", "user,vhost=on");
+	REFUSED("neither on nor off", "-k", "k", "--net", "tap=a,vhost=yes");
 	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=127");
 	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=65521");
 	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=-200");

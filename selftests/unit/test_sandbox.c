@@ -287,8 +287,8 @@ UNIT_TEST(no_thread_breaks_out)
 
 UNIT_TEST(says_which_thread)
 {
-	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device", "a vhost",
-					     "a network device", "a main" };
+	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device",
+					     "a vhost", "a network device", "a main" };
 
 	for (size_t i = 0; i < SANDBOX_KINDS; i++) {
 		FORBIDDEN(all[i], makes_socket, name[i]);
@@ -326,7 +326,7 @@ static int vhost_works(void)
 	const unsigned long rings[] = {
 		VHOST_SET_FEATURES, VHOST_SET_VRING_NUM, VHOST_SET_VRING_BASE, VHOST_SET_VRING_ADDR,
 		VHOST_SET_VRING_KICK, VHOST_SET_VRING_CALL, VHOST_SET_VRING_ERR, VHOST_GET_VRING_BASE,
-		VHOST_VSOCK_SET_RUNNING,
+		VHOST_VSOCK_SET_RUNNING, VHOST_NET_SET_BACKEND,
 	};
 	size_t i;
 

@@ -5,8 +5,10 @@
  * sent twice whatever the driver does to its vectors.
  */
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <linux/pci_regs.h>
 #include <linux/vhost.h>
+#include <linux/virtio_net.h>
 #include <linux/virtio_vsock.h>
 #include <stdarg.h>
 #include <sys/eventfd.h>
@@ -14,6 +16,7 @@
 #include <unistd.h>
 
 #include "unit.h"
+#include "net/net.h"
 #include "virtio_driver.h"
 
 #define V1		(1ULL << VIRTIO_F_VERSION_1)
@@ -30,11 +33,14 @@ struct ring {
 
 static struct {
 	int fd;				/* of the device */
+	int tap;			/* of a network device, or 0 */
+	int backend[2];			/* what its rings are plugged into, or 0 */
+	unsigned int offloads;
 	unsigned long fails;		/* this command does, */
 	int error;			/* with that */
 	unsigned int owners, regions;
 	struct vhost_memory_region region[4];
-	uint64_t features, cid;
+	uint64_t features, cid, net_features;
 	bool running;
 	unsigned int stops;
 	struct ring ring[2];
@@ -64,7 +70,8 @@ static int obey(unsigned long nr, void *arg)
 		kernel.owners++;
 		return 0;
 	case VHOST_GET_FEATURES:
-		*(uint64_t *)arg = V1 | EVENT | 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 2 | 1ULL << VHOST_F_LOG_ALL;
+		*(uint64_t *)arg = V1 | EVENT | 1ULL << VIRTIO_RING_F_INDIRECT_DESC | 1ULL << VHOST_F_LOG_ALL |
+				   (kernel.tap ? kernel.net_features : 2);
 		return 0;
 	case VHOST_SET_FEATURES:
 		kernel.features = *(uint64_t *)arg;
@@ -101,6 +108,11 @@ static int obey(unsigned long nr, void *arg)
 		kernel.stops += !*(int *)arg;
 		__atomic_store_n(&kernel.running, *(int *)arg, __ATOMIC_RELEASE);
 		return 0;
+	case VHOST_NET_SET_BACKEND:
+		kernel.backend[file->index & 1] = file->fd == -1 ? 0 : file->fd;
+		kernel.stops += file->fd == -1;
+		__atomic_store_n(&kernel.running, kernel.backend[0] && kernel.backend[1], __ATOMIC_RELEASE);
+		return 0;
 	}
 	unit_fail("command %lx", nr);
 	return -ENOTTY;
@@ -116,6 +128,10 @@ int __wrap_ioctl(int fd, unsigned long nr, ...)
 	va_start(ap, nr);
 	arg = va_arg(ap, void *);
 	va_end(ap);
+	if (fd == kernel.tap && nr == TUNSETOFFLOAD) {
+		kernel.offloads = (uintptr_t)arg;
+		return 0;
+	}
 	CHECK_EQ(fd, kernel.fd);
 	kernel.last[0] = kernel.last[1];
 	kernel.last[1] = nr;
@@ -557,5 +573,132 @@ UNIT_TEST(rings_that_are_nowhere)
 	d_reset();
 	d_start(0, 3);
 	CHECK(within(is_running));
+	d_unplug();
+}
+
+/* ---- a network device ------------------------------------------------------------------------ */
+
+#define NET(f)	(1ULL << VIRTIO_NET_F_##f)
+
+static atomic_uint gone;
+
+static void on_gone(void *ctx)
+{
+	atomic_fetch_add(&gone, 1);
+}
+
+static struct vhost *net_vhost(uint64_t features, int *error)
+{
+	memset(&kernel, 0, sizeof(kernel));
+	kernel.fd = eventfd(0, EFD_CLOEXEC);
+	kernel.tap = eventfd(0, EFD_CLOEXEC);
+	kernel.net_features = features;
+	return vhost_net_new(d_memory(), kernel.fd, kernel.tap, error);
+}
+
+static void plug_net(uint64_t features)
+{
+	struct net_params p = { .gone = on_gone };
+	int error;
+
+	atomic_store(&gone, 0);
+	dr.irqfd = on_irqfd;
+	module.refuses = false;
+	p.vhost = net_vhost(features, &error);
+	if (!p.vhost)
+		abort();
+	p.backend = net_tap_of(kernel.tap, 1400, true);
+	d_plug(virtio_net(&dr.mem, &p));
+}
+
+UNIT_TEST(network)
+{
+	const struct d_part command[] = { { D_DATA, 10, false }, { D_DATA + 16, 1, true } };
+	uint64_t count;
+
+	plug_net(NET(MRG_RXBUF) | NET(CSUM));
+	d_start(EVENT | NET(MRG_RXBUF) | NET(GUEST_CSUM) | NET(GUEST_TSO4) | NET(CSUM) | NET(CTRL_VQ) |
+		NET(CTRL_GUEST_OFFLOADS), 3);
+	CHECK(within(is_running));
+	CHECK(kernel.backend[0] == kernel.tap && kernel.backend[1] == kernel.tap);
+	/* Offloads are the interface's, and not vhost's. */
+	CHECK_EQ(kernel.features, V1 | EVENT | NET(MRG_RXBUF));
+	CHECK_EQ(kernel.offloads, TUN_F_CSUM | TUN_F_TSO4);
+	CHECK(is_assigned(0) && is_assigned(1));
+	CHECK(read(kernel.ring[1].kick, &count, 8) == 8);
+	signal_call(0);
+	CHECK_EQ(atomic_load(&dr.last_data), 0x41);
+	/* Its third queue is the device's own. */
+	memset(dr.ram + D_DATA, 0, 32);
+	dr.ram[D_DATA] = VIRTIO_NET_CTRL_GUEST_OFFLOADS;
+	dr.ram[D_DATA + 2] = NET(GUEST_CSUM);
+	dr.ram[D_DATA + 16] = 0xff;
+	d_offer(2, command, 2);
+	d_kick(2);
+	CHECK_EQ(d_wait(2), 1);
+	CHECK(!dr.ram[D_DATA + 16] && kernel.offloads == TUN_F_CSUM);
+	d_reset();
+	CHECK(stopped() && kernel.stops == 2);
+	CHECK(kernel.last[0] == VHOST_GET_VRING_BASE && kernel.last[1] == VHOST_GET_VRING_BASE);
+	d_unplug();
+	CHECK(!is_open(kernel.fd) && !is_open(kernel.tap));
+	/* vhost does not know of what the device could do by itself. */
+	plug_net(0);
+	d_negotiate(V1);
+	CHECK(!(dr.features & NET(MRG_RXBUF)) && (dr.features & NET(CSUM)) && (dr.features & NET(MAC)));
+	d_unplug();
+}
+
+static bool has_gone(void)
+{
+	return atomic_load(&gone);
+}
+
+/* Nobody but a look now and then tells of it. */
+UNIT_TEST(interface_goes)
+{
+	int fd[2];
+
+	plug_net(NET(MRG_RXBUF));
+	d_start(NET(STATUS), 2);
+	CHECK(within(is_running));
+	CHECK_EQ(d_get(0x2006, 2), VIRTIO_NET_S_LINK_UP);
+	/* The end of a pipe that nobody reads from polls as the file of a removed interface does. */
+	if (pipe(fd))
+		abort();
+	close(fd[0]);
+	dup2(fd[1], kernel.tap);
+	close(fd[1]);
+	CHECK(within(has_gone));
+	CHECK_EQ(d_get(0x2006, 2), 0);
+	CHECK(d_message(0x40));
+	CHECK_EQ(atomic_load(&gone), 1);
+	d_unplug();
+}
+
+UNIT_TEST(network_refused)
+{
+	const unsigned long steps[] = { VHOST_SET_OWNER, VHOST_SET_MEM_TABLE, VHOST_GET_FEATURES };
+	unsigned int i;
+	int error;
+
+	for (i = 0; i < 3; i++) {
+		memset(&kernel, 0, sizeof(kernel));
+		kernel.fd = eventfd(0, EFD_CLOEXEC);
+		kernel.fails = steps[i];
+		kernel.error = ENOBUFS;
+		CHECK(!vhost_net_new(d_memory(), kernel.fd, 0, &error));
+		CHECK(error == -ENOBUFS && !is_open(kernel.fd));
+	}
+	plug_net(NET(MRG_RXBUF));
+	kernel.fails = VHOST_NET_SET_BACKEND;
+	kernel.error = EBADFD;
+	CHECK_EQ(d_negotiate(V1), 0x0b);
+	d_msix(3);
+	d_queue(0);
+	d_queue(1);
+	d_set(0x14, 1, 0x0f);
+	CHECK(within(broken));
+	CHECK(d_message(0x40) && !is_open(kernel.fd));
 	d_unplug();
 }

@@ -492,3 +492,24 @@ UNIT_TEST(rings_outside_shared_memory)
 	unplug();
 	dr.mem.count--;
 }
+
+/* What the guest gives up is the host's again, though the file that it is of stays. */
+UNIT_TEST(balloon_of_shared_memory)
+{
+	const struct d_part pages = { D_DATA + 0x8000, 4, false };
+	struct stat before, after;
+
+	meet(0, GOOD);
+	d_memory();
+	dr.ram[D_DATA + 0x5000] = 0x5a;
+	*(uint32_t *)(dr.ram + pages.gpa) = (D_DATA + 0x5000) >> 12;
+	d_plug(virtio_balloon(&dr.mem, 0));
+	d_start(0, 2);
+	REQUIRE(!fstat(dr.ram_fd, &before));
+	d_offer(0, &pages, 1);
+	d_kick(0);
+	CHECK_EQ(d_wait(0), 0);
+	CHECK(!fstat(dr.ram_fd, &after) && after.st_blocks < before.st_blocks);
+	CHECK(!dr.ram[D_DATA + 0x5000]);
+	d_unplug();
+}

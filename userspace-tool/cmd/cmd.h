@@ -103,6 +103,7 @@ struct share_args {
 /* --net */
 struct net_args {
 	char tap[ARGS_INTERFACE + 1];	/* empty: user */
+	enum { VHOST_AUTO, VHOST_ON, VHOST_OFF } vhost;	/* of tap */
 	bool has_mac;
 	uint8_t mac[6];
 	struct net_user user;		/* mtu, too, of the other */

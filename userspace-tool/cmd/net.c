@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The network devices, and what they are plugged into. */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../net/net.h"
 #include "virtio.h"
+
+#define VHOST_NET	"/dev/vhost-net"
 
 /*
  * The same for each run of a guest by that name, and hardly another one's. Without a name
@@ -34,6 +38,26 @@ static void on_gone(void *ctx)
 		 w->tap);
 }
 
+/* Where it is there to be used, unless something else is said. 0 or -errno after one line. */
+static int vhost_open(struct machine *m, const struct net_args *a, struct net_params *p)
+{
+	int fd, error = 0;
+
+	/* The host's kernel knows neither the service nor the rate. */
+	if (!a->tap[0] || a->vhost == VHOST_OFF || p->service || p->in)
+		return 0;
+	fd = open(VHOST_NET, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		error = -errno;
+	else
+		p->vhost = vhost_net_new(&m->mem, fd, p->backend->fd, &error);
+	if (!error || a->vhost == VHOST_AUTO)
+		return 0;
+	complain("--net tap=%s: " VHOST_NET ": %s; `sudo modprobe vhost_net`, join the group that `ls -l` shows, or leave out vhost=on",
+		 a->tap, strerror(-error));
+	return error;
+}
+
 int net_open(struct machine *m, unsigned int number, struct vdev **d)
 {
 	const struct net_args *a = &m->args->virtio.net[number];
@@ -59,6 +83,11 @@ int net_open(struct machine *m, unsigned int number, struct vdev **d)
 		memcpy(p.mac, a->mac, sizeof(p.mac));
 	else
 		net_mac(m->args->name, m->args->named, number, p.mac);
+	ret = vhost_open(m, a, &p);
+	if (ret) {
+		p.backend->ops->close(p.backend);
+		return ret;
+	}
 	*d = virtio_net(&m->mem, &p);
 	if (*d)
 		(*d)->sockets = !a->tap[0];

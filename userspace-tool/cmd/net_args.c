@@ -75,6 +75,16 @@ static int parse_mtu(const char *value, struct net_args *a, struct error *e)
 	return 0;
 }
 
+static int parse_vhost(const char *value, struct net_args *a, struct error *e)
+{
+	if (!a->tap[0])
+		return fail(e, "--net user: vhost= is for tap= alone; leave it out");
+	a->vhost = !strcmp(value, "on") ? VHOST_ON : VHOST_OFF;
+	if (a->vhost == VHOST_OFF && strcmp(value, "off"))
+		return fail(e, "--net vhost=%s: is neither on nor off; give one of them", value);
+	return 0;
+}
+
 /* tcp:[ADDRESS:]PORT:GUESTPORT */
 static int parse_forward(char *value, struct net_args *a, struct error *e)
 {
@@ -106,15 +116,17 @@ static int parse_key(char *word, struct net_args *a, struct error *e)
 	char *value = strchr(word, '=');
 
 	if (!value)
-		return fail(e, "--net: %s is no key with a value; give mac=, mtu=, and for user hostfwd=, dns=, restrict=",
+		return fail(e, "--net: %s is no key with a value; give mac=, mtu=, for tap vhost=, for user hostfwd=, dns=, restrict=",
 			    *word ? word : "an empty word");
 	*value++ = 0;
 	if (!strcmp(word, "mac"))
 		return parse_mac(value, a, e);
 	if (!strcmp(word, "mtu"))
 		return parse_mtu(value, a, e);
+	if (!strcmp(word, "vhost"))
+		return parse_vhost(value, a, e);
 	if (strcmp(word, "hostfwd") && strcmp(word, "dns") && strcmp(word, "restrict"))
-		return fail(e, "--net: %s= is none of mac=, mtu=, hostfwd=, dns=, restrict=; give one of these", word);
+		return fail(e, "--net: %s= is none of mac=, mtu=, vhost=, hostfwd=, dns=, restrict=; give one of these", word);
 	if (a->tap[0])
 		return fail(e, "--net tap=%s: %s= is for user alone; leave it out", a->tap, word);
 	if (!strcmp(word, "hostfwd"))

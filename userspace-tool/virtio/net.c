@@ -12,12 +12,13 @@
 
 #include "../net/inside.h"
 #include "bucket.h"
-#include "virtio.h"
+#include "vhost.h"
 
 #define QUEUE_SIZE	256
 #define RX		0
 #define TX		1
 #define CONTROL		2
+#define LOOK_MS		1000	/* how often, with vhost, whether the interface is there */
 #define BURST		128	/* frames, before the driver is told, and a reset is seen */
 #define HELD		64	/* receive buffers that are held, */
 #define SEGMENTS	1023	/* and their parts: what readv() takes, with one of ours */
@@ -507,6 +508,15 @@ static void begin(struct net *n)
 		n->as.backend->ops->offload(n->as.backend, rx->guest);
 }
 
+/* Nobody else reads from the interface then, and so nobody hears that it has gone. */
+static void look(struct net *n)
+{
+	struct pollfd fd = { .fd = n->as.backend->fd };
+
+	if (!atomic_load(&n->gone) && poll(&fd, 1, 0) > 0 && (fd.revents & (POLLERR | POLLNVAL)))
+		went(n);
+}
+
 static void net_work(struct vdev *d, unsigned int worker)
 {
 	struct net *n = (struct net *)d;
@@ -514,6 +524,13 @@ static void net_work(struct vdev *d, unsigned int worker)
 
 	if (receives(d, worker) && !n->rx.told)
 		begin(n);
+	if (n->as.vhost) {
+		vhost_work(n->as.vhost, d);
+		look(n);
+		if (control(n))
+			vdev_wake(d);
+		return;
+	}
 	if (sends(d, worker))
 		more |= transmit(n);
 	if (receives(d, worker)) {
@@ -530,6 +547,8 @@ static unsigned int net_wait(struct vdev *d, unsigned int worker, struct pollfd 
 	short events = (receives(d, worker) && n->rx.held && !n->rx.pending && !n->rx.late ? POLLIN : 0) |
 		       (sends(d, worker) && n->tx.holds && !n->tx.late ? POLLOUT : 0);
 
+	if (n->as.vhost)
+		return vhost_wait(n->as.vhost, d, fds);
 	if (!events || n->as.backend->fd < 0 || atomic_load(&n->gone))
 		return 0;
 	fds[0] = (struct pollfd){ .fd = n->as.backend->fd, .events = events };
@@ -542,6 +561,8 @@ static int net_poll(struct vdev *d, unsigned int worker, struct pollfd *fds, uns
 	bool room = n->rx.held && !n->rx.pending;
 	int timeout = n->inside && room && !n->rx.late ? net_inside_timeout(n->inside, now_ms()) : -1;
 
+	if (n->as.vhost)
+		return poll(fds, count, atomic_load(&n->gone) ? -1 : LOOK_MS);
 	if (receives(d, worker) && n->rx.late)
 		timeout = time_left(n->as.in);
 	if (sends(d, worker) && n->tx.late && (timeout < 0 || time_left(n->as.out) < timeout))
@@ -555,6 +576,8 @@ static void net_drain(struct vdev *d, unsigned int worker)
 {
 	struct net *n = (struct net *)d;
 
+	if (n->as.vhost)
+		vhost_drain(n->as.vhost, d);
 	if (receives(d, worker)) {
 		n->rx.told = n->rx.late = false;
 		n->rx.held = n->rx.segments = 0;
@@ -568,6 +591,8 @@ static void net_destroy(struct vdev *d)
 {
 	struct net *n = (struct net *)d;
 
+	if (n->as.vhost)
+		vhost_net_free(n->as.vhost);
 	n->as.backend->ops->close(n->as.backend);
 	if (n->inside)
 		net_inside_free(n->inside);
@@ -578,6 +603,11 @@ static void net_destroy(struct vdev *d)
 static const struct vdev_ops ops = {
 	.name = "net", .id = VIRTIO_ID_NET, .class = 0x020000, .counters = counters, .work = net_work,
 	.wait = net_wait, .poll = net_poll, .drain = net_drain, .destroy = net_destroy,
+};
+
+static const struct vdev_ops vhost_ops = {
+	.name = "net", .id = VIRTIO_ID_NET, .class = 0x020000, .counters = counters, .vhost = true,
+	.work = net_work, .wait = net_wait, .poll = net_poll, .drain = net_drain, .destroy = net_destroy,
 };
 
 static void describe(struct net *n)
@@ -604,20 +634,25 @@ struct vdev *virtio_net(const struct cleave_mem *mem, const struct net_params *p
 	struct net *n = calloc(1, sizeof(*n));
 
 	if (!n) {
+		if (p->vhost)
+			vhost_net_free(p->vhost);
 		p->backend->ops->close(p->backend);
 		return NULL;
 	}
 	n->as = *p;
-	n->d.ops = &ops;
+	n->d.ops = p->vhost ? &vhost_ops : &ops;
 	n->d.mem = mem;
 	n->d.config = &n->config;
 	n->d.config_size = offsetof(struct virtio_net_config, speed);
 	describe(n);
 	/* What answers inside is the sender's and the receiver's. */
-	n->d.workers = p->backend->one_thread || p->service ? 1 : 2;
+	n->d.workers = p->backend->one_thread || p->service || p->vhost ? 1 : 2;
+	if (p->vhost)
+		n->d.offered = vhost_net_offers(p->vhost, n->d.offered);
 	if (p->service)
 		n->inside = net_inside_new(p->service);
-	if (!vdev_init(&n->d, QUEUE_SIZE) && (n->inside || !p->service))
+	if (!vdev_init(&n->d, QUEUE_SIZE) && (n->inside || !p->service) &&
+	    (!p->vhost || !vhost_attach(p->vhost, &n->d)))
 		return &n->d;
 	net_destroy(&n->d);
 	return NULL;

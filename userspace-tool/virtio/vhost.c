@@ -90,7 +90,7 @@ static void start(struct vhost *v, struct vdev *d)
 		vdev_broken(d, v->dead ?: "a queue is missing that the host serves");
 		return;
 	}
-	ret = v->ops->accept(v, d->accepted | v->more);
+	ret = v->ops->accept(v, (v->known ? d->accepted & v->known : d->accepted) | v->more);
 	if (!ret)
 		ret = give_all(v, d);
 	if (!ret)

@@ -42,6 +42,7 @@ struct vhost {
 	int fd;
 	unsigned int rings;		/* the first ones of the device's queues */
 	uint64_t more;			/* features beside the device's that it is told are accepted */
+	uint64_t known;			/* of the device's, those that it is told; 0: all */
 	int err;			/* eventfd: it has given a ring up */
 	bool tried, running;		/* since the driver has set the device up */
 	const char *dead;		/* NULL, or why it serves no more */
@@ -69,6 +70,12 @@ extern const struct vhost_ops vhost_kernel;
 int vhost_kernel_open(struct vhost *v, const struct cleave_mem *mem);
 /* One more, of a kind of device: 0 or -errno. */
 int vhost_kernel_command(struct vhost *v, unsigned long nr, void *arg);
+
+/* ---- vhost_net.c: by a network device --------------------------------------------------- */
+
+/* What is left of features that a device would offer by itself. */
+uint64_t vhost_net_offers(const struct vhost *v, uint64_t offered);
+void vhost_net_free(struct vhost *v);	/* as vhost_detach(), and frees it */
 
 /* ---- vhost_user.c: another process -------------------------------------------------------- */
 

@@ -249,12 +249,20 @@ struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
 
 struct net_backend;
 struct net_service;
+struct vhost;
+
+/*
+ * The host's vhost-net for a backend that is a TAP interface. fd: /dev/vhost-net, that of what is
+ * made, or closed. NULL: *error.
+ */
+struct vhost *vhost_net_new(const struct cleave_mem *mem, int fd, int tap, int *error);
 
 struct net_params {
 	struct net_backend *backend;	/* the device's; or closed if that fails */
 	uint8_t mac[6];
 	const struct net_service *service;	/* that the guest reaches, or NULL */
 	struct bucket *in, *out;	/* rates of bytes, to the guest and from it; or NULL */
+	struct vhost *vhost;		/* serves the data queues; the device's, without a service; or NULL */
 	void (*gone)(void *ctx);	/* the backend has gone for good; by a thread of the device's */
 	void *ctx;
 };
