@@ -267,6 +267,8 @@ static void on_close(void *conn)
 
 static const struct net_service service = { on_open, on_input, on_close, NULL };
 
+static uint32_t heard_to;		/* the last acknowledgement of theirs */
+
 struct peer {
 	uint16_t port, window;
 	uint32_t next, theirs;
@@ -304,6 +306,7 @@ static ssize_t listen_to(struct peer *p, uint8_t *flags, char *data)
 	CHECK(!memcmp(f, "\2peer.", 6) && !memcmp(f + 6, "\2ours.", 6));
 	CHECK(get32(ip + 12) == NET_SERVICE_ADDRESS && get16(tcp) == 80 && get16(tcp + 2) == p->port);
 	*flags = tcp[13];
+	heard_to = get32(tcp + 8);
 	if (*flags & SYN) {
 		CHECK(tcp[12] == 0x60 && n == 4 && get32(tcp + 20) == (0x02040000 | 1460));
 		p->theirs = get32(tcp + 4) + 1;
@@ -374,7 +377,7 @@ UNIT_TEST(a_request)
 	say(&p, FIN | ACK, NULL, 0);
 	p.next++;
 	CHECK_EQ(listen_to(&p, &flags, data), 0);
-	CHECK(flags == (FIN | ACK) && open_count == 1);
+	CHECK(flags == (FIN | ACK) && open_count == 1 && heard_to == p.next);
 	say(&p, ACK, NULL, 0);
 	CHECK_EQ(listen_to(&p, &flags, data), -1);
 	CHECK_EQ(open_count, 0);

@@ -486,6 +486,36 @@ UNIT_TEST(many)
 	unplug();
 }
 
+static atomic_bool enough;
+
+static void *offers_without_end(void *arg)
+{
+	while (!atomic_load(&enough)) {
+		struct vring_used *u = d_used(TX);
+
+		if ((uint16_t)(d_avail(TX)->idx - __atomic_load_n(&u->idx, __ATOMIC_ACQUIRE)) < D_SIZE / 2)
+			d_offer(TX, (const struct d_part[]){ { D_DATA, 8, false }, { D_DATA, 16, false } }, 2);
+	}
+	return NULL;
+}
+
+/* There is always one more to send: a reset is seen all the same. */
+UNIT_TEST(a_driver_without_end)
+{
+	pthread_t thread;
+
+	plug_socket(false);
+	d_start(0, 2);
+	atomic_store(&enough, false);
+	CHECK(!pthread_create(&thread, NULL, offers_without_end, NULL));
+	while (counter("bad_headers") < 5000)
+		d_kick(TX);
+	d_reset();
+	atomic_store(&enough, true);
+	pthread_join(thread, NULL);
+	unplug();
+}
+
 /* ---- behind the host's sockets ------------------------------------------------------------------- */
 
 #define HOST	0x0a000202U

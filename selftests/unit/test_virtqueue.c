@@ -132,6 +132,19 @@ UNIT_TEST(chains_come_and_go)
 	CHECK(vr.used->idx == 1 && vr.used->ring[0].id == 3 && vr.used->ring[0].len == 8);
 }
 
+/* Several that belong together: none is seen before all are. */
+UNIT_TEST(shown_at_once)
+{
+	setup(8, false, false);
+	vq_put(&q, 3, 100);
+	vq_put(&q, 1, 50);
+	CHECK_EQ(vr.used->idx, 0);
+	vq_show(&q);
+	CHECK_EQ(vr.used->idx, 2);
+	CHECK(vr.used->ring[0].id == 3 && vr.used->ring[0].len == 100 && vr.used->ring[1].id == 1);
+	CHECK(vq_interrupts(&q));
+}
+
 UNIT_TEST(indexes_wrap)
 {
 	unsigned int i;
