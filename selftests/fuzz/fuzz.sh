@@ -18,12 +18,12 @@ seed=${FUZZ_SEED:-1}
 
 # Inputs in the short form: some seconds on a slow machine.
 declare -A runs=([args]=30000 [assist]=6000 [client]=20000 [control]=8000 [kernel]=6000
-		 [recorder]=3000 [report]=1500 [symbols]=15000 [types]=30000 [virtqueue]=60000 [qcow2]=3000 [virtio]=2500)
+		 [recorder]=3000 [report]=1500 [symbols]=15000 [types]=30000 [virtqueue]=60000 [qcow2]=3000 [virtio]=2500 [net]=20000)
 # The longest input that says something new.
-declare -A room=([assist]=300 [args]=512 [control]=12000 [kernel]=16384 [recorder]=24000 [symbols]=8192 [types]=1024 [virtqueue]=1024 [qcow2]=8192 [virtio]=2048)
+declare -A room=([assist]=300 [args]=512 [control]=12000 [kernel]=16384 [recorder]=24000 [symbols]=8192 [types]=1024 [virtqueue]=1024 [qcow2]=8192 [virtio]=2048 [net]=1024)
 
 # What coverage of a fuzzer is about: what it includes of these.
-files='/(block|boot|libcleave|cmd|dev|launch|virtio)/[a-z_0-9]*[.]c$'
+files='/(block|boot|libcleave|cmd|dev|launch|net|virtio)/[a-z_0-9]*[.]c$'
 
 # fuzz NAME: its output; the status says whether something was found.
 fuzz()

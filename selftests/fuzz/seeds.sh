@@ -158,6 +158,21 @@ new qcow2 overlay $((1 + 8192 + 2560))
 put 0 01
 put 1 63 6c 65 61 76 65 6f 76 01 00 00 00 00 10 00 00 00 0a 00 00 00 00 00 00 00 10 00 00 00 00 00 00 00 20
 
+# A connection to the service inside, a byte, and its end; a datagram to the name server.
+new net connection $((3 * 57))
+tcp()
+{
+	put "$1" 37 01 02 00 a9 fe a9 fe 02 00 00 01 02 03 08 00 45 00 00 "$2" 00 00 00 00 40 06 00 00 0a 00 02 0f a9 fe a9 fe \
+		10 00 00 50 00 00 00 "$3" 00 00 00 "$4" 50 "$5" 20 00
+}
+tcp 0 28 00 00 02
+tcp 57 29 01 02 10
+put $((57 + 56)) 02
+tcp 114 28 02 02 11
+new net names 60
+put 0 2e 00 52 55 0a 00 02 02 02 00 00 01 02 03 08 00 45 00 00 20 00 00 00 00 40 11 62 b9 0a 00 02 0f 0a 00 02 03 \
+	10 00 00 35 00 0c 00 00 61 62 63 64
+
 # Devices: each set up, a chain in queue 0, a kick.
 device()
 {
@@ -174,3 +189,5 @@ device blk 01
 device console 02
 device ports 06
 device balloon 03
+device net 10
+device net_user 30

@@ -4,9 +4,11 @@
  * configuration space and memory as a hostile guest has them. Input: the device, then steps.
  */
 #include <errno.h>
+#include <signal.h>
 #include <sys/socket.h>
 
 #include "block/block.h"
+#include "net/net.h"
 #include "tool.h"
 #include "virtio/virtio.h"
 
@@ -55,6 +57,52 @@ static ssize_t on_write(void *ctx, const void *data, size_t len)
 	return len;
 }
 
+static void *on_open(void *ctx)
+{
+	return ctx;
+}
+
+/* As much as there is room for, or nothing, as the client says. */
+static ssize_t on_input(void *conn, const void *data, size_t len, void *out, size_t room)
+{
+	if (!len || *(const uint8_t *)data & 1)
+		return len ? -1 : 0;
+	memset(out, *(const uint8_t *)data, room);
+	return room;
+}
+
+static void on_close(void *conn)
+{
+}
+
+static void on_gone(void *ctx)
+{
+}
+
+/* A socket with frames in it, that takes some; or nothing behind it but what is inside. */
+static struct vdev *make_net(const struct cleave_mem *mem, unsigned int kind)
+{
+	static const struct net_service service = { on_open, on_input, on_close, &service.ctx };
+	static const struct net_user user = { .restricted = true, .dns = { 0x0100007f } };
+	struct net_params p = { .service = kind & 4 ? &service : NULL, .gone = on_gone };
+	uint8_t frame[300] = { kind & 1 };
+	char err[200];
+	int pair[2];
+
+	if (kind & 0x20) {
+		PROMISE(!net_user(&user, &p.backend, err, sizeof(err)));
+	} else {
+		PROMISE(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair));
+		PROMISE(write(pair[0], frame, 60) == 60 && write(pair[0], frame, 300) == 300);
+		if (kind & 2)
+			close(pair[0]);
+		else
+			PROMISE(dup2(pair[0], 200) == 200 && !close(pair[0]));
+		p.backend = net_tap_of(pair[1], kind & 1 ? 1500 : 0, kind & 8);
+	}
+	return virtio_net(mem, &p);
+}
+
 static struct vdev *make(const struct cleave_mem *mem, unsigned int kind)
 {
 	struct console_port port[2] = {
@@ -66,6 +114,8 @@ static struct vdev *make(const struct cleave_mem *mem, unsigned int kind)
 	struct block *b;
 	int pair[2];
 
+	if (kind & 0x10)
+		return make_net(mem, kind);
 	switch (kind & 3) {
 	case 0:
 		return virtio_rng(mem);
@@ -171,6 +221,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (!ram) {
 		file_make(&file);
+		signal(SIGPIPE, SIG_IGN);
 		ram = mmap(NULL, RAM + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		PROMISE(ram != MAP_FAILED && !mprotect(ram + PAGE, RAM, PROT_READ | PROT_WRITE));
 		ram += PAGE;

@@ -12,7 +12,7 @@ tree=$(mktemp -d) || exit 1
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,proc,sys,tmp} &&
 	cp "$(command -v busybox)" "$tree/bin/busybox" &&
-	cp "$top/selftests/hosts/guest-init" "$tree/init" || exit 1
+	cp "$top/selftests/hosts/guest-init" "$tree/init" && cp "$top/selftests/hosts/guest-net" "$tree/" || exit 1
 if [ -n "${MODULES-}" ]; then
 	mkdir "$tree/modules" && cp "$MODULES"/*.ko "$tree/modules/" || exit 1
 fi

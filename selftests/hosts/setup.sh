@@ -18,7 +18,7 @@ set -u
 . "$(dirname "$0")/common.sh"
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 
-packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev zlib1g-dev)
+packages=(gcc make libc6-dev pkg-config libzydis-dev libjson-c-dev liburing-dev libslirp-dev zlib1g-dev)
 series=()
 matrix=(6.1-amd64 6.1-rt 6.12-amd64 6.12-rt)
 tests=
@@ -118,7 +118,8 @@ get_kernel()
 	local headers=$1 kver dir version
 	kver=$(kernel_of "$headers") || die "$headers names no kernel"
 	dir=$kernels/$kver
-	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] && [ -d "$dir/disk" ] && return
+	[ -e "$dir/modules/vhost_vsock.ko" ] && [ -e "$dir/modules/tun.ko" ] && [ -e "$dir/virtio/virtio_blk.ko" ] &&
+		[ -e "$dir/virtio/virtio_net.ko" ] && [ -d "$dir/disk" ] && return
 	new_tmp
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$kver")
 	echo "fetching linux-image-$kver"
@@ -126,13 +127,13 @@ get_kernel()
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards "./boot/vmlinuz-$kver" \
 		'*/kernel/arch/x86/kvm/*' '*/kernel/virt/lib/*' '*/kernel/arch/x86/kernel/msr.ko*' \
 		'*/vhost/vhost.ko*' '*/vhost/vhost_iotlb.ko*' '*/vhost/vhost_vsock.ko*' \
-		'*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
+		'*/drivers/net/tun.ko*' '*/vmw_vsock/vsock.ko*' '*/vmw_vsock/vmw_vsock_virtio_transport_common.ko*' ||
 		die "linux-image-$kver has not the files looked for"
 	# The drivers that are modules there: tar complains of the others.
 	dpkg-deb --fsys-tarfile "$tmp"/*.deb | tar -x -C "$tmp" --wildcards '*/drivers/virtio/virtio*.ko*' \
-		'*/block/virtio_blk.ko*' '*/char/virtio_console.ko*' '*/hw_random/virtio-rng.ko*' \
-		'*/ata/libata.ko*' '*/ata/ata_piix.ko*' '*/scsi/scsi_common.ko*' '*/scsi/scsi_mod.ko*' \
-		'*/scsi/sd_mod.ko*' 2>/dev/null
+		'*/net/virtio_net.ko*' '*/net/net_failover.ko*' '*/core/failover.ko*' '*/block/virtio_blk.ko*' \
+		'*/char/virtio_console.ko*' '*/hw_random/virtio-rng.ko*' '*/ata/libata.ko*' '*/ata/ata_piix.ko*' \
+		'*/scsi/scsi_common.ko*' '*/scsi/scsi_mod.ko*' '*/scsi/sd_mod.ko*' 2>/dev/null
 	[ -n "$(find "$tmp" -name 'virtio_blk.ko*')" ] || die "linux-image-$kver has no virtio_blk.ko"
 	# What kvm-amd.ko needs where it knows SEV, as the cloud flavour's does not.
 	[[ $kver == *-cloud-* ]] || dpkg-deb --fsys-tarfile "$tmp"/*.deb |
@@ -141,7 +142,7 @@ get_kernel()
 	rm -f "$tmp"/*.deb
 	mv "$tmp/boot/vmlinuz-$kver" "$tmp/vmlinuz"
 	mkdir -p "$tmp/modules" "$tmp/virtio" "$tmp/disk"
-	find "$tmp" -name 'virtio*.ko*' -exec mv -t "$tmp/virtio" {} +
+	find "$tmp" \( -name 'virtio*.ko*' -o -name '*failover.ko*' \) -exec mv -t "$tmp/virtio" {} +
 	find "$tmp" \( -path '*/ata/*.ko*' -o -path '*/scsi/*.ko*' \) -exec mv -t "$tmp/disk" {} +
 	find "$tmp" \( -path "$tmp/virtio" -o -path "$tmp/disk" \) -prune -o -name '*.ko*' -exec mv -t "$tmp/modules" {} +
 	find "$tmp/modules" "$tmp/virtio" "$tmp/disk" -name '*.ko.xz' -exec xz -d {} +

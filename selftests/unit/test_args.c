@@ -19,6 +19,13 @@
 #undef parse_path
 #undef parse_key
 #undef parse_port
+#define fail fail_net
+#define number net_number
+#define parse_key net_parse_key
+#include "../../userspace-tool/cmd/net_args.c"
+#undef fail
+#undef number
+#undef parse_key
 
 static struct run_args a;
 static char err[256];
@@ -112,6 +119,52 @@ UNIT_TEST(disks)
 	REFUSED("more than 16", "-k", "k", "--disk=1", "--disk=2", "--disk=3", "--disk=4", "--disk=5", "--disk=6",
 		"--disk=7", "--disk=8", "--disk=9", "--disk=10", "--disk=11", "--disk=12", "--disk=13",
 		"--disk=14", "--disk=15", "--disk=16", "--disk=17");
+}
+
+UNIT_TEST(nets)
+{
+	const struct net_args *n = a.virtio.net;
+
+	CHECK_EQ(RUN("-k", "k", "--net", "user", "--net", "tap=tap0,mac=02:00:00:aB:cd:EF,mtu=9000",
+		     "--net=user,hostfwd=tcp:2222:22,hostfwd=tcp:0.0.0.0:80:8080,dns=9.9.9.9,restrict=on"), 0);
+	CHECK(a.virtio.nets == 3 && !n[0].tap[0] && !n[0].has_mac && !n[0].user.forwards && !n[0].user.restricted);
+	CHECK(!strcmp(n[1].tap, "tap0") && n[1].has_mac && !memcmp(n[1].mac, "\2\0\0\xab\xcd\xef", 6));
+	CHECK(n[1].user.mtu == 9000 && n[2].user.forwards == 2 && n[2].user.restricted);
+	CHECK(n[2].user.forward[0].port == 2222 && n[2].user.forward[0].guest_port == 22);
+	CHECK_EQ(n[2].user.forward[0].address.s_addr, htonl(INADDR_LOOPBACK));
+	CHECK(n[2].user.forward[1].port == 80 && n[2].user.forward[1].guest_port == 8080);
+	CHECK(!n[2].user.forward[1].address.s_addr && n[2].user.dns.s_addr == htonl(0x09090909));
+	REFUSED("neither user nor", "-k", "k", "--net", "");
+	REFUSED("neither user nor", "-k", "k", "--net", "mac=02:00:00:00:00:01");
+	REFUSED("no name of an interface", "-k", "k", "--net", "tap=");
+	REFUSED("no name of an interface", "-k", "k", "--net", "tap=0123456789abcdef");
+	REFUSED("no name of an interface", "-k", "k", "--net", "tap=a/b");
+	REFUSED("no name of an interface", "-k", "k", "--net", "tap=tap%d");
+	REFUSED("no name of an interface", "-k", "k", "--net", "tap=..");
+	REFUSED("is given twice", "-k", "k", "--net", "tap=a", "--net", "tap=a");
+	REFUSED("of one interface", "-k", "k", "--net", "user,mac=03:00:00:00:00:01");
+	REFUSED("of one interface", "-k", "k", "--net", "user,mac=00:00:00:00:00:00");
+	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02:00:00:00:00:0");
+	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02-00-00-00-00-01");
+	REFUSED("of one interface", "-k", "k", "--net", "user,mac=02:00:00:00:00:0g");
+	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=127");
+	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=65521");
+	REFUSED("give 128 to 65520", "-k", "k", "--net", "user,mtu=-200");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=udp:1:1");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=tcp:22");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=tcp:0:22");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=tcp:22:65536");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=tcp:host:22:22");
+	REFUSED("for example hostfwd=tcp:2222:22", "-k", "k", "--net", "user,hostfwd=tcp:1.2.3.4:22:22:22");
+	REFUSED("name server", "-k", "k", "--net", "user,dns=0.0.0.0");
+	REFUSED("name server", "-k", "k", "--net", "user,dns=dns.example.org");
+	REFUSED("neither on nor off", "-k", "k", "--net", "user,restrict=yes");
+	REFUSED("for user alone", "-k", "k", "--net", "tap=a,restrict=on");
+	REFUSED("no key with a value", "-k", "k", "--net", "user,restrict");
+	REFUSED("an empty word", "-k", "k", "--net", "user,");
+	REFUSED("none of mac=", "-k", "k", "--net", "user,model=e1000");
+	REFUSED("more than 8", "-k", "k", "--net=user", "--net=user", "--net=user", "--net=user", "--net=user",
+		"--net=user", "--net=user", "--net=user", "--net=user");
 }
 
 UNIT_TEST(ports_and_balloon)

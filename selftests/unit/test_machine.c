@@ -58,6 +58,10 @@ void console_write(struct machine *m, const void *data, size_t len)
 {
 }
 
+void console_newline(struct machine *m)
+{
+}
+
 bool console_size(uint16_t *cols, uint16_t *rows)
 {
 	return false;
@@ -541,4 +545,28 @@ UNIT_TEST(real_time_goes_on)
 	CHECK(at != DEV_NEVER && at <= now + NS_PER_SEC);
 	CHECK(at + m.clock_lost == rtc_deadline(&m.rtc) || at == pit_deadline(&m.pit));
 	machine_destroy(&m);
+}
+
+/* ---- MAC addresses ------------------------------------------------------------- */
+
+void net_mac(const char *name, bool named, unsigned int number, uint8_t mac[6]);
+
+/* A name has the same one always; others, and more of its own, have others. */
+UNIT_TEST(mac_addresses)
+{
+	uint8_t mac[64][6];
+	char name[8];
+	unsigned int i, j;
+
+	for (i = 0; i < 64; i++) {
+		snprintf(name, sizeof(name), "web-%u", i / 2);
+		net_mac(name, true, i % 2, mac[i]);
+		CHECK_EQ(mac[i][0] & 3, 2);
+		for (j = 0; j < i; j++)
+			CHECK(memcmp(mac[i], mac[j], 6));
+	}
+	net_mac("web-0", true, 0, mac[1]);
+	CHECK(!memcmp(mac[0], mac[1], 6));
+	net_mac("web-0", false, 0, mac[1]);
+	CHECK(memcmp(mac[0], mac[1], 6));
 }

@@ -3,6 +3,7 @@
  * What each kind of thread may do and may not: by processes that are put into the sandbox, do one
  * thing, and are looked at.
  */
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
@@ -117,7 +118,7 @@ static int opens_32_bit(void)
 
 static int makes_socket(void)
 {
-	return socket(AF_INET, SOCK_STREAM, 0) < 0;
+	return socket(AF_UNIX, SOCK_STREAM, 0) < 0;
 }
 
 static int connects(void)
@@ -225,7 +226,7 @@ static int puts_terminal_right(void)
 }
 
 static const enum sandbox_thread all[] = {
-	SANDBOX_VCPU, SANDBOX_IO, SANDBOX_CONTROL, SANDBOX_DEVICE, SANDBOX_MAIN,
+	SANDBOX_VCPU, SANDBOX_IO, SANDBOX_CONTROL, SANDBOX_DEVICE, SANDBOX_NET, SANDBOX_MAIN,
 };
 
 /* All kinds but main, which has files of its directory. */
@@ -268,7 +269,8 @@ UNIT_TEST(no_thread_breaks_out)
 {
 	for (size_t i = 0; i < SANDBOX_KINDS; i++) {
 		FORBIDDEN(all[i], makes_socket, " (socket)");
-		FORBIDDEN(all[i], connects, " (connect)");
+		if (all[i] != SANDBOX_NET)
+			FORBIDDEN(all[i], connects, " (connect)");
 		FORBIDDEN(all[i], executes, " (execve)");
 		FORBIDDEN(all[i], forks, " (fork)");
 		FORBIDDEN(all[i], traces, " (ptrace)");
@@ -285,7 +287,8 @@ UNIT_TEST(no_thread_breaks_out)
 
 UNIT_TEST(says_which_thread)
 {
-	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device", "a main" };
+	static const char *const name[] = { "a CPU thread", "an input thread", "a control", "a device",
+					     "a network device", "a main" };
 
 	for (size_t i = 0; i < SANDBOX_KINDS; i++) {
 		FORBIDDEN(all[i], makes_socket, name[i]);
@@ -339,6 +342,36 @@ static int control_works(void)
 	return accept4(sockets[0], NULL, NULL, SOCK_CLOEXEC) >= 0;
 }
 
+/* What libslirp does, but that nobody answers. */
+static int net_works(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	socklen_t len = sizeof(a), size = sizeof(int);
+	int fd = socket(AF_INET, SOCK_STREAM, 0), other, n = 1;
+	char c = 0;
+
+	if (fd < 0 || fcntl(fd, F_SETFL, O_NONBLOCK) || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &n, sizeof(n)))
+		return 1;
+	if (bind(fd, (struct sockaddr *)&a, sizeof(a)) || listen(fd, 1) || getsockname(fd, (struct sockaddr *)&a, &len))
+		return 2;
+	other = socket(AF_INET, SOCK_STREAM, 0);
+	if (connect(other, (struct sockaddr *)&a, sizeof(a)) || getpeername(other, (struct sockaddr *)&a, &len))
+		return 3;
+	if (getsockopt(other, SOL_SOCKET, SO_ERROR, &n, &size) || ioctl(other, FIONREAD, &n))
+		return 4;
+	accept(fd, NULL, NULL);
+	send(other, &c, 1, MSG_NOSIGNAL);
+	shutdown(other, SHUT_WR);
+	recvfrom(other, &c, 1, MSG_DONTWAIT, NULL, NULL);
+	recvmsg(other, &(struct msghdr){ 0 }, MSG_DONTWAIT | MSG_ERRQUEUE);
+	return close(other) || close(fd);
+}
+
+static int makes_other_socket(void)
+{
+	return socket(AF_PACKET, SOCK_RAW, 0) >= 0;
+}
+
 UNIT_TEST(each_thread_works)
 {
 	file = memfd_create("disk", MFD_CLOEXEC);
@@ -348,7 +381,11 @@ UNIT_TEST(each_thread_works)
 	CHECK_EQ(as(SANDBOX_CONTROL, control_works), 0);
 	CHECK_EQ(as(SANDBOX_MAIN, device_works), 0);	/* it finishes what they have begun */
 	CHECK_EQ(as(SANDBOX_MAIN, opens), 0);	/* Landlock has a say in which */
+	CHECK_EQ(as(SANDBOX_NET, net_works), 0);
 	/* And no other's work. */
+	CHECK_EQ(as(SANDBOX_DEVICE, net_works), 128 + SIGSYS);
+	CHECK_EQ(as(SANDBOX_NET, device_works), 128 + SIGSYS);
+	CHECK_EQ(as(SANDBOX_NET, makes_other_socket), 128 + SIGSYS);
 	CHECK_EQ(as(SANDBOX_VCPU, device_works), 128 + SIGSYS);
 	CHECK_EQ(as(SANDBOX_VCPU, control_works), 128 + SIGSYS);
 	CHECK_EQ(as(SANDBOX_DEVICE, io_works), 128 + SIGSYS);

@@ -289,6 +289,8 @@ static int parse_option(int opt, const char *arg, struct run_args *a, char *err,
 		return 0;
 	case 'C':
 		return args_console(arg, &a->virtio, err, errlen);
+	case 'N':
+		return args_net(arg, &a->virtio, err, errlen);
 	case 'b':
 		return args_balloon(arg, &a->virtio, err, errlen);
 	case 'i':
@@ -333,6 +335,7 @@ static const struct option run_options[] = {
 	{ "flat", required_argument, NULL, 'F' },
 	{ "device", required_argument, NULL, 'd' },
 	{ "disk", required_argument, NULL, 'D' },
+	{ "net", required_argument, NULL, 'N' },
 	{ "rng", no_argument, NULL, 'r' },
 	{ "console", required_argument, NULL, 'C' },
 	{ "balloon", optional_argument, NULL, 'b' },

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "../net/net.h"
+
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 /* Exit status; of `cleave run` also 128 + N: ended by signal N. Listed in cleave(1). */
@@ -78,6 +80,17 @@ struct port_args {
 	char name[ARGS_PORT_NAME + 1];	/* or empty: a console */
 };
 
+#define ARGS_NETS		8
+#define ARGS_INTERFACE		15	/* IFNAMSIZ - 1 */
+
+/* --net */
+struct net_args {
+	char tap[ARGS_INTERFACE + 1];	/* empty: user */
+	bool has_mac;
+	uint8_t mac[6];
+	struct net_user user;		/* mtu, too, of the other */
+};
+
 /* The devices of virtio. */
 struct virtio_args {
 	unsigned int ports;
@@ -87,6 +100,9 @@ struct virtio_args {
 	unsigned int disks;
 	struct disk_args disk[ARGS_DISKS];
 	bool rng;
+	unsigned int nets;
+	struct net_args net[ARGS_NETS];
+	const struct net_service *service;	/* that the guest reaches by each of them, or NULL */
 };
 
 struct run_args {
@@ -119,6 +135,8 @@ int args_console(const char *text, struct virtio_args *v, char *err, size_t errl
 int args_balloon(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* --disk FILE[,KEY[=VALUE]...], as args_device(). */
 int args_disk(const char *text, struct virtio_args *v, char *err, size_t errlen);
+/* --net user|tap=NAME[,KEY=VALUE]..., likewise; net_args.c. */
+int args_net(const char *text, struct virtio_args *v, char *err, size_t errlen);
 /* "512M", "1G", "65536K", bytes; -EINVAL, -ERANGE. */
 int args_size(const char *text, uint64_t *size);
 /* The newest kernel that a pattern such as /boot/vmlinuz-* names; -ENOENT. */

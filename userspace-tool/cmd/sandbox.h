@@ -3,8 +3,8 @@
  * What the process of a guest may still do once the guest is set up: no root
  * privileges, no new ones, no files but those of its runtime directory
  * (Landlock), and of each kind of thread the system calls that it needs
- * (seccomp). A device model that a guest has taken over can open nothing,
- * connect to nothing, and start nothing.
+ * (seccomp). A device model that a guest has taken over can open nothing and
+ * start nothing; and connect to nothing, but that of --net user, which is to.
  */
 #ifndef CLEAVE_SANDBOX_H
 #define CLEAVE_SANDBOX_H
@@ -19,6 +19,7 @@ enum sandbox_thread {
 	SANDBOX_IO,		/* terminal, signals, deadlines */
 	SANDBOX_CONTROL,	/* the socket for other commands, and their consoles */
 	SANDBOX_DEVICE,		/* a device's own: files, sockets and eventfds that are open */
+	SANDBOX_NET,		/* a network device's without a TAP interface: IPv4 sockets of its own */
 	SANDBOX_MAIN,		/* waits for the end, and cleans up */
 	SANDBOX_KINDS,
 };

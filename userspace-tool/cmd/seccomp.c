@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,7 +26,9 @@ enum check {
 	OWN,			/* the first argument is this process */
 	NO_EXEC,		/* the third argument has no PROT_EXEC */
 	MODULE,			/* ioctl: of /dev/cleave's files, and a terminal's modes */
-	BLOCK,			/* ioctl: those, and discard and zero of a disk */
+	BLOCK,			/* ioctl: those, discard and zero of a disk, offloads of a TAP interface */
+	SOCKETS,		/* ioctl: those of MODULE, and how much there is to read */
+	INET,			/* the first argument is AF_INET */
 };
 
 struct call {
@@ -70,6 +73,15 @@ static const struct call device[] = {
 	{ SYS_timerfd_settime, ANY }, { SYS_accept4, ANY }, { SYS_shutdown, ANY },
 };
 
+/* Connections of the guest's; and what of SANDBOX_DEVICE a queue needs is common. */
+static const struct call net[] = {
+	{ SYS_recvfrom, ANY }, { SYS_sendto, ANY }, { SYS_recvmsg, ANY }, { SYS_sendmsg, ANY },
+	{ SYS_socket, INET }, { SYS_connect, ANY }, { SYS_bind, ANY }, { SYS_listen, ANY },
+	{ SYS_accept, ANY }, { SYS_accept4, ANY }, { SYS_shutdown, ANY }, { SYS_getsockname, ANY },
+	{ SYS_getpeername, ANY }, { SYS_getsockopt, ANY }, { SYS_setsockopt, ANY }, { SYS_fcntl, ANY },
+	{ SYS_ioctl, SOCKETS },
+};
+
 /*
  * It waits until no guest runs, and finishes what devices have begun. Its files are held to some
  * directories, where there is Landlock.
@@ -89,6 +101,7 @@ static const struct {
 	[SANDBOX_IO] = KIND(io, "an input"),
 	[SANDBOX_CONTROL] = KIND(control, "a control"),
 	[SANDBOX_DEVICE] = KIND(device, "a device"),
+	[SANDBOX_NET] = KIND(net, "a network device"),
 	[SANDBOX_MAIN] = KIND(main_thread, "a main"),
 };
 
@@ -132,7 +145,8 @@ static void check_ioctl(struct program *p, enum check check)
 {
 	/* TCGETS, which isatty() is, TCSETS, TCSETSW, TCSETSF, TIOCGPGRP, TIOCGWINSZ */
 	static const uint32_t terminal[] = { 0x5401, 0x5402, 0x5403, 0x5404, 0x540f, 0x5413 };
-	static const uint32_t block[] = { 0x1277, 0x127f };	/* BLKDISCARD, BLKZEROOUT */
+	/* BLKDISCARD, BLKZEROOUT, TUNSETOFFLOAD */
+	static const uint32_t block[] = { 0x1277, 0x127f, 0x400454d0 };
 	size_t i;
 
 	load(p, offsetof(struct seccomp_data, args[1]));
@@ -142,6 +156,10 @@ static void check_ioctl(struct program *p, enum check check)
 	}
 	for (i = 0; check == BLOCK && i < sizeof(block) / sizeof(block[0]); i++) {
 		unless(p, block[i], 1);
+		give(p, SECCOMP_RET_ALLOW);
+	}
+	if (check == SOCKETS) {
+		unless(p, 0x541b, 1);	/* FIONREAD */
 		give(p, SECCOMP_RET_ALLOW);
 	}
 	put(p, (struct sock_filter)BPF_STMT(BPF_ALU | BPF_AND | BPF_K, 0xff00));
@@ -169,6 +187,12 @@ static void rule(struct program *p, const struct call *c, bool exec)
 	case NO_EXEC:
 		load(p, offsetof(struct seccomp_data, args[2]));
 		put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, exec ? 0 : PROT_EXEC, 1, 0));
+		give(p, SECCOMP_RET_ALLOW);
+		give(p, SECCOMP_RET_TRAP);
+		break;
+	case INET:
+		load(p, offsetof(struct seccomp_data, args[0]));
+		unless(p, AF_INET, 1);
 		give(p, SECCOMP_RET_ALLOW);
 		give(p, SECCOMP_RET_TRAP);
 		break;

@@ -140,6 +140,14 @@ static int add_disk(struct machine *m, unsigned int number)
 	return add_device(m, virtio_blk(&m->mem, image, a->serial, queues), "--disk", number);
 }
 
+static int add_net(struct machine *m, unsigned int number)
+{
+	struct vdev *d;
+	int ret = net_open(m, number, &d);
+
+	return ret ?: add_device(m, d, "--net", number);
+}
+
 static int add_console(struct machine *m)
 {
 	struct console_port port[CONSOLE_PORTS];
@@ -173,11 +181,13 @@ int virtio_add(struct machine *m)
 	unsigned int i;
 	int ret;
 
-	if (!a->disks && !a->rng && !a->ports && !a->balloon)
+	if (!a->disks && !a->rng && !a->ports && !a->balloon && !a->nets)
 		return 0;
 	ret = add_bus(m);
 	for (i = 0; i < a->disks && !ret; i++)
 		ret = add_disk(m, i);
+	for (i = 0; i < a->nets && !ret; i++)
+		ret = add_net(m, i);
 	if (!ret && a->rng)
 		ret = add_device(m, virtio_rng(&m->mem), "--rng", 0);
 	if (!ret && a->ports)
@@ -206,9 +216,9 @@ int virtio_connect(struct machine *m)
 	return -ENOSPC;
 }
 
-static void thread_begins(void)
+static void thread_begins(const struct vdev *d)
 {
-	sandbox_thread(SANDBOX_DEVICE);
+	sandbox_thread(d->sockets ? SANDBOX_NET : SANDBOX_DEVICE);
 }
 
 int virtio_start(struct machine *m)

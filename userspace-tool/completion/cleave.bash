@@ -27,6 +27,7 @@ _cleave_value()
 	--device|-d)
 		COMPREPLY=($(compgen -W "$(cleave run --device help 2>/dev/null | sed -nE 's/^([a-z][a-z0-9-]*).*/\1/p')" -- "$2")) ;;
 	--pv)	COMPREPLY=($(compgen -W "all none clock steal eoi ipi tlb unhalt yield poll realtime" -- "$2")) ;;
+	--net)	COMPREPLY=($(compgen -W "user tap=" -- "$2")) ;;
 	--user)	COMPREPLY=($(compgen -u -- "$2")) ;;
 	esac
 }

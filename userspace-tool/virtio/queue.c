@@ -165,13 +165,23 @@ int vq_pop(struct vq *q, struct vq_chain *c)
 
 /* ---- giving them back ------------------------------------------------------------- */
 
-void vq_push(struct vq *q, uint16_t head, uint32_t written)
+void vq_put(struct vq *q, uint16_t head, uint32_t written)
 {
 	struct vring_used_elem elem = { .id = head, .len = written };
 
 	memcpy(q->used + USED_RING + q->next_used % q->size * sizeof(elem), &elem, sizeof(elem));
 	q->next_used++;
+}
+
+void vq_show(struct vq *q)
+{
 	__atomic_store_n((uint16_t *)(q->used + USED_IDX), q->next_used, __ATOMIC_RELEASE);
+}
+
+void vq_push(struct vq *q, uint16_t head, uint32_t written)
+{
+	vq_put(q, head, written);
+	vq_show(q);
 }
 
 bool vq_interrupts(struct vq *q)

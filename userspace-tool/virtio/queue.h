@@ -51,6 +51,9 @@ int vq_enable(struct vq *q, const struct cleave_mem *mem, bool indirect, bool ev
 int vq_pop(struct vq *q, struct vq_chain *c);
 /* Gives a chain back, of which the first written bytes of its last part were written. */
 void vq_push(struct vq *q, uint16_t head, uint32_t written);
+/* The same for several at once: the driver sees none before vq_show(), and then all. */
+void vq_put(struct vq *q, uint16_t head, uint32_t written);
+void vq_show(struct vq *q);
 /* After vq_push(): does the driver want an interrupt for what it has not been told yet? */
 bool vq_interrupts(struct vq *q);
 /* Asks for a kick at the next chain; true: one is there already, look again. */

@@ -83,14 +83,14 @@ static void worker_wait(struct vdev_worker *w, bool runs)
 	i = n;
 	if (runs && d->ops->wait)
 		n += d->ops->wait(d, w->index, fds + n);
-	if (poll(fds, n, -1) < 0)
+	if ((runs && d->ops->poll ? d->ops->poll(d, w->index, fds, n) : poll(fds, n, -1)) < 0)
 		return;
 	while (i--)
 		if ((fds[i].revents & POLLIN) && read(fds[i].fd, &count, sizeof(count)) > 0 && i)
 			atomic_fetch_add_explicit(&from[i]->kicks, count, memory_order_relaxed);
 }
 
-void (*vdev_thread_begins)(void);
+void (*vdev_thread_begins)(const struct vdev *d);
 
 static void *worker_thread(void *arg)
 {
@@ -102,7 +102,7 @@ static void *worker_thread(void *arg)
 	snprintf(name, sizeof(name), "%.11s/%u", w->d->label, w->index % 100);
 	pthread_setname_np(pthread_self(), name);
 	if (vdev_thread_begins)
-		vdev_thread_begins();
+		vdev_thread_begins(w->d);
 	while ((now = worker_state(w)) != STOP) {
 		if (now == RUN)
 			w->d->ops->work(w->d, w->index);

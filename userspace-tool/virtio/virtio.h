@@ -35,6 +35,8 @@ struct vdev_ops {
 	void (*work)(struct vdev *d, unsigned int worker);
 	/* Or NULL: what else to wait for: how many, at most VDEV_FDS. By the worker. */
 	unsigned int (*wait)(struct vdev *d, unsigned int worker, struct pollfd *fds);
+	/* Or NULL: poll() of these and of what is the device's own. Its result. By the worker. */
+	int (*poll)(struct vdev *d, unsigned int worker, struct pollfd *fds, unsigned int n);
 	/* Or NULL: ends what is under way: no more guest memory is used. By the worker. */
 	void (*drain)(struct vdev *d, unsigned int worker);
 	/* Or NULL: the driver has reset the device. Lock held. */
@@ -78,6 +80,7 @@ struct vdev {
 	void *config;			/* what the driver reads; changed under the lock */
 	unsigned int config_size;
 	unsigned int queues, workers;
+	bool sockets;			/* its threads make connections of their own */
 	atomic_ullong counter[VDEV_COUNTERS];
 
 	pthread_mutex_t lock;		/* what follows; queues' rings are their workers' */
@@ -123,7 +126,7 @@ void vdev_config_end(struct vdev *d);
 
 /* ---- thread.c -------------------------------------------------------------------- */
 
-extern void (*vdev_thread_begins)(void);	/* by each thread of a device, if it is set */
+extern void (*vdev_thread_begins)(const struct vdev *d);	/* by each thread of a device, if it is set */
 int vdev_start(struct vdev *d);			/* -errno: no thread; what has started stops */
 void vdev_stop(struct vdev *d);			/* drains and ends them */
 void vdev_wake(struct vdev *d);			/* the workers look at the state again */
@@ -187,5 +190,18 @@ void virtio_console_resize(struct vdev *d, uint16_t cols, uint16_t rows);
 
 /* bytes: what the guest is to give up. */
 struct vdev *virtio_balloon(const struct cleave_mem *mem, uint64_t bytes);
+
+struct net_backend;
+struct net_service;
+
+struct net_params {
+	struct net_backend *backend;	/* the device's; or closed if that fails */
+	uint8_t mac[6];
+	const struct net_service *service;	/* that the guest reaches, or NULL */
+	void (*gone)(void *ctx);	/* the backend has gone for good; by a thread of the device's */
+	void *ctx;
+};
+
+struct vdev *virtio_net(const struct cleave_mem *mem, const struct net_params *p);
 
 #endif /* CLEAVE_VIRTIO_H */
