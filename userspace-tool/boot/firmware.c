@@ -15,7 +15,7 @@ int firmware_load(struct boot_ctx *ctx)
 		return rc;
 	if (f->size % 4096 || f->size > BOOT_ROM_MAX)
 		return boot_fail(ctx, -ENOEXEC, "firmware %s: %llu bytes, but it takes whole pages and at "
-				 "most %llu MiB; give a ROM image such as /usr/share/seabios/bios-256k.bin",
+				 "most %llu MiB; give a ROM image such as /usr/share/seabios/bios.bin",
 				 f->path, (unsigned long long)f->size, BOOT_ROM_MAX >> 20);
 	rom = cleave_mem_ptr(ctx->mem, BOOT_ROM_END - f->size, f->size);
 	if (!rom)
