@@ -205,7 +205,7 @@ struct clv_vcpu {
 	bool want_window;		/* v: CLEAVE_RUN_WINDOW of this run */
 	bool waits;			/* v: an interrupt that cannot go in yet */
 	bool quiet;			/* v: the backend knows of no window or mask */
-	bool lapic_busy;		/* v: IRR had something, or timer or PV EOI are to be looked at */
+	bool lapic_busy;		/* v: IRR had something, or timer or PV EOI to look at */
 	u32 mp_state;			/* v to change, READ_ONCE to look: CLEAVE_MP_* */
 	u8 sipi_vector;			/* a: published by CLV_REQ_SIPI */
 

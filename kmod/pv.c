@@ -218,8 +218,8 @@ static bool steal_is_old(const struct clv_vcpu *vcpu)
 
 /*
  * Sets the byte that tells the guest to clear it instead of writing to the EOI register: while what
- * it has in service needs no more of the local APIC than that. Sleeps unless it has to be now. 0, or
- * why it could not be set.
+ * it has in service needs no more of the local APIC than that. Sleeps unless it has to be now. 0,
+ * or why it could not be set.
  */
 int clv_pv_arm(struct clv_vcpu *vcpu, bool now)
 {
