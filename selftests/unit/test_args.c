@@ -152,10 +152,10 @@ UNIT_TEST(nets)
 	const struct net_args *n = a.virtio.net;
 
 	CHECK_EQ(RUN("-k", "k", "--net", "user", "--net", "tap=tap0,mac=02:00:00:aB:cd:EF,mtu=9000",
-		     "--net=user,hostfwd=tcp:2222:22,hostfwd=tcp:0.0.0.0:80:8080,dns=9.9.9.9,restrict=on"), 0);
+		     "--net=user,hostfwd=tcp:2222:22,hostfwd=tcp:0.0.0.0:80:8080,dns=9.9.9.9,host=off,restrict=on"), 0);
 	CHECK(a.virtio.nets == 3 && !n[0].tap[0] && !n[0].has_mac && !n[0].user.forwards && !n[0].user.restricted);
 	CHECK(!strcmp(n[1].tap, "tap0") && n[1].has_mac && !memcmp(n[1].mac, "\2\0\0\xab\xcd\xef", 6));
-	CHECK(n[1].user.mtu == 9000 && n[2].user.forwards == 2 && n[2].user.restricted);
+	CHECK(n[1].user.mtu == 9000 && n[2].user.forwards == 2 && n[2].user.restricted && n[2].user.alone && !n[1].user.alone);
 	CHECK(n[2].user.forward[0].port == 2222 && n[2].user.forward[0].guest_port == 22);
 	CHECK_EQ(n[2].user.forward[0].address.s_addr, htonl(INADDR_LOOPBACK));
 	CHECK(n[2].user.forward[1].port == 80 && n[2].user.forward[1].guest_port == 8080);
@@ -190,6 +190,7 @@ UNIT_TEST(nets)
 	REFUSED("name server", "-k", "k", "--net", "user,dns=0.0.0.0");
 	REFUSED("name server", "-k", "k", "--net", "user,dns=dns.example.org");
 	REFUSED("neither on nor off", "-k", "k", "--net", "user,restrict=yes");
+	REFUSED("--net host=no: is neither on nor off", "-k", "k", "--net", "user,host=no");
 	REFUSED("for user alone", "-k", "k", "--net", "tap=a,restrict=on");
 	REFUSED("no key with a value", "-k", "k", "--net", "user,restrict");
 	REFUSED("an empty word", "-k", "k", "--net", "user,");

@@ -640,22 +640,37 @@ UNIT_TEST(user)
 	unplug();
 }
 
-UNIT_TEST(user_restricted)
+/* Nothing comes to the host's loopback, by whatever address of the network. */
+static void does_not_reach_the_host(const struct net_user *u)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
-	const struct net_user u = { .restricted = true };
 	socklen_t len = sizeof(a);
 	char buf[64];
 	unsigned int i;
 
 	peer = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
 	CHECK(!bind(peer, (struct sockaddr *)&a, sizeof(a)) && !getsockname(peer, (struct sockaddr *)&a, &len));
-	plug_user(&u, NULL);
+	plug_user(u, NULL);
 	send_udp(HOST, ntohs(a.sin_port), "to the host");
+	send_udp(HOST + 77, ntohs(a.sin_port), "to the host");
 	for (i = 0; i < 100; i++)
 		d_pause();
 	CHECK(recv(peer, buf, sizeof(buf), 0) < 0);
 	unplug();
+}
+
+UNIT_TEST(user_restricted)
+{
+	const struct net_user u = { .restricted = true };
+
+	does_not_reach_the_host(&u);
+}
+
+UNIT_TEST(user_alone)
+{
+	const struct net_user u = { .alone = true };
+
+	does_not_reach_the_host(&u);
 }
 
 static unsigned int opened;

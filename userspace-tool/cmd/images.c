@@ -15,7 +15,7 @@
 #include "launch/store.h"
 #include "progress.h"
 
-#define APPEND	"root=/dev/vda rw console=ttyS0 quiet"
+#define APPEND	"root=LABEL=debian rw console=ttyS0 quiet"
 #define LOGIN	"debian"
 
 struct images_args {

@@ -116,7 +116,7 @@ static int parse_key(char *word, struct net_args *a, struct error *e)
 	char *value = strchr(word, '=');
 
 	if (!value)
-		return fail(e, "--net: %s is no key with a value; give mac=, mtu=, for tap vhost=, for user hostfwd=, dns=, restrict=",
+		return fail(e, "--net: %s is no key with a value; give mac=, mtu=, for tap vhost=, for user hostfwd=, dns=, host=, restrict=",
 			    *word ? word : "an empty word");
 	*value++ = 0;
 	if (!strcmp(word, "mac"))
@@ -125,8 +125,9 @@ static int parse_key(char *word, struct net_args *a, struct error *e)
 		return parse_mtu(value, a, e);
 	if (!strcmp(word, "vhost"))
 		return parse_vhost(value, a, e);
-	if (strcmp(word, "hostfwd") && strcmp(word, "dns") && strcmp(word, "restrict"))
-		return fail(e, "--net: %s= is none of mac=, mtu=, vhost=, hostfwd=, dns=, restrict=; give one of these", word);
+	if (strcmp(word, "hostfwd") && strcmp(word, "dns") && strcmp(word, "host") && strcmp(word, "restrict"))
+		return fail(e, "--net: %s= is none of mac=, mtu=, vhost=, hostfwd=, dns=, host=, restrict=; give one of these",
+			    word);
 	if (a->tap[0])
 		return fail(e, "--net tap=%s: %s= is for user alone; leave it out", a->tap, word);
 	if (!strcmp(word, "hostfwd"))
@@ -136,9 +137,12 @@ static int parse_key(char *word, struct net_args *a, struct error *e)
 			return fail(e, "--net dns=%s: no IPv4 address; give one of a name server's", value);
 		return 0;
 	}
-	a->user.restricted = !strcmp(value, "on");
-	if (!a->user.restricted && strcmp(value, "off"))
-		return fail(e, "--net restrict=%s: is neither on nor off; give one of them", value);
+	if (strcmp(value, "on") && strcmp(value, "off"))
+		return fail(e, "--net %s=%s: is neither on nor off; give one of them", word, value);
+	if (!strcmp(word, "host"))
+		a->user.alone = !strcmp(value, "off");
+	else
+		a->user.restricted = !strcmp(value, "on");
 	return 0;
 }
 

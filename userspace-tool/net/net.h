@@ -69,6 +69,7 @@ struct net_forward {
 struct net_user {
 	uint16_t mtu;			/* 0: 1500 */
 	bool restricted;		/* nothing but what is forwarded, and a service */
+	bool alone;			/* the host's loopback is not 10.0.2.2 */
 	struct in_addr dns;		/* 0: the first one in /etc/resolv.conf */
 	unsigned int forwards;
 	struct net_forward forward[NET_FORWARDS];

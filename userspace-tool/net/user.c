@@ -21,6 +21,7 @@
 #define NAME_SERVER	(NETWORK + 3)
 #define GUEST		(NETWORK + 15)
 #define DNS_PORT	53
+#define DHCP_PORT	67
 #define WAITING		(1U << 20)	/* bytes of frames that the guest has no room for */
 
 struct frame {
@@ -32,6 +33,7 @@ struct frame {
 struct user {
 	struct net_backend b;
 	Slirp *slirp;
+	bool alone;			/* net_user.alone */
 	uint32_t dns;
 	struct frame *first, **last;
 	size_t waiting;
@@ -73,6 +75,10 @@ static bool passes(struct user *u, uint8_t *frame, size_t len)
 		return true;
 	if (type != ETHERNET_IPV4 || !ipv4_parse(frame, len, &ip) || ip.fragment ||
 	    ip.to >> 24 == 127 || !(ip.to >> 24))
+		return false;
+	/* Any address of its network is the host's loopback to libslirp. */
+	if (u->alone && (ip.to & 0xffffff00) == NETWORK && ip.to != NAME_SERVER &&
+	    (ip.protocol == IPPROTO_TCP || (ip.protocol == IPPROTO_UDP && ip.to_port != DHCP_PORT)))
 		return false;
 	/* The tool needs files, too: to be stopped, for example. */
 	if (u->sockets >= u->limit && (ip.protocol != IPPROTO_TCP || ip.syn))
@@ -161,7 +167,7 @@ static ssize_t user_receive(struct net_backend *b, const struct iovec *iov, unsi
 	u->waiting -= f->len;
 	u->first = f->next;
 	if (!u->first)
-		u->last = &u->first;
+	u->last = &u->first;
 	free(f);
 	return len;
 }
@@ -312,6 +318,7 @@ static struct user *make(const struct net_user *as)
 		return NULL;
 	u->b = (struct net_backend){ .ops = &ops, .fd = -1, .one_thread = true, .mtu = as->mtu };
 	u->last = &u->first;
+	u->alone = as->alone;
 	u->dns = as->dns.s_addr ? ntohl(as->dns.s_addr) : net_name_server("/etc/resolv.conf");
 	u->limit = getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur > 65536 ? 32768 : files.rlim_cur / 2;
 	u->size = 64;
