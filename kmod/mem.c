@@ -500,6 +500,9 @@ static int change(struct clv_vm *vm, u64 gpa, void *buf, u32 len, bool xchg, boo
 	const struct clv_slot *slot;
 	int ret, tries = 3;
 
+	/* Whose read_unlock() may let interrupts in. */
+	if (now && IS_ENABLED(CONFIG_PREEMPT_RT))
+		return -EAGAIN;
 	do {
 		unsigned long hva = 0;
 

@@ -127,7 +127,7 @@ static void finish(struct blk *b, unsigned int i, struct request *r, int error)
 	else if (r->type == VIRTIO_BLK_T_OUT)
 		count(b, BYTES_WRITTEN, r->len);
 	vq_push(&b->d.queue[i].vq, r->head, 1 + (in && !error ? r->len : 0));
-	if (r->held && atomic_fetch_sub(&b->d.counter[WAITING_FOR_ROOM], 1) == 1)
+	if (r->held && atomic_fetch_sub(&b->d.counter[WAITING_FOR_ROOM], 1) == 1 && !error)
 		vdev_tell(&b->d, VDEV_ROOM);
 	forget(b->queue[i], r);
 }
@@ -336,7 +336,7 @@ static int do_ranges(struct blk *b, struct request *r)
 			continue;
 		if (vdev_leaves(&b->d))
 			return -ECANCELED;
-		if (r->type == VIRTIO_BLK_T_WRITE_ZEROES)
+		if (r->type == VIRTIO_BLK_T_WRITE_ZEROES && !r->held)
 			pay(b, r->range[i].len);
 		ret = r->type == VIRTIO_BLK_T_WRITE_ZEROES ?
 		      image->zero(b->image, r->range[i].offset, r->range[i].len, r->range[i].unmap) :
@@ -500,6 +500,7 @@ static void blk_drain(struct vdev *d, unsigned int i)
 			io_uring_wait_cqe(&q->ring, &cqe);
 		reap(b, i);
 	}
+	q->throttled = false;
 	while ((r = q->held)) {
 		q->held = r->next;
 		atomic_fetch_sub(&d->counter[WAITING_FOR_ROOM], 1);
