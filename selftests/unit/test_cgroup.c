@@ -200,7 +200,10 @@ UNIT_TEST(entered)
 	if (!mkdtemp(root))
 		abort();
 	tree();
+	put(file("cpu.weight"), "");
 	CHECK_EQ(enter("web-1", 40), 0);
+	/* All together have ten times what they were promised, among what is beside them. */
+	CHECK(holds(file("cpu.weight"), "800"));
 	CHECK(holds(file("web-1/cpu.weight"), "80"));
 	CHECK(holds(file("web-1/cpu.max"), "100000 100000"));
 	CHECK(holds(file("web-1/cpu.max.burst"), "100000"));

@@ -166,6 +166,36 @@ UNIT_TEST(copies)
 }
 
 /* A link out of it is removed, not what it leads to. */
+UNIT_TEST(one_at_a_time)
+{
+	int fd, other;
+
+	CHECK_EQ(store_lock(at("locked")), -ENOENT);
+	CHECK(!mkdir(at("locked"), 0700));
+	fd = store_lock(at("locked"));
+	CHECK(fd >= 0);
+	CHECK_EQ(store_lock(at("locked")), -EBUSY);
+	/* Moved, it is locked still; and what is made in its place is another. */
+	CHECK(!rename(at("locked"), "/tmp/cleave-store-moved"));
+	CHECK_EQ(store_lock("/tmp/cleave-store-moved"), -EBUSY);
+	CHECK(!mkdir(at("locked"), 0700));
+	other = store_lock(at("locked"));
+	CHECK(other >= 0 && !rmdir(at("locked")) && !rmdir("/tmp/cleave-store-moved"));
+	close(other);
+	close(fd);
+}
+
+/* Half removed, it has no name; and what that left does not stay. */
+UNIT_TEST(retired)
+{
+	CHECK(!mkdir(at("gone"), 0700) && !mkdir(at(".gone.old"), 0700));
+	file(at("gone/disk.raw"), "x", 0);
+	file(at(".gone.old/disk.raw"), "x", 0);
+	CHECK_EQ(store_retire(at("gone")), 0);
+	CHECK(access(at("gone"), F_OK) && access(at(".gone.old"), F_OK));
+	CHECK_EQ(store_retire(at("gone")), -ENOENT);
+}
+
 UNIT_TEST(removed)
 {
 	CHECK(!mkdir(at("gone"), 0700) && !mkdir(at("gone/below"), 0700));

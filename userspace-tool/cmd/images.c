@@ -198,10 +198,24 @@ static int fill(const struct images_args *a, const char *dir)
 	return ret ? STATUS_ERROR : 0;
 }
 
+/* A new directory, locked: its descriptor or -errno. What one that was ended has left goes. */
+static int stage(const char *new)
+{
+	int lock = store_lock(new);
+
+	if (lock >= 0) {
+		store_remove(new);
+		close(lock);
+	} else if (lock != -ENOENT) {
+		return lock;
+	}
+	return mkdir(new, 0755) ? -errno : store_lock(new);
+}
+
 static int add(const struct images_args *a)
 {
 	char path[PATH_MAX], dir[PATH_MAX], new[PATH_MAX], err[PATH_MAX + 256];
-	int ret;
+	int ret, lock;
 
 	if (a->words != 3)
 		return usage("add wants a NAME, and the FILE of a disk");
@@ -217,9 +231,10 @@ static int add(const struct images_args *a)
 			 a->word[1]);
 		return STATUS_ERROR;
 	}
-	store_remove(new);	/* of one that was ended */
-	if (mkdir(new, 0755)) {
-		complain("images: %s: %s", new, strerror(errno));
+	lock = stage(new);
+	if (lock < 0) {
+		complain("images: %s: %s", new, lock == -EBUSY ?
+			 "another `cleave images add` of that name is under way; wait for its end" : strerror(-lock));
 		return STATUS_ERROR;
 	}
 	ret = fill(a, new);
@@ -231,6 +246,7 @@ static int add(const struct images_args *a)
 		store_remove(new);
 	else
 		printf("%s: %s\n", a->word[1], dir);
+	close(lock);
 	return ret;
 }
 
@@ -270,7 +286,7 @@ static int remove_image(const struct images_args *a)
 		complain("images: %s: instance %s is made from it; `cleave delete %s` first", image.name, name, name);
 		return STATUS_ERROR;
 	}
-	ret = store_remove(image.dir);
+	ret = store_retire(image.dir);
 	if (ret)
 		complain("images: %s: %s", image.dir, strerror(-ret));
 	return ret ? STATUS_ERROR : 0;

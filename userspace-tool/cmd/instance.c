@@ -21,6 +21,7 @@ int instance_at(const char *command, const char *name, struct instance *i)
 	char path[PATH_MAX], err[PATH_MAX + 256];
 
 	memset(i, 0, sizeof(*i));
+	i->lock = -1;
 	if (!nocloud_hostname(name) || strlen(name) > STORE_NAME) {
 		complain("%s: %.80s: cannot be an instance's name, as it is its host name; give 1 to 63 letters, digits and '-', which is neither first nor last",
 			 command, name);
@@ -40,14 +41,15 @@ int instance_at(const char *command, const char *name, struct instance *i)
 
 bool instance_read(struct instance *i)
 {
-	char port[16];
+	char port[16], net[8];
 
 	if (!store_get(i->dir, "instance.conf", "type", i->type, sizeof(i->type)))
 		return false;
 	store_get(i->dir, "instance.conf", "image", i->image, sizeof(i->image));
 	store_get(i->dir, "instance.conf", "login", i->login, sizeof(i->login));
 	store_get(i->dir, "port", "ssh", port, sizeof(port));
-	i->port = strtoul(port, NULL, 10);
+	/* With a network of its own choice it has none. */
+	i->port = store_get(i->dir, "net", "net", net, sizeof(net)) ? 0 : strtoul(port, NULL, 10);
 	return true;
 }
 
@@ -217,6 +219,14 @@ static int put_options(const struct parts *p, const char *dir)
 	return ret;
 }
 
+int instance_put_net(const char *dir, const char *net)
+{
+	char text[1024];
+	int n = snprintf(text, sizeof(text), "net = %s\n", net);
+
+	return n < (int)sizeof(text) && !strchr(net, '\n') ? store_put(dir, "net", text, n) : -EINVAL;
+}
+
 static int put_files(const struct parts *p, const char *dir)
 {
 	char text[512];
@@ -224,6 +234,8 @@ static int put_files(const struct parts *p, const char *dir)
 			 p->i->name, p->type->name, p->image.name, p->image.login);
 	int ret = put_seed(p, dir) ?: put_options(p, dir);
 
+	if (!ret && p->a->net)
+		ret = instance_put_net(dir, p->a->net);
 	if (!ret && p->keys)
 		ret = store_put(dir, "keys", p->keys, p->keys_len);
 	if (!ret)
@@ -245,8 +257,19 @@ int instance_make(const struct launch_args *a, struct instance *i)
 	}
 	if (snprintf(new, sizeof(new), "%s/.%s.new", path, i->name) >= PATH_MAX)
 		goto out;
-	store_remove(new);	/* of one that was ended */
-	error = mkdir(new, 0700) ? -errno : put_files(&p, new);
+	/* Of one that was ended, unless it goes on. */
+	i->lock = store_lock(new);
+	if (i->lock >= 0) {
+		store_remove(new);
+		close(i->lock);
+	}
+	error = i->lock < 0 && i->lock != -ENOENT ? i->lock : mkdir(new, 0700) ? -errno : 0;
+	i->lock = error ? error : store_lock(new);
+	if (i->lock == -EBUSY) {
+		complain("launch: %s: another `cleave launch` makes it now; wait for its end", i->name);
+		goto out;
+	}
+	error = i->lock < 0 ? i->lock : put_files(&p, new);
 	if (!error && rename(new, i->dir))
 		error = -errno;
 	if (error) {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /* `cleave instances`, and `cleave delete`. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "doc.h"
 #include "launch.h"
@@ -62,22 +65,42 @@ static int list(bool json)
 	return STATUS_ERROR;
 }
 
-/* Of one that was killed with who watched over it. */
-static void remove_cgroup(const char *name)
+/* Of one that was killed with who watched over it. -EBUSY: somebody is in it. */
+static int remove_cgroup(const char *name)
 {
 	char err[PATH_MAX + 512];
 	struct cgroup g;
+	int ret;
 
 	if (cgroup_open(&g, err, sizeof(err)))
-		return;
-	cgroup_remove(&g, name);
+		return 0;
+	ret = cgroup_remove(&g, name);
 	cgroup_close(&g);
+	return ret;
+}
+
+/* Whoever has its disk, or is about to start it; asked beside its socket, which may be out of sight. */
+static bool in_use(const struct instance *i)
+{
+	char disk[PATH_MAX];
+	int fd;
+	bool used;
+
+	if (instance_runs(i->name) || remove_cgroup(i->name) == -EBUSY)
+		return true;
+	if (snprintf(disk, sizeof(disk), "%s/disk.overlay", i->dir) >= PATH_MAX)
+		return true;
+	fd = open(disk, O_RDONLY | O_CLOEXEC);
+	used = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+	if (fd >= 0)
+		close(fd);
+	return used;
 }
 
 static int delete_one(const char *name)
 {
 	struct instance i;
-	int ret = instance_at("delete", name, &i);
+	int ret = instance_at("delete", name, &i), lock;
 
 	if (ret)
 		return ret;
@@ -85,17 +108,19 @@ static int delete_one(const char *name)
 		complain("delete: %s: no such instance; `cleave instances` lists those there are", name);
 		return STATUS_NO_GUEST;
 	}
-	if (instance_runs(name)) {
-		complain("delete: %s: runs; `cleave stop %s` first", name, name);
-		return STATUS_ERROR;
+	lock = store_lock(i.dir);
+	if (lock == -EBUSY || in_use(&i)) {
+		complain("delete: %s: runs, or is being started; `cleave stop %s` first", name, name);
+		ret = STATUS_ERROR;
+	} else {
+		ret = lock < 0 ? lock : store_retire(i.dir);
+		if (ret)
+			complain("delete: %s: %s", i.dir, strerror(-ret));
+		ret = ret ? STATUS_ERROR : 0;
 	}
-	ret = store_remove(i.dir);
-	if (ret) {
-		complain("delete: %s: %s", i.dir, strerror(-ret));
-		return STATUS_ERROR;
-	}
-	remove_cgroup(name);
-	return 0;
+	if (lock >= 0)
+		close(lock);
+	return ret;
 }
 
 int cmd_instances(int argc, char **argv)

@@ -132,22 +132,37 @@ static int choose_port(struct instance *i)
 	return ret;
 }
 
+/* As it was given, now or when it was made; else one behind which other tenants cannot get. */
+static int choose_net(const struct launch_args *a, struct instance *i, char *net, size_t size)
+{
+	int ret = a->net ? instance_put_net(i->dir, a->net) : 0;
+
+	if (ret) {
+		complain("launch: --net %s: %s", a->net, strerror(-ret));
+		return ret;
+	}
+	if (store_get(i->dir, "net", "net", net, size)) {
+		i->port = 0;
+		return 0;
+	}
+	ret = choose_port(i);
+	snprintf(net, size, "user,host=off,hostfwd=tcp:127.0.0.1:%u:22", i->port);
+	return ret;
+}
+
 /* ---- starting it -------------------------------------------------------------------------------- */
 
 static int start(const struct launch_args *a, struct instance *i)
 {
-	char conf[PATH_MAX + 16], net[64], *argv[16] = { "run", "--detach", "--config", conf, "--name", i->name, };
+	char conf[PATH_MAX + 16], net[1024], *argv[16] = { "run", "--detach", "--config", conf, "--name", i->name, };
 	pid_t self = getpid();
 	int argc = 6, ret;
 
 	snprintf(conf, sizeof(conf), "%s/run.conf", i->dir);
-	if (a->net)
-		i->port = 0;
-	else if (choose_port(i))
+	if (choose_net(a, i, net, sizeof(net)))
 		return STATUS_ERROR;
-	snprintf(net, sizeof(net), "user,hostfwd=tcp:127.0.0.1:%u:22", i->port);
 	argv[argc++] = "--net";
-	argv[argc++] = a->net ? (char *)a->net : net;
+	argv[argc++] = net;
 	argv[argc++] = "--metadata";
 	argv[argc++] = i->dir;
 	if (a->no_limits)
@@ -238,6 +253,12 @@ int cmd_launch(int argc, char **argv)
 		return STATUS_ERROR;
 	}
 	if (instance_read(&i)) {
+		i.lock = store_lock(i.dir);
+		if (i.lock < 0) {
+			complain("launch: %s: %s", a.name, i.lock == -EBUSY ? "is being started, or deleted; wait for the end of that" :
+				 strerror(-i.lock));
+			return STATUS_ERROR;
+		}
 		if (a.type || a.image || a.keys || a.user_data)
 			return usage("it is there already, and stays what it was made of; start it by its name alone, or `cleave delete` it");
 	} else {
@@ -248,7 +269,9 @@ int cmd_launch(int argc, char **argv)
 	}
 	ret = ret ?: start(&a, &i);
 	if (ret && made)
-		store_remove(i.dir);
+		store_retire(i.dir);
+	if (i.lock >= 0)
+		close(i.lock);
 	if (ret)
 		return ret;
 	tell(&a, &i);

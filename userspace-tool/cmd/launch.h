@@ -16,6 +16,7 @@ struct instance {
 	char name[STORE_NAME + 1];
 	char dir[PATH_MAX];
 	char type[ARGS_TYPE_NAME + 1], image[STORE_NAME + 1], login[STORE_LOGIN + 1];
+	int lock;			/* of dir, while it is made and started; or -1 */
 	unsigned int port;		/* of the host's, that leads to its SSH; 0: none */
 };
 
@@ -24,6 +25,8 @@ struct instance {
 int instance_at(const char *command, const char *name, struct instance *i);
 /* Makes it, all or nothing. */
 int instance_make(const struct launch_args *a, struct instance *i);
+/* The options of --net that it is started with: 0 or -errno. */
+int instance_put_net(const char *dir, const char *net);
 /* What it was made of. False: there is none. */
 bool instance_read(struct instance *i);
 bool instance_runs(const char *name);

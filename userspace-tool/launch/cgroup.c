@@ -224,12 +224,13 @@ int cgroup_open(struct cgroup *g, char *err, size_t errlen)
 		close(above);
 		return ret;
 	}
-	if (mkdirat(above, CGROUP_NAME, 0755) && errno != EEXIST)
+	/* Who may open it may hold its lock. */
+	if (mkdirat(above, CGROUP_NAME, 0700) && errno != EEXIST)
 		ret = -errno;
 	strncat(g->path, "/" CGROUP_NAME, PATH_MAX - strlen(g->path) - 1);
 	if (!ret)
 		g->parent = open_directory(above, CGROUP_NAME);
-	if (!ret && g->parent < 0)
+	if (!ret && (g->parent < 0 || fchmod(g->parent, 0700)))
 		ret = -errno;
 	close(above);
 	if (ret)
@@ -362,6 +363,19 @@ static int limit(int dir, const struct cgroup_limits *l, const char **file)
 	return 0;
 }
 
+/*
+ * All of them together, among what else its user has: ten times what they were promised, so
+ * that what is beside them, at its 100, does not starve. The least that there is, is enough.
+ */
+static void weigh(const struct cgroup *g)
+{
+	unsigned long weight = 10 * cgroup_sold(g);
+	char value[32];
+
+	snprintf(value, sizeof(value), "%lu", weight < 100 ? 100 : weight > 10000 ? 10000 : weight);
+	put(g->parent, "cpu.weight", value);
+}
+
 int cgroup_enter(struct cgroup *g, const char *name, const struct cgroup_limits *l, char *err, size_t errlen)
 {
 	const char *file = "";
@@ -380,6 +394,7 @@ int cgroup_enter(struct cgroup *g, const char *name, const struct cgroup_limits 
 	if (!ret)
 		ret = limit(g->fd, l, &file);
 	if (!ret) {
+		weigh(g);
 		file = "cgroup.procs";
 		ret = put(g->fd, file, "0");
 	}

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -185,6 +186,40 @@ int store_remove(const char *dir)
 	int ret = nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
 
 	return ret == -1 ? -errno : ret;
+}
+
+int store_retire(const char *dir)
+{
+	const char *name = strrchr(dir, '/') + 1;
+	char old[PATH_MAX];
+	int ret;
+
+	if (snprintf(old, sizeof(old), "%.*s.%s.old", (int)(name - dir), dir, name) >= PATH_MAX)
+		return -ENAMETOOLONG;
+	ret = store_remove(old);	/* of a removal that was ended */
+	if (ret && ret != -ENOENT)
+		return ret;
+	if (rename(dir, old))
+		return -errno;
+	return store_remove(old);
+}
+
+int store_lock(const char *dir)
+{
+	struct stat now, locked;
+	int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		ret = errno == EWOULDBLOCK ? -EBUSY : -errno;
+	/* Or it was another's, who has moved it away meanwhile. */
+	else if (fstat(fd, &locked) || stat(dir, &now) || now.st_ino != locked.st_ino || now.st_dev != locked.st_dev)
+		ret = -EBUSY;
+	if (!ret)
+		return fd;
+	close(fd);
+	return ret;
 }
 
 /* ---- images ------------------------------------------------------------------------------- */

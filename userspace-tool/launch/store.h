@@ -42,6 +42,13 @@ int store_put(const char *dir, const char *file, const void *data, size_t size);
 bool store_get(const char *dir, const char *file, const char *key, char *value, size_t size);
 /* The directory, and what is in it: no other's, whatever links say. 0 or -errno. */
 int store_remove(const char *dir);
+/* The same of one that has a name: by that it is gone at once, whatever comes in between. */
+int store_retire(const char *dir);
+/*
+ * A directory's lock, which only one has, for as long as the descriptor, or one that was
+ * inherited, is open: that, or -EBUSY, -ENOENT or another -errno.
+ */
+int store_lock(const char *dir);
 
 /* ---- copy.c --------------------------------------------------------------------------- */
 
