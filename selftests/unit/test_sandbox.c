@@ -148,6 +148,12 @@ static int signals_another(void)
 	return syscall(SYS_tgkill, 1, 1, 0);
 }
 
+/* Who is told of what comes, by whatever signal. */
+static int signals_by_descriptor(void)
+{
+	return fcntl(0, F_SETOWN, 1);
+}
+
 static int kills(void)
 {
 	return kill(1, 0);
@@ -276,6 +282,7 @@ UNIT_TEST(no_thread_breaks_out)
 		FORBIDDEN(all[i], traces, " (ptrace)");
 		FORBIDDEN(all[i], kills, " (kill)");
 		FORBIDDEN(all[i], signals_another, " (tgkill)");
+		FORBIDDEN(all[i], signals_by_descriptor, "system call 72");
 		FORBIDDEN(all[i], maps_code, " (mmap)");
 		FORBIDDEN(all[i], protects_code, " (mprotect)");
 		FORBIDDEN(all[i], types_to_terminal, " (ioctl)");

@@ -653,6 +653,7 @@ static void does_not_reach_the_host(const struct net_user *u)
 	plug_user(u, NULL);
 	send_udp(HOST, ntohs(a.sin_port), "to the host");
 	send_udp(HOST + 77, ntohs(a.sin_port), "to the host");
+	send_udp(0xffffffff, ntohs(a.sin_port), "to the host");
 	for (i = 0; i < 100; i++)
 		d_pause();
 	CHECK(recv(peer, buf, sizeof(buf), 0) < 0);

@@ -43,9 +43,15 @@ static int vhost_open(struct machine *m, const struct net_args *a, struct net_pa
 {
 	int fd, error = 0;
 
-	/* The host's kernel knows neither the service nor the rate. */
-	if (!a->tap[0] || a->vhost == VHOST_OFF || p->service || p->in)
+	if (!a->tap[0] || a->vhost == VHOST_OFF)
 		return 0;
+	if (p->service || p->in) {
+		if (a->vhost == VHOST_AUTO)
+			return 0;
+		complain("--net tap=%s: vhost=on: the host's kernel knows neither --metadata nor a network-rate of --slice; leave out one of them",
+			 a->tap);
+		return -EINVAL;
+	}
 	fd = open(VHOST_NET, O_RDWR | O_CLOEXEC);
 	if (fd < 0)
 		error = -errno;
@@ -64,7 +70,7 @@ int net_open(struct machine *m, unsigned int number, struct vdev **d)
 	struct net_watch *w = &m->virtio->watch[number];
 	bool limited = m->virtio->rate_in.rate;
 	struct net_params p = {
-		.service = m->args->virtio.service, .in = limited ? &m->virtio->rate_in : NULL,
+		.service = number ? NULL : m->args->virtio.service, .in = limited ? &m->virtio->rate_in : NULL,
 		.out = limited ? &m->virtio->rate_out : NULL, .gone = on_gone, .ctx = w,
 	};
 	char err[512];

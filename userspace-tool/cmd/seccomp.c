@@ -31,6 +31,7 @@ enum check {
 	VHOST,			/* ioctl: those of MODULE, and of vhost what starts and stops rings */
 	SOCKETS,		/* ioctl: those of MODULE, and how much there is to read */
 	INET,			/* the first argument is AF_INET */
+	FLAGS,			/* fcntl: a descriptor's flags and copies, and not whom it signals */
 };
 
 struct call {
@@ -84,7 +85,7 @@ static const struct call net[] = {
 	{ SYS_recvfrom, ANY }, { SYS_sendto, ANY }, { SYS_recvmsg, ANY }, { SYS_sendmsg, ANY },
 	{ SYS_socket, INET }, { SYS_connect, ANY }, { SYS_bind, ANY }, { SYS_listen, ANY },
 	{ SYS_accept, ANY }, { SYS_accept4, ANY }, { SYS_shutdown, ANY }, { SYS_getsockname, ANY },
-	{ SYS_getpeername, ANY }, { SYS_getsockopt, ANY }, { SYS_setsockopt, ANY }, { SYS_fcntl, ANY },
+	{ SYS_getpeername, ANY }, { SYS_getsockopt, ANY }, { SYS_setsockopt, ANY }, { SYS_fcntl, FLAGS },
 	{ SYS_ioctl, SOCKETS },
 };
 
@@ -94,7 +95,7 @@ static const struct call net[] = {
  */
 static const struct call main_thread[] = {
 	{ SYS_openat, ANY }, { SYS_unlinkat, ANY }, { SYS_unlink, ANY }, { SYS_renameat, ANY },
-	{ SYS_flock, ANY }, { SYS_dup2, ANY }, { SYS_fcntl, ANY },
+	{ SYS_flock, ANY }, { SYS_dup2, ANY }, { SYS_fcntl, FLAGS },
 };
 
 static const struct {
@@ -193,6 +194,14 @@ static void rule(struct program *p, const struct call *c, bool exec)
 	switch (c->check) {
 	case ANY:
 		give(p, SECCOMP_RET_ALLOW);
+		break;
+	case FLAGS:		/* F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL; F_DUPFD_CLOEXEC */
+		load(p, offsetof(struct seccomp_data, args[1]));
+		put(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 4, 1, 0));
+		give(p, SECCOMP_RET_ALLOW);
+		unless(p, 1030, 1);
+		give(p, SECCOMP_RET_ALLOW);
+		give(p, SECCOMP_RET_TRAP);
 		break;
 	case OWN:
 		load(p, offsetof(struct seccomp_data, args[0]));

@@ -76,7 +76,9 @@ static bool passes(struct user *u, uint8_t *frame, size_t len)
 	if (type != ETHERNET_IPV4 || !ipv4_parse(frame, len, &ip) || ip.fragment ||
 	    ip.to >> 24 == 127 || !(ip.to >> 24))
 		return false;
-	/* Any address of its network is the host's loopback to libslirp. */
+	/* To libslirp the host's loopback, but for DHCP, which is its own. */
+	if (ip.to == 0xffffffff && !(ip.protocol == IPPROTO_UDP && ip.to_port == DHCP_PORT))
+		return false;
 	if (u->alone && (ip.to & 0xffffff00) == NETWORK && ip.to != NAME_SERVER &&
 	    (ip.protocol == IPPROTO_TCP || (ip.protocol == IPPROTO_UDP && ip.to_port != DHCP_PORT)))
 		return false;
@@ -167,7 +169,7 @@ static ssize_t user_receive(struct net_backend *b, const struct iovec *iov, unsi
 	u->waiting -= f->len;
 	u->first = f->next;
 	if (!u->first)
-	u->last = &u->first;
+		u->last = &u->first;
 	free(f);
 	return len;
 }
@@ -308,6 +310,7 @@ static struct user *make(const struct net_user *as)
 	struct user *u = calloc(1, sizeof(*u));
 	SlirpConfig config = {
 		.version = 4, .restricted = as->restricted, .in_enabled = true,
+		.disable_host_loopback = as->alone,
 		.vnetwork = { htonl(NETWORK) }, .vnetmask = { htonl(0xffffff00) }, .vhost = { htonl(HOST) },
 		.vdhcp_start = { htonl(GUEST) }, .vnameserver = { htonl(NAME_SERVER) },
 		.if_mtu = as->mtu, .if_mru = as->mtu,
@@ -320,6 +323,9 @@ static struct user *make(const struct net_user *as)
 	u->last = &u->first;
 	u->alone = as->alone;
 	u->dns = as->dns.s_addr ? ntohl(as->dns.s_addr) : net_name_server("/etc/resolv.conf");
+	/* As in another network of this kind: an address there is none of the host's here. */
+	if ((u->dns & 0xffffff00) == NETWORK)
+		u->dns = 0;
 	u->limit = getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur > 65536 ? 32768 : files.rlim_cur / 2;
 	u->size = 64;
 	u->fds = calloc(u->size, sizeof(*u->fds));
@@ -348,7 +354,7 @@ int net_user(const struct net_user *as, struct net_backend **b, char *err, size_
 		return ret;
 	}
 	if (!u->dns && !as->restricted)
-		snprintf(err, errlen, "/etc/resolv.conf names no IPv4 name server: the guest has none; give dns=ADDRESS");
+		snprintf(err, errlen, "no IPv4 name server outside of 10.0.2.0/24 is given, nor named by /etc/resolv.conf: the guest has none; give dns=ADDRESS");
 	*b = &u->b;
 	return 0;
 }

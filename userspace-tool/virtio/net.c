@@ -456,6 +456,8 @@ static uint8_t carry_out(struct net *n, const struct vq_chain *c)
 	vq_read(c, sizeof(h), &offloads, sizeof(offloads));
 	if (offloads & ~(n->d.accepted & GUEST_OFFLOADS))
 		return VIRTIO_NET_ERR;
+	if (n->rx.guest == offloads)	/* the host's network would be locked for nothing */
+		return VIRTIO_NET_OK;
 	n->rx.guest = offloads;
 	n->as.backend->ops->offload(n->as.backend, offloads);
 	return VIRTIO_NET_OK;
