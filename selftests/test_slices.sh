@@ -348,8 +348,11 @@ deleted()
 without_cgroups()
 {
 	[ -n "$ours" ] || return 0	# the host's stays
-	umount $root || return
-	cleave run --flat $dir/work,addr=0x7000 -m 16M -n web --slice cpu-share=10 </dev/null >$out 2>&1
+	# Another test's, too, which it does not need any more.
+	for m in $(sed -n 's/^[^ ]* \([^ ]*\) cgroup2 .*/\1/p' /proc/mounts); do
+		umount $m || return
+	done
+	timeout 60 cleave run --flat $dir/work,addr=0x7000 -m 16M -n web --slice cpu-share=10 </dev/null >$out 2>&1
 	[ $? = 1 ] && [ "$(wc -l <$out)" = 1 ] && grep -q 'mount -t cgroup2 .*--no-limits' $out || return
 	work web --slice cpu-share=10 --no-limits && cleave kill web
 }

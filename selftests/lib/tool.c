@@ -122,7 +122,7 @@ int tool_last(const struct tool *t, const char *text)
 	int last = -1;
 
 	for (const char *p = t->out; (p = strstr(p, text)); p++)
-		if (strchr(p, '\n'))		/* else it may go on */
+		if (strpbrk(p, "\r\n"))	/* else it may go on */
 			last = atoi(p + strlen(text));
 	return last;
 }
