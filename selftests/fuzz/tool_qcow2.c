@@ -16,6 +16,7 @@ static void look(struct block *b, struct input *in)
 	unsigned int i;
 
 	PROMISE(b->size && !(b->size % BLOCK_SECTOR));
+	PROMISE(gpt_root(b) <= 128);
 	for (i = 0; i < 8; i++) {
 		uint64_t sectors = b->size / BLOCK_SECTOR, at, len;
 		struct iovec iov[2];

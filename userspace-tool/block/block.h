@@ -55,6 +55,11 @@ struct block_params {
 
 int block_open(const struct block_params *p, struct block **b, char *err, size_t errlen);
 /*
+ * The number of the partition that a GPT says has the root file system, from 1: the first of that
+ * type for x86-64, or the only one of Linux's. 0: there is none, or no GPT.
+ */
+unsigned int gpt_root(struct block *b);
+/*
  * What fdatasync() has said, 0 or -errno, of which a flush ends by what is returned. After one
  * that failed the kernel takes the pages for clean that it could not write, and the next one
  * would succeed: so none does any more.

@@ -10,12 +10,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "block/block.h"
 #include "cmd.h"
 #include "doc.h"
 #include "launch/store.h"
 #include "progress.h"
 
-#define APPEND	"root=LABEL=debian rw console=ttyS0 quiet"
+#define ROOT	"root=/dev/vda"
+#define APPEND	"rw console=ttyS0 quiet"
 #define LOGIN	"debian"
 
 struct images_args {
@@ -34,7 +36,8 @@ static void help(void)
 	       "  -k, --kernel FILE    of add; default: vmlinuz beside the disk's FILE, or in cloud\n"
 	       "                       or generic there, as `make guest-image` leaves it\n"
 	       "  -i, --initrd FILE    likewise; default: initrd beside the kernel, if there is one\n"
-	       "  -a, --append STRING  of add: command line (default: \"" APPEND "\")\n"
+	       "  -a, --append STRING  of add: command line (default: \"" ROOT " " APPEND "\",\n"
+	       "                       with the number of a GPT's root partition: " ROOT "2)\n"
 	       "  -l, --login NAME     of add: whom cloud-init gives the SSH keys (default: " LOGIN ")\n"
 	       "  -j, --json           a JSON array, of the list\n"
 	       "  -h, --help           this\n\n"
@@ -56,7 +59,7 @@ static int parse(int argc, char **argv, struct images_args *a)
 	};
 	int opt;
 
-	*a = (struct images_args){ .append = APPEND, .login = LOGIN };
+	*a = (struct images_args){ .login = LOGIN };
 	while ((opt = getopt_long(argc, argv, "k:i:a:l:jh", options, NULL)) != -1) {
 		const char **to = opt == 'k' ? &a->kernel : opt == 'i' ? &a->initrd :
 				  opt == 'a' ? &a->append : opt == 'l' ? &a->login : NULL;
@@ -77,7 +80,7 @@ static int parse(int argc, char **argv, struct images_args *a)
 			return usage("too many words");
 		a->word[a->words++] = argv[optind];
 	}
-	if (strpbrk(a->append, "\n\r#") || strlen(a->append) >= sizeof(((struct image *)0)->append))
+	if (a->append && (strpbrk(a->append, "\n\r#") || strlen(a->append) >= sizeof(((struct image *)0)->append)))
 		return usage("--append: one line of at most 1023 characters, without '#'");
 	if (!store_name(a->login) || strlen(a->login) > STORE_LOGIN)
 		return usage("--login: 1 to 32 letters, digits, '.', '_', '-'");
@@ -175,11 +178,35 @@ static int copy(const char *from, const char *dir, const char *file, bool wanted
 	return STATUS_ERROR;
 }
 
+/* What the kernel is told if nothing else was given. False, and said: no disk that a guest could have. */
+static bool find_root(const char *path, bool qcow2, char append[64])
+{
+	const struct block_params params = { path, qcow2 ? BLOCK_QCOW2 : BLOCK_RAW, true, NULL };
+	char err[PATH_MAX + 256];
+	struct block *disk;
+	unsigned int root;
+
+	if (block_open(&params, &disk, err, sizeof(err))) {
+		complain("images: %s", err);
+		return false;
+	}
+	root = gpt_root(disk);
+	disk->ops->close(disk);
+	if (root)
+		snprintf(append, 64, ROOT "%u " APPEND, root);
+	else
+		snprintf(append, 64, ROOT " " APPEND);
+	return true;
+}
+
 static int fill(const struct images_args *a, const char *dir)
 {
-	char kernel[PATH_MAX], initrd[PATH_MAX], conf[2048];
+	char kernel[PATH_MAX], initrd[PATH_MAX], append[64], conf[2048];
+	bool qcow2 = is_qcow2(a->word[2]);
 	int n, ret;
 
+	if (!find_root(a->word[2], qcow2, append))
+		return STATUS_ERROR;
 	if (!find_kernel(a, kernel)) {
 		complain("images: no vmlinuz beside %s; give the kernel that boots it with --kernel", a->word[2]);
 		return STATUS_ERROR;
@@ -188,10 +215,10 @@ static int fill(const struct images_args *a, const char *dir)
 	if (!ret && (a->initrd || beside(kernel, "initrd", initrd)))
 		ret = copy(a->initrd ?: initrd, dir, "initrd", true);
 	if (!ret)
-		ret = copy(a->word[2], dir, is_qcow2(a->word[2]) ? "disk.qcow2" : "disk.raw", true);
+		ret = copy(a->word[2], dir, qcow2 ? "disk.qcow2" : "disk.raw", true);
 	if (ret)
 		return ret;
-	n = snprintf(conf, sizeof(conf), "login = %s\nappend = %s\n", a->login, a->append);
+	n = snprintf(conf, sizeof(conf), "login = %s\nappend = %s\n", a->login, a->append ?: append);
 	ret = store_put(dir, "image.conf", conf, n);
 	if (ret)
 		complain("images: %s/image.conf: %s", dir, strerror(-ret));

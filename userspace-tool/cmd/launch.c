@@ -103,10 +103,13 @@ static int parse(int argc, char **argv, struct launch_args *a)
 static unsigned int free_port(unsigned int wanted)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), yes = 1;
 	socklen_t len = sizeof(a);
 
 	a.sin_port = htons(wanted);
+	/* Who was logged in when it was stopped leaves it in use (TIME_WAIT) for a minute. */
+	if (fd >= 0 && wanted)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof(yes));
 	if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof(a))) {
 		a.sin_port = 0;
 		if (!wanted || bind(fd, (struct sockaddr *)&a, sizeof(a)))
