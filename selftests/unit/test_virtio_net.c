@@ -674,6 +674,73 @@ UNIT_TEST(user_alone)
 	does_not_reach_the_host(&u);
 }
 
+/* A segment without data from port 22. */
+static void send_tcp(uint32_t to, uint16_t port, uint8_t flags, uint32_t number, uint32_t acknowledged)
+{
+	uint8_t *tcp = dr.ram + D_DATA + NET_HEADER + 34, pseudo[32] = { 0 };
+
+	memset(tcp, 0, 20);
+	put16(tcp, 22);
+	put16(tcp + 2, port);
+	put32(tcp + 4, number);
+	put32(tcp + 8, acknowledged);
+	tcp[12] = 0x50;
+	tcp[13] = flags;
+	put16(tcp + 14, 8000);
+	put32(pseudo, GUEST);
+	put32(pseudo + 4, to);
+	pseudo[9] = IPPROTO_TCP;
+	pseudo[11] = 20;
+	memcpy(pseudo + 12, tcp, 20);
+	put16(tcp + 16, checksum(pseudo, 32));
+	send_ip(to, IPPROTO_TCP, 20);
+}
+
+/* A socket on a port of its own of the host's loopback. */
+static int tcp_socket(struct sockaddr_in *a)
+{
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	socklen_t len = sizeof(*a);
+
+	*a = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	CHECK(!bind(fd, (struct sockaddr *)a, sizeof(*a)) && !getsockname(fd, (struct sockaddr *)a, &len));
+	return fd;
+}
+
+/* The host reaches the guest at whose port it may, and the guest's answers go to where it asked from. */
+UNIT_TEST(user_alone_forwarded)
+{
+	struct net_user u = { .alone = true, .forwards = 1 };
+	struct sockaddr_in a;
+	const uint8_t *ip;
+	uint16_t port;
+	unsigned int i;
+	int fd;
+
+	fd = tcp_socket(&a);
+	u.forward[0] = (struct net_forward){ a.sin_addr, ntohs(a.sin_port), 22 };
+	close(fd);
+	peer = socket(AF_INET, SOCK_STREAM, 0);
+	plug_user(&u, NULL);
+	CHECK(!connect(peer, (struct sockaddr *)&a, sizeof(a)));
+	ip = next_ip();
+	REQUIRE(ip && ip[9] == IPPROTO_TCP && get32(ip + 12) == HOST && get16(ip + 22) == 22 && ip[33] == 0x02);
+	port = get16(ip + 20);
+	send_tcp(HOST, port, 0x12, 5000, get32(ip + 24) + 1);
+	ip = next_ip();
+	CHECK(ip && get32(ip + 12) == HOST && get16(ip + 20) == port && ip[33] == 0x10 && get32(ip + 28) == 5001);
+	/* It asks for no connection of its own there. */
+	fd = tcp_socket(&a);
+	CHECK(!listen(fd, 1));
+	send_tcp(HOST, ntohs(a.sin_port), 0x02, 7000, 0);
+	for (i = 0; i < 100; i++)
+		d_pause();
+	CHECK(accept(fd, NULL, NULL) < 0);
+	CHECK(counts("tx_dropped", 1));
+	close(fd);
+	unplug();
+}
+
 static unsigned int opened;
 
 static void *service_open(void *ctx)

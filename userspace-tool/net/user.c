@@ -79,8 +79,9 @@ static bool passes(struct user *u, uint8_t *frame, size_t len)
 	/* To libslirp the host's loopback, but for DHCP, which is its own. */
 	if (ip.to == 0xffffffff && !(ip.protocol == IPPROTO_UDP && ip.to_port == DHCP_PORT))
 		return false;
+	/* What is no question for a connection answers one, which came by hostfwd=. */
 	if (u->alone && (ip.to & 0xffffff00) == NETWORK && ip.to != NAME_SERVER &&
-	    (ip.protocol == IPPROTO_TCP || (ip.protocol == IPPROTO_UDP && ip.to_port != DHCP_PORT)))
+	    (ip.syn || (ip.protocol == IPPROTO_UDP && ip.to_port != DHCP_PORT)))
 		return false;
 	/* The tool needs files, too: to be stopped, for example. */
 	if (u->sockets >= u->limit && (ip.protocol != IPPROTO_TCP || ip.syn))
