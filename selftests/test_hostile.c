@@ -266,6 +266,7 @@ TEST_F_TIMEOUT(hostile, run_page_at_any_time, 280)
 	helper_stop(&h);
 	/* It is a vCPU as any other still. */
 	memset(v.run, 0, PAGE);
+	GUEST_LONG(&v, all_exits);	/* which it may have written over while astray */
 	good_state(&v, &st);
 	vcpu_run_exit(&v, CLEAVE_EXIT_IO);
 	EXPECT_EQ(0x10, v.run->io.port);
